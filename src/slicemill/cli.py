@@ -1,0 +1,107 @@
+"""The verbs of `slicemill`, the same for the command line and for the files in jobs/."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from slicemill import __version__
+from slicemill.config import (
+    IngestConfig,
+    PhantomConfig,
+    ReportConfig,
+    ScoreConfig,
+    SplitConfig,
+    TrainConfig,
+)
+from slicemill.runner import Summary, run_job
+
+
+def _phantom(config: PhantomConfig) -> Summary:
+    from slicemill.pipelines import phantom
+
+    return phantom.run(config)
+
+
+def _ingest(config: IngestConfig) -> Summary:
+    from slicemill.pipelines import ingest
+    from slicemill.spark.session import open_session
+
+    with open_session("ingest") as spark:
+        return ingest.run(config, spark)
+
+
+def _split(config: SplitConfig) -> Summary:
+    from slicemill.pipelines import split
+
+    return split.run(config)
+
+
+def _train(config: TrainConfig) -> Summary:
+    from slicemill.pipelines import train
+    from slicemill.spark.session import open_session
+
+    with open_session("train", slots=config.num_processes) as spark:
+        return train.run(config, spark)
+
+
+def _score(config: ScoreConfig) -> Summary:
+    from slicemill.pipelines import score
+    from slicemill.spark.session import open_session
+
+    with open_session("score") as spark:
+        return score.run(config, spark)
+
+
+def _report(config: ReportConfig) -> Summary:
+    from slicemill.pipelines import report
+
+    return report.run(config)
+
+
+@dataclass(frozen=True)
+class _Verb:
+    config: type[Any]
+    action: Callable[[Any], Summary]
+
+
+VERBS = {
+    "phantom": _Verb(PhantomConfig, _phantom),
+    "ingest": _Verb(IngestConfig, _ingest),
+    "split": _Verb(SplitConfig, _split),
+    "train": _Verb(TrainConfig, _train),
+    "score": _Verb(ScoreConfig, _score),
+    "report": _Verb(ReportConfig, _report),
+}
+
+
+def run_verb(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one verb on its arguments (the process's own by default) and return the exit code."""
+    verb = VERBS[name]
+    return run_job(f"slicemill {name}", verb.config, verb.action, argv)
+
+
+def _usage() -> str:
+    lines = [
+        f"slicemill {__version__}: raw MRI slices to tumour masks and per-patient Dice",
+        "",
+        "slicemill <verb> --help",
+        "",
+    ]
+    lines += [f"  {name:9} {cast(str, verb.config.__doc__).splitlines()[0]}" for name, verb in VERBS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point of the `slicemill` command."""
+    name, *argv = sys.argv[1:] or [""]
+    if name in VERBS:
+        sys.exit(run_verb(name, argv))
+    if name in ("-V", "--version"):
+        sys.stdout.write(f"{__version__}\n")
+        sys.exit(0)
+    asked = name in ("-h", "--help", "help")
+    (sys.stdout if asked else sys.stderr).write(_usage())
+    sys.exit(0 if asked else 2)

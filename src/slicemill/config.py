@@ -1,0 +1,252 @@
+"""What a user can set, one frozen dataclass per verb; a line under each field is its help text.
+
+A dataclass checks itself when it is made, and its errors quote the flag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slicemill.errors import ConfigError
+
+#: Scan folders named like the public data set: <project>_<institution>_<patient>_<yyyymmdd>.
+PUBLIC_SCAN_PATTERN = (
+    r"(?P<patient_id>[A-Za-z0-9]+_(?P<institution>[A-Za-z0-9]+)_[A-Za-z0-9]+)_(?P<scan_date>\d{8})"
+)
+
+
+def _require(condition: bool, flag: str, expected: str, found: object) -> None:
+    if not condition:
+        raise ConfigError(f"{flag} is out of range", expected=expected, found=found)
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Write synthetic head scans with tumours in the public data set's layout. No patient is in them."""
+
+    out: str
+    """Folder or s3:// URI for the scan folders."""
+    scans: int = 12
+    """Scans to write."""
+    seed: int = 0
+    """Seed: the same seed writes the same bytes."""
+    size: int = 256
+    """Rows and columns of a slice, in pixels."""
+
+    def __post_init__(self) -> None:
+        _require(self.scans >= 1, "--scans", "at least 1", self.scans)
+        _require(32 <= self.size <= 1024, "--size", "32 to 1024", self.size)
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Turn raw TIFF slices into the lake: slices, scans, quarantine and profile."""
+
+    raw: tuple[str, ...]
+    """Folder or s3:// URI that holds scan folders at any depth. Repeat the flag for several."""
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    clinical: str | None = None
+    """Clinical table (CSV with any delimiter), joined by patient."""
+    max_bad_fraction: float = 1.0
+    """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    prune: bool = False
+    """Remove scans from the lake whose folder is gone."""
+    bucket: int = 0
+    """Group patients into this many patient_bucket= partitions instead of one partition a patient."""
+    max_pixels: int = 4_194_304
+    """Largest slice that is accepted, in pixels."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.raw), "--raw", "at least one URI", "none")
+        _require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+        _require(self.bucket >= 0, "--bucket", "0 or more", self.bucket)
+        _require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Assign patients to parts or folds; no patient is ever on two sides."""
+
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    name: str
+    """Name of the split."""
+    fractions: str | None = None
+    """Shares of train, val and test, such as 0.7,0.15,0.15 (the default if nothing else is asked)."""
+    folds: int | None = None
+    """Number of folds, instead of fractions."""
+    holdout: str | None = None
+    """File with scan or patient ids, one a line, that become the test part, instead of fractions."""
+    val_fraction: float = 0.1
+    """With --holdout: share of the remaining patients that becomes val."""
+    seed: int = 0
+    """Seed of the assignment."""
+
+    def __post_init__(self) -> None:
+        asked = [flag for flag, value in self._ways().items() if value is not None]
+        if len(asked) > 1:
+            raise ConfigError(
+                "a split is made one way",
+                expected="one of " + ", ".join(self._ways()),
+                found=", ".join(asked),
+            )
+        if not self.name or any(mark in self.name for mark in "/\\. "):
+            raise ConfigError(
+                "--name is no plain name", expected="letters, digits, - and _", found=repr(self.name)
+            )
+        if self.folds is not None:
+            _require(self.folds >= 2, "--folds", "at least 2", self.folds)
+        _require(0 < self.val_fraction < 1, "--val-fraction", "between 0 and 1", self.val_fraction)
+        self.part_fractions()
+
+    def _ways(self) -> dict[str, object]:
+        return {"--fractions": self.fractions, "--folds": self.folds, "--holdout": self.holdout}
+
+    def part_fractions(self) -> tuple[float, float, float]:
+        """Shares of train, val and test, which add up to 1."""
+        text = self.fractions or "0.7,0.15,0.15"
+        try:
+            shares = tuple(float(share) for share in text.split(","))
+        except ValueError:
+            shares = ()
+        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ConfigError(
+                "--fractions is wrong",
+                expected="three shares that add up to 1, such as 0.7,0.15,0.15",
+                found=text,
+            )
+        return shares[0], shares[1], shares[2]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a network on a split of the lake, on one or many processes."""
+
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    split: str
+    """Name of the split."""
+    out: str
+    """Folder or s3:// URI of the run: model, card, metrics, checkpoints, figures."""
+    task: Literal["segment", "classify"] = "segment"
+    """What the network learns."""
+    model: str = "unet-resnet18"
+    """Network, by its name in the registry."""
+    fold: int | None = None
+    """With a split of folds: the fold that is left out for testing; the next one validates."""
+    epochs: int = 24
+    """Passes over the training part."""
+    image_size: int = 128
+    """Rows and columns of the network's input, in pixels; a multiple of 32."""
+    batch_size: int = 16
+    """Slices per step, over all processes together."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule."""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay."""
+    augment: bool = True
+    """Flip, rotate, scale and change the intensity of training slices."""
+    num_processes: int = 1
+    """Processes that train together."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    init_weights: str | None = None
+    """URI of a torchvision state dict for the encoder; its name carries the hash that is checked."""
+    resume: bool = False
+    """Go on from the run's last checkpoint."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of every process; auto takes a GPU if one is there."""
+    threshold: float = 0.5
+    """Probability from which a pixel is tumour."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
+        _require(
+            self.image_size >= 32 and self.image_size % 32 == 0,
+            "--image-size",
+            "a multiple of 32",
+            self.image_size,
+        )
+        _require(self.num_processes >= 1, "--num-processes", "at least 1", self.num_processes)
+        _require(
+            self.batch_size >= self.num_processes and self.batch_size % self.num_processes == 0,
+            "--batch-size",
+            f"a multiple of --num-processes ({self.num_processes})",
+            self.batch_size,
+        )
+        _require(self.learning_rate > 0, "--learning-rate", "above 0", self.learning_rate)
+        _require(self.weight_decay >= 0, "--weight-decay", "0 or more", self.weight_decay)
+        _require(0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold)
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Write predicted masks and per-patient Dice for new scan folders, or for a part of a split."""
+
+    model: str
+    """Folder or s3:// URI of a training run."""
+    out: str
+    """Folder or s3:// URI of the scores."""
+    raw: tuple[str, ...] = ()
+    """Folder or s3:// URI of new scan folders, with or without masks. Repeat the flag for several."""
+    lake: str | None = None
+    """Instead of --raw: the lake, with --split and --part."""
+    split: str | None = None
+    """Split of the lake."""
+    part: str = "test"
+    """Part of the split, or fold-K in a split of folds."""
+    batch_size: int = 16
+    """Slices per forward pass."""
+    threshold: float | None = None
+    """Probability from which a pixel is tumour; the model card's by default."""
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    max_pixels: int = 4_194_304
+    """Largest slice that is accepted, in pixels."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of every worker; auto takes a GPU if one is there."""
+    max_bad_fraction: float = 1.0
+    """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
+
+    def __post_init__(self) -> None:
+        if bool(self.raw) == bool(self.lake):
+            raise ConfigError(
+                "scans come from one place",
+                expected="--raw, or --lake with --split",
+                found="both" if self.raw else "neither",
+            )
+        if self.lake and not self.split:
+            raise ConfigError("--lake lacks its split", expected="--split NAME", found="none")
+        _require(self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size)
+        _require(
+            self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
+        )
+        _require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draw one self-contained HTML page from any of lake, run and scores."""
+
+    out: str
+    """Folder or s3:// URI of the report."""
+    lake: str | None = None
+    """Folder or s3:// URI of the lake."""
+    run: str | None = None
+    """Folder or s3:// URI of a training run."""
+    scores: str | None = None
+    """Folder or s3:// URI of scores."""
+
+    def __post_init__(self) -> None:
+        if not (self.lake or self.run or self.scores):
+            raise ConfigError(
+                "nothing to report on", expected="at least one of --lake, --run, --scores", found="none"
+            )

@@ -1,0 +1,1 @@
+"""Arrays and rules: numpy only, no bytes, no URIs, no framework."""

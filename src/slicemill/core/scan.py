@@ -1,0 +1,52 @@
+"""One decoded scan: what ingest stores and what the network sees, the same for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from slicemill.core.integrity import Problem
+from slicemill.types import Histograms, ScanImages, SliceImage, SliceMask
+
+MaskStatus = Literal["present", "absent", "rejected"]
+
+#: Names of the three channels, in the public data set's order.
+SEQUENCES = ("pre-contrast", "FLAIR", "post-contrast")
+FLAIR = 1
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One accepted slice: uint8 image (H, W, 3), uint8 0/1 mask (H, W) or None."""
+
+    slice_index: int
+    image: SliceImage
+    mask: SliceMask | None
+    mask_status: MaskStatus
+    source_uri: str
+    source_fingerprint: str
+    conversion: str | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan's accepted slices in slice order, all of one shape, and what was set aside."""
+
+    scan_id: str
+    patient_id: str
+    slices: tuple[Slice, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def images(self) -> ScanImages:
+        """uint8, axes (S, H, W, C)."""
+        return np.stack([one.image for one in self.slices])
+
+
+def histograms(image: SliceImage) -> Histograms:
+    """Pixels of each grey value per channel of one slice (H, W, C): int64, axes (C, 256)."""
+    channels = image.shape[-1]
+    planes = np.ascontiguousarray(image.reshape(-1, channels).T)
+    return np.stack([np.bincount(plane, minlength=256) for plane in planes])

@@ -1,0 +1,110 @@
+"""Tables of `slicemill.schemas` as Arrow and Parquet, written whole and read with their version checked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from slicemill.errors import InputError, LakeVersionError
+from slicemill.io import storage
+from slicemill.io.uri import display, join
+from slicemill.schemas import SCHEMA_VERSION, Column, Kind, Table
+
+_ARROW: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "binary": pa.binary(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+}
+_TABLE_KEY = b"slicemill.table"
+_VERSION_KEY = b"slicemill.schema_version"
+
+#: Name of the one file of a small table.
+ONE_FILE = "part-0.parquet"
+
+Row = Mapping[str, Any]
+
+
+def arrow_field(column: Column) -> pa.Field:
+    """One column as an Arrow field, with its meaning and unit as metadata."""
+    kind = _ARROW[column.kind]
+    meaning = {"meaning": column.meaning, "unit": column.unit}
+    return pa.field(column.name, pa.list_(kind) if column.repeated else kind, column.nullable, meaning)
+
+
+def arrow_schema(table: Table, extra: Sequence[pa.Field] = ()) -> pa.Schema:
+    """A table as an Arrow schema that names the table and its version; `extra` columns come last."""
+    fields = [*(arrow_field(column) for column in table.columns), *extra]
+    return pa.schema(fields, {_TABLE_KEY: table.name, _VERSION_KEY: str(SCHEMA_VERSION)})
+
+
+def to_arrow(table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> pa.Table:
+    """Rows as an Arrow table; `schema_version` is filled in, a missing key is null."""
+    filled = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
+    return pa.Table.from_pylist(filled, arrow_schema(table, extra))
+
+
+def parquet_bytes(data: pa.Table) -> bytes:
+    """A Parquet file with one row group."""
+    sink = io.BytesIO()
+    pq.write_table(data, sink, row_group_size=max(1, data.num_rows), compression="zstd", compression_level=1)
+    return sink.getvalue()
+
+
+def write_rows(uri: str, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
+    """Write rows as one Parquet file with one row group."""
+    storage.write_bytes(uri, parquet_bytes(to_arrow(table, rows, extra)))
+
+
+def write_small(folder: str, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
+    """Write a small table as the one file of its folder."""
+    write_rows(join(folder, ONE_FILE), table, rows, extra)
+
+
+def read_file(uri: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet file of `table`.
+
+    Raises InputError if it can't be read, LakeVersionError if it is of another table or version.
+    """
+    data = storage.read_bytes(uri)
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{display(uri)} can't be read", expected="a Parquet file", found=str(error)
+        ) from error
+    _check(uri, table, file.schema_arrow.metadata or {})
+    return file.read(columns=list(columns) if columns else None)
+
+
+def _check(uri: str, table: Table, metadata: Mapping[bytes, bytes]) -> None:
+    name = metadata.get(_TABLE_KEY, b"").decode()
+    version = metadata.get(_VERSION_KEY, b"").decode()
+    if (name, version) != (table.name, str(SCHEMA_VERSION)):
+        raise LakeVersionError(
+            f"{display(uri)} is not of this schema",
+            expected=f"table {table.name}, schema version {SCHEMA_VERSION}",
+            found=f"table {name or 'unknown'}, schema version {version or 'none'}",
+            advice="Write it again with this release, or read it with the release that wrote it.",
+        )
+
+
+def read_small(folder: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a small table by its folder; raise InputError if it is not there."""
+    return read_file(join(folder, ONE_FILE), table, columns)
+
+
+def read_small_or_empty(folder: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a small table by its folder; no rows where there is none."""
+    if not storage.exists(join(folder, ONE_FILE)):
+        return arrow_schema(table).empty_table()
+    return read_small(folder, table, columns)

@@ -1,0 +1,115 @@
+"""Write one scored scan: masks, slices table, and last the manifest entry that makes it count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slicemill.core.integrity import Problem
+from slicemill.core.scan import Scan
+from slicemill.io import lake, storage
+from slicemill.io.commits import commit_uri
+from slicemill.io.lake_writer import quarantine_row
+from slicemill.io.parquet import parquet_bytes, to_arrow
+from slicemill.io.tiff_write import encode_mask
+from slicemill.io.uri import join, relative
+from slicemill.schemas import MANIFEST, QUARANTINE, SCORED_SLICES
+from slicemill.types import ScanMasks
+
+MANIFEST_SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class ScoredScan:
+    """What scoring found for one scan: 0/1 masks (S, H, W), peak probabilities (S,), Dice a slice, scores."""
+
+    scan: Scan
+    masks: ScanMasks
+    peaks: npt.NDArray[np.float32]
+    slice_dice: tuple[float | None, ...]
+    scores: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoreWriter:
+    """What a worker needs to write scores: where, for which model and run."""
+
+    scores: str
+    mask_folder: str
+    model_id: str
+    job_id: str
+
+    def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[str]) -> dict[str, Any]:
+        """Write all outputs of a scan, then its manifest entry; return the entry.
+
+        `stale` are manifest entries of an earlier input of the same scan and model: they go first.
+        """
+        for uri in stale:
+            storage.remove(uri)
+        outputs = self._masks(scored)
+        if scored.scan.slices:
+            outputs.append(self._slices(scored))
+        if scored.scan.problems:
+            outputs.append(self._quarantine(scored.scan.scan_id, scored.scan.problems))
+        hashes = storage.each(lambda output: self._put(*output), outputs, self.scores)
+        entry = {
+            **scored.scores,
+            "patient_id": scored.scan.patient_id,
+            "scan_id": scored.scan.scan_id,
+            "quarantined": len(scored.scan.problems),
+            "model_id": self.model_id,
+            "scored_at": datetime.now(UTC),
+            "source_fingerprint": fingerprint,
+            "outputs": [relative(uri, self.scores) for uri, _ in outputs],
+            "output_hashes": hashes,
+            "job_id": self.job_id,
+        }
+        uri = commit_uri(lake.manifest(self.scores), scored.scan.scan_id, key, MANIFEST_SUFFIX)
+        storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [entry])))
+        return entry
+
+    def _put(self, uri: str, data: bytes) -> str:
+        storage.write_bytes(uri, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def _masks(self, scored: ScoredScan) -> list[tuple[str, bytes]]:
+        scan_id = scored.scan.scan_id
+        home = join(self.scores, self.mask_folder, scan_id)
+        return [
+            (join(home, f"{scan_id}_{one.slice_index}_pred.tif"), encode_mask(mask))
+            for one, mask in zip(scored.scan.slices, scored.masks, strict=True)
+        ]
+
+    def _slices(self, scored: ScoredScan) -> tuple[str, bytes]:
+        scan = scored.scan
+        rows = [
+            {
+                "scan_id": scan.scan_id,
+                "slice_index": one.slice_index,
+                "height": mask.shape[0],
+                "width": mask.shape[1],
+                "mask": np.packbits(mask).tobytes(),
+                "tumour_pixels": int(np.count_nonzero(mask)),
+                "max_probability": float(peak),
+                "dice": slice_dice,
+                "model_id": self.model_id,
+            }
+            for one, mask, peak, slice_dice in zip(
+                scan.slices, scored.masks, scored.peaks, scored.slice_dice, strict=True
+            )
+        ]
+        home = lake.partition(lake.scored_slices(self.scores), "patient_id", scan.patient_id)
+        name = lake.file_name(scan.scan_id, f"--{self.model_id}.parquet")
+        return join(home, name), parquet_bytes(to_arrow(SCORED_SLICES, rows))
+
+    def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[str, bytes]:
+        time = datetime.now(UTC)
+        rows = [quarantine_row(problem, self.job_id, time) for problem in problems]
+        name = lake.file_name(scan_id, f"--{self.model_id}.parquet")
+        return join(lake.quarantine(self.scores), name), parquet_bytes(to_arrow(QUARANTINE, rows))

@@ -1,0 +1,194 @@
+"""Whole files by URI, on disk and in S3: list, read, write at once, remove.
+
+Objects appear complete or not at all: S3 publishes a PUT when it has ended; on disk a hidden neighbour is
+renamed. S3 is reached through s3fs with botocore's own settings (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
+for another server, AWS_REGION, the credential chain).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import fsspec
+
+from slicemill.errors import InputError, MachineError
+from slicemill.io.uri import display, is_s3, local_path
+
+#: Requests in flight to S3 from one process.
+S3_THREADS = 16
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+@dataclass(frozen=True, order=True)
+class StoredFile:
+    """A file of a listing; `version` is S3's ETag, or the modification time in ns on disk.
+
+    An empty folder on disk is listed too, its URI ending in a slash.
+    """
+
+    uri: str
+    size: int
+    version: str
+
+
+@cache
+def _s3(process: int) -> Any:
+    """The S3 file system of this process; connections do not survive a fork."""
+    try:
+        return fsspec.filesystem(
+            "s3",
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            config_kwargs={
+                "retries": {"mode": "adaptive", "max_attempts": 10},
+                "max_pool_connections": 2 * S3_THREADS,
+            },
+        )
+    except ImportError as error:
+        raise MachineError(
+            "S3 support is not installed", expected="the extra slicemill[aws]", found=str(error)
+        ) from error
+
+
+def s3_filesystem() -> Any:
+    """The process's `s3fs.S3FileSystem`."""
+    return _s3(os.getpid())
+
+
+def _missing(uri: str, error: Exception) -> InputError:
+    advice = "Check the spelling"
+    advice += ", the bucket's region and your credentials." if is_s3(uri) else "."
+    return InputError(
+        f"{display(uri)} can't be read",
+        expected="an existing path",
+        found=str(error) or type(error).__name__,
+        advice=advice,
+    )
+
+
+def _list_local(uri: str) -> Iterable[StoredFile]:
+    for folder, folders, names in os.walk(local_path(uri)):
+        if not folders and not names:
+            yield StoredFile(f"file://{folder}/", 0, "")
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                continue  # removed, or a dangling link, since the folder was listed
+            yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns))
+
+
+def _list_s3(uri: str) -> Iterable[StoredFile]:
+    found = s3_filesystem().find(uri.removeprefix("s3://"), detail=True, withdirs=False)
+    prefix = uri.removeprefix("s3://") + "/"
+    for key, info in found.items():
+        if key.startswith(prefix) and not key.endswith("/"):
+            yield StoredFile(f"s3://{key}", int(info["size"]), str(info.get("ETag", "")).strip('"'))
+
+
+def list_files(uri: str) -> list[StoredFile]:
+    """Every file below a folder or prefix, sorted by URI; raise InputError if there is no such folder."""
+    if not is_s3(uri):
+        if not local_path(uri).is_dir():
+            raise InputError(
+                f"{display(uri)} is no folder",
+                expected="an existing folder",
+                found="a file" if local_path(uri).exists() else "nothing",
+                advice="Check the path.",
+            )
+        return sorted(_list_local(uri))
+    try:
+        files = sorted(_list_s3(uri))
+    except (OSError, ValueError) as error:
+        raise _missing(uri, error) from error
+    if not files:
+        raise InputError(
+            f"{uri} is empty",
+            expected="at least one object below it",
+            found="none",
+            advice="Check the bucket and the prefix.",
+        )
+    return files
+
+
+def list_or_none(uri: str) -> list[StoredFile]:
+    """Like `list_files`, but an empty list where there is no such folder."""
+    if not is_s3(uri):
+        return sorted(_list_local(uri))
+    try:
+        return sorted(_list_s3(uri))
+    except FileNotFoundError:
+        return []
+
+
+def exists(uri: str) -> bool:
+    """Whether a file is there."""
+    return local_path(uri).is_file() if not is_s3(uri) else bool(s3_filesystem().isfile(uri))
+
+
+def read_bytes(uri: str) -> bytes:
+    """A whole file; raise InputError if it can't be read."""
+    try:
+        if not is_s3(uri):
+            return local_path(uri).read_bytes()
+        data = s3_filesystem().cat_file(uri)
+    except OSError as error:
+        raise _missing(uri, error) from error
+    return bytes(data)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file, which others see complete or not at all; folders are made as needed."""
+    if is_s3(uri):
+        s3_filesystem().pipe_file(uri, data)
+        return
+    path = local_path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove(uri: str) -> None:
+    """Remove a file; nothing happens if it is not there."""
+    if is_s3(uri):
+        try:
+            s3_filesystem().rm_file(uri)
+        except FileNotFoundError:
+            return
+    else:
+        local_path(uri).unlink(missing_ok=True)
+
+
+def read_json(uri: str) -> Any:
+    """A JSON file's value; raise InputError if it can't be read or is no JSON."""
+    data = read_bytes(uri)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{display(uri)} is no JSON", expected="JSON text", found=str(error)) from error
+
+
+def write_json(uri: str, value: object) -> None:
+    """Write a value as JSON with sorted keys."""
+    write_bytes(uri, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def each(action: Callable[[_T], _U], items: Iterable[_T], uri: str) -> list[_U]:
+    """`action` on every item in order: at once where `uri` is in S3, one by one on disk."""
+    if not is_s3(uri):
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(S3_THREADS) as pool:
+        return list(pool.map(action, items))

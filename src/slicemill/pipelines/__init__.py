@@ -1,0 +1,1 @@
+"""One `run(config, spark)` per verb: choices and wiring only."""

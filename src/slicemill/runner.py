@@ -1,0 +1,71 @@
+"""One way to run a verb, for jobs and the command line: parse, open a session, run, summarise, exit.
+
+The last line on standard output is one JSON object; logs go to standard error. Exit codes: 0 done, 1 failed,
+2 bad arguments or configuration, 3 done but the data fell short of the limit that was set.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from slicemill.errors import SlicemillError
+
+log = logging.getLogger("slicemill")
+
+Config = TypeVar("Config")
+Summary = dict[str, Any]
+
+
+def run_job(
+    name: str,
+    config_type: type[Config],
+    action: Callable[[Config], Summary],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run `action` on the configuration in `argv` and return the exit code."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    log.setLevel(logging.INFO)
+    start = time.monotonic()
+    try:
+        config = tyro.cli(
+            config_type,
+            prog=name,
+            args=argv,
+            config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+        )
+        summary = action(config)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return 0
+        summary = {"status": "bad_arguments", "error": "the arguments could not be read; see standard error"}
+    except SlicemillError as error:
+        log.error("%s", error)
+        summary = {"status": "bad_arguments" if error.exit_code == 2 else "failed", "error": str(error)}
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        summary = {"status": "failed", "error": "interrupted"}
+    except Exception as error:
+        # Not the user's mistake as far as we know: the trace belongs in the log.
+        log.error("%s", traceback.format_exc())
+        summary = {
+            "status": "failed",
+            "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        }
+    summary = {"job": name.rpartition(" ")[2], **summary, "seconds": round(time.monotonic() - start, 3)}
+    sys.stderr.flush()
+    sys.stdout.write(json.dumps(summary) + "\n")
+    sys.stdout.flush()
+    return {"done": 0, "bad_arguments": 2, "data_short": 3}.get(summary["status"], 1)

@@ -1,0 +1,1 @@
+"""Sessions and partitions. The only room that imports pyspark."""

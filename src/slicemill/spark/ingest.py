@@ -1,0 +1,37 @@
+"""Run ingest's tasks on the workers: each reads, checks, profiles, writes and commits its scans itself.
+
+Pixels never pass through the JVM and nothing is shuffled; a worker returns one small commit a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from slicemill.core.discovery import ScanTask, pack
+from slicemill.io.lake_writer import LakeWriter
+from slicemill.spark.progress import progress
+from slicemill.spark.session import parts_for
+
+
+def ingest_scans(
+    spark: SparkSession,
+    writer: LakeWriter,
+    tasks: Sequence[ScanTask],
+    stale: Mapping[str, tuple[str, ...]],
+) -> list[dict[str, Any]]:
+    """Ingest `tasks` and return their commits; `stale` are the commit URIs to replace, by scan id."""
+    shares = pack(tasks, parts_for(spark, tasks))
+    if not shares:
+        return []
+    work = [[(task, stale.get(task.scan_id, ())) for task in share] for share in shares]
+
+    def run(partition: Iterable[list[tuple[ScanTask, tuple[str, ...]]]]) -> Iterator[dict[str, Any]]:
+        for share in partition:
+            for task, old in share:
+                yield writer.ingest(task, old)
+
+    with progress(spark.sparkContext, "ingest", len(work)):
+        return spark.sparkContext.parallelize(work, len(work)).mapPartitions(run).collect()

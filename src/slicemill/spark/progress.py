@@ -1,0 +1,57 @@
+"""Show how many tasks of a Spark job are done: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark import SparkContext
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+_LINE_SECONDS = 15.0
+
+
+@contextmanager
+def progress(context: SparkContext, what: str, total: int) -> Iterator[None]:
+    """Show the progress of the jobs that this thread starts inside the block; `total` tasks are expected."""
+    group = f"slicemill-{what}-{time.monotonic_ns()}"
+    context.setJobGroup(group, what)
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(context, group, what, total, stop), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+        context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]  # None clears it
+
+
+def _done(context: SparkContext, group: str) -> int:
+    tracker = context.statusTracker()
+    done = 0
+    for job in tracker.getJobIdsForGroup(group):
+        info = tracker.getJobInfo(job)
+        for stage in info.stageIds if info else ():
+            stage_info = tracker.getStageInfo(stage)
+            done += stage_info.numCompletedTasks if stage_info else 0
+    return done
+
+
+def _watch(context: SparkContext, group: str, what: str, total: int, stop: threading.Event) -> None:
+    on_terminal = sys.stderr.isatty()
+    said = time.monotonic()
+    with tqdm(total=total, desc=what, unit="task", disable=not on_terminal, file=sys.stderr) as bar:
+        while not stop.wait(_POLL_SECONDS):
+            done = _done(context, group)
+            bar.update(done - bar.n)
+            if not on_terminal and time.monotonic() - said >= _LINE_SECONDS:
+                said = time.monotonic()
+                log.info("%s: %d of %d tasks done", what, done, total)

@@ -1,0 +1,95 @@
+"""Open the Spark session of a job: the cluster's under spark-submit, an embedded local one otherwise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from slicemill.errors import MachineError
+from slicemill.spark.connector import s3a_settings
+
+#: A session, for rooms that pass one on and do not know Spark.
+Session: TypeAlias = SparkSession
+
+#: Java versions that Spark 4.0 runs on.
+JAVA_VERSIONS = (17, 21)
+
+#: Ours whoever starts the session: patient ids such as 0042 stay text.
+_ALWAYS = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+_EMBEDDED = {
+    "spark.driver.memory": "2g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+}
+
+
+@contextmanager
+def open_session(name: str, *, slots: int = 1) -> Iterator[SparkSession]:
+    """A session for one job, stopped at the end.
+
+    `slots` tasks must be able to run at once; an embedded session takes that many threads if the machine
+    has fewer cores. Raises MachineError if Java is missing or wrong.
+    """
+    # Workers must run this interpreter, not whatever python3 is first on the path.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(f"slicemill {name}")
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if not submitted:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        cores = len(os.sched_getaffinity(0))
+        # Retries stay possible, as on a cluster: one lost task does not end the job.
+        builder = builder.master(os.environ.get("SLICEMILL_MASTER", f"local[{max(cores, slots)},3]"))
+        for key, value in _EMBEDDED.items():
+            builder = builder.config(key, value)
+    for key, value in {**_ALWAYS, **s3a_settings(os.environ)}.items():
+        builder = builder.config(key, value)
+    try:
+        spark = builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise MachineError(
+            "Spark did not start",
+            expected=f"Java {' or '.join(map(str, JAVA_VERSIONS))}",
+            found=found_java(),
+            advice="Install one of them and set JAVA_HOME.",
+        ) from error
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def found_java() -> str:
+    """What `java -version` says in its first line, or that there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(os.path.join(home, "bin", "java")) if home else shutil.which("java")
+    if java is None:
+        return f"no java in JAVA_HOME ({home})" if home else "no java on the PATH"
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    return said.splitlines()[0] if said else f"{java}, which says nothing"
+
+
+def cores(spark: SparkSession) -> int:
+    """Tasks that the session runs at once."""
+    return spark.sparkContext.defaultParallelism
+
+
+def parts_for(spark: SparkSession, tasks: Sequence[object], per_core: int = 8) -> int:
+    """Tasks to cut work into: several a core, so that the last one to finish is short."""
+    return max(1, min(len(tasks), per_core * cores(spark)))

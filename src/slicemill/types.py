@@ -1,0 +1,23 @@
+"""Array aliases. Axis letters: S slices, H rows, W columns, C channels; masks hold 0 and 1."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+#: uint8 image of one slice, axes (H, W, C), C order.
+SliceImage: TypeAlias = npt.NDArray[np.uint8]
+#: uint8 0/1 mask of one slice, axes (H, W).
+SliceMask: TypeAlias = npt.NDArray[np.uint8]
+#: uint8 images of one scan, axes (S, H, W, C).
+ScanImages: TypeAlias = npt.NDArray[np.uint8]
+#: uint8 0/1 masks of one scan, axes (S, H, W).
+ScanMasks: TypeAlias = npt.NDArray[np.uint8]
+#: Pixels of a decoded file, uint8 or uint16 in native order, axes (H, W, C).
+FilePixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+#: Counts of grey values, axes (..., 256).
+Histograms: TypeAlias = npt.NDArray[np.int64]
+#: Real numbers of any shape.
+Floats: TypeAlias = npt.NDArray[np.float64]

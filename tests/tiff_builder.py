@@ -1,0 +1,117 @@
+"""Builds TIFF files byte by byte, well formed in every accepted way or wrong in one chosen way."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+Tag = tuple[int, int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How `build` lays an image out; `tags` overrides or (with None) drops single tags."""
+
+    order: str = "<"
+    compression: int = 1
+    predictor: int = 1
+    separate: bool = False
+    rows_per_strip: int | None = None
+    tile: tuple[int, int] | None = None
+    photometric: int | None = None
+    tags: dict[int, Tag | None] = field(default_factory=dict)
+    next_directory: int = 0
+    magic: int = 42
+
+
+def compress(data: bytes, compression: int) -> bytes:
+    """One chunk's bytes as the compression stores them."""
+    if compression == 1:
+        return data
+    if compression in (8, 32946):
+        return zlib.compress(data)
+    name = {5: "tiff_lzw", 32773: "packbits"}[compression]
+    sink = io.BytesIO()
+    Image.frombytes("L", (len(data), 1), data).save(sink, "TIFF", compression=name, tiffinfo={278: 1})
+    with Image.open(io.BytesIO(sink.getvalue())) as image:
+        offset, count = image.tag_v2[273][0], image.tag_v2[279][0]
+    return sink.getvalue()[offset : offset + count]
+
+
+def chunks(pixels: np.ndarray, form: Form) -> list[bytes]:
+    """The image (H, W, C) as stored strips or tiles in file order."""
+    height, width, samples = pixels.shape
+    step_rows, step_columns = form.tile or (form.rows_per_strip or height, width)
+    stored = []
+    for planes in [pixels[..., c : c + 1] for c in range(samples)] if form.separate else [pixels]:
+        for top in range(0, height, step_rows):
+            for left in range(0, width, step_columns):
+                chunk = planes[top : top + step_rows, left : left + step_columns]
+                if form.tile:
+                    padding = [(0, step_rows - chunk.shape[0]), (0, step_columns - chunk.shape[1]), (0, 0)]
+                    chunk = np.pad(chunk, padding)
+                if form.predictor == 2:
+                    chunk = np.concatenate([chunk[:, :1], chunk[:, 1:] - chunk[:, :-1]], axis=1)
+                kind = np.uint8 if pixels.dtype == np.uint8 else np.dtype(form.order + "u2")
+                stored.append(compress(chunk.astype(kind).tobytes(), form.compression))
+    return stored
+
+
+def build(pixels: np.ndarray, form: Form | None = None) -> bytes:
+    """A TIFF file of `pixels`, uint8 or uint16, axes (H, W, C)."""
+    form = form or Form()
+    height, width, samples = pixels.shape
+    bits = 8 * pixels.dtype.itemsize
+    parts = chunks(pixels, form)
+    offsets = list(np.cumsum([8, *(len(part) for part in parts)])[:-1])
+    photometric = form.photometric if form.photometric is not None else (1 if samples < 3 else 2)
+    step_rows = form.rows_per_strip or height
+    tags: dict[int, Tag] = {
+        256: (256, 4, (width,)),
+        257: (257, 4, (height,)),
+        258: (258, 3, (bits,) * samples),
+        259: (259, 3, (form.compression,)),
+        262: (262, 3, (photometric,)),
+        277: (277, 3, (samples,)),
+        284: (284, 3, (2 if form.separate else 1,)),
+        317: (317, 3, (form.predictor,)),
+        339: (339, 3, (1,) * samples),
+    }
+    counts = tuple(len(part) for part in parts)
+    if samples in (2, 4):
+        tags[338] = (338, 3, (2,))
+    if form.tile:
+        tags |= {322: (322, 4, (form.tile[1],)), 323: (323, 4, (form.tile[0],))}
+        tags |= {324: (324, 4, tuple(map(int, offsets))), 325: (325, 4, counts)}
+    else:
+        tags |= {278: (278, 4, (step_rows,)), 273: (273, 4, tuple(map(int, offsets))), 279: (279, 4, counts)}
+    for number, tag in form.tags.items():
+        if tag is None:
+            tags.pop(number, None)
+        else:
+            tags[number] = tag
+    return _file(b"".join(parts), sorted(tags.values()), form)
+
+
+def _file(body: bytes, tags: list[Tag], form: Form) -> bytes:
+    order = form.order
+    start = 8 + len(body)
+    extra_at = start + 2 + 12 * len(tags) + 4
+    directory, extra = b"", b""
+    for number, kind, values in tags:
+        code = {1: "B", 3: "H", 4: "I", 5: "Q", 11: "f"}[kind]
+        packed = struct.pack(f"{order}{len(values)}{code}", *values)
+        if len(packed) > 4:
+            where = struct.pack(order + "I", extra_at + len(extra))
+            extra += packed
+        else:
+            where = packed.ljust(4, b"\0")
+        directory += struct.pack(order + "HHI", number, kind, len(values)) + where
+    header = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", form.magic, start)
+    tail = struct.pack(order + "H", len(tags)) + directory + struct.pack(order + "I", form.next_directory)
+    return header + body + tail + extra
