@@ -244,6 +244,8 @@ class ReportConfig:
     """Folder or s3:// URI of a training run."""
     scores: str | None = None
     """Folder or s3:// URI of scores."""
+    scan: tuple[str, ...] = ()
+    """Scan to draw a page of, besides the best and the worst. Repeat the flag for several."""
 
     def __post_init__(self) -> None:
         if not (self.lake or self.run or self.scores):

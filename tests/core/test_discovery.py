@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.discovery import FoundFile, discover, pack, patient_of
 from slicemill.core.integrity import Reason

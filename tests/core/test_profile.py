@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slicemill.core.profile import ScanProfile, equal_images, heat_map, statistics, summarise, tumour_geometry
 from slicemill.core.scan import Scan, Slice, histograms
 

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slicemill.core.splits import PatientFacts, assign, check_disjoint, hold_out, parts_of_fold, split_hash
 from slicemill.errors import InputError
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import tracemalloc
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiff_builder import Form, build
+
 from slicemill.core.integrity import BadImageError, Reason
 from slicemill.io.tiff import decode_slice, decode_tiff
-from tiff_builder import Form, build
 
 LIMIT = 512 * 512
 
@@ -118,6 +120,7 @@ def _png() -> bytes:
     return sink.getvalue()
 
 
+SHARED = Form(rows_per_strip=1, compression=8, tags={273: (273, 4, (8,) * 24), 279: (279, 4, (900,) * 24)})
 BOMB = zlib.compress(bytes(64 << 20), 9)
 
 DAMAGE: dict[str, tuple[bytes, Reason]] = {
@@ -178,10 +181,7 @@ DAMAGE: dict[str, tuple[bytes, Reason]] = {
     ),
     "strip beyond the end": (build(RGB, _tags(t273=(4, (10**6,)))), Reason.TRUNCATED),
     "strip shorter than its rows": (build(RGB, _tags(t279=(4, (100,)))), Reason.TRUNCATED),
-    "strips that share bytes": (
-        build(RGB, Form(rows_per_strip=1, compression=8, tags={273: (273, 4, (8,) * 24), 279: (279, 4, (900,) * 24)})),
-        Reason.UNREADABLE,
-    ),
+    "strips that share bytes": (build(RGB, SHARED), Reason.UNREADABLE),
     "deflate garbage": (build(RGB, _tags(t259=(3, (8,)))), Reason.UNREADABLE),
     "LZW cut short": (build(RGB, Form(compression=5, tags={279: (279, 4, (60,))})), Reason.UNREADABLE),
     "deflate cut short": (build(RGB, Form(compression=8, tags={279: (279, 4, (60,))})), Reason.TRUNCATED),
@@ -220,7 +220,7 @@ def _shifted(directory: bytes, shift: int) -> bytes:
     """The directory moved by `shift` bytes: offsets of values that lie behind it follow."""
     moved = bytearray(directory)
     for entry in range(2, 2 + 12 * struct.unpack_from("<H", directory)[0], 12):
-        number, kind, count = struct.unpack_from("<HHI", directory, entry)
+        _, kind, count = struct.unpack_from("<HHI", directory, entry)
         if count * {3: 2, 4: 4}[kind] > 4:
             (where,) = struct.unpack_from("<I", directory, entry + 8)
             struct.pack_into("<I", moved, entry + 8, where + shift)
@@ -235,9 +235,7 @@ def test_flipped_bytes_never_crash_nor_grow(form: Form, data: st.DataObject) -> 
     for place in data.draw(st.lists(places, min_size=1, max_size=6)):
         valid[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(valid)))
-    try:
+    # Anything but a decoded slice or a BadImageError fails the test.
+    with contextlib.suppress(BadImageError):
         decoded = decode_slice(bytes(valid[: cut or None]), LIMIT)
-    except BadImageError as bad:
-        assert bad.reason in Reason
-    else:
         assert decoded.pixels.shape[0] * decoded.pixels.shape[1] <= LIMIT

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
@@ -53,9 +54,19 @@ def _s3(process: int) -> Any:
             },
         )
     except ImportError as error:
-        raise MachineError(
-            "S3 support is not installed", expected="the extra slicemill[aws]", found=str(error)
-        ) from error
+        raise _no_s3(error) from error
+
+
+def _boto() -> Any:
+    try:
+        from slicemill.io import s3_client
+    except ImportError as error:
+        raise _no_s3(error) from error
+    return s3_client
+
+
+def _no_s3(error: ImportError) -> MachineError:
+    return MachineError("S3 support is not installed", expected="the extra slicemill[aws]", found=str(error))
 
 
 def s3_filesystem() -> Any:
@@ -88,11 +99,8 @@ def _list_local(uri: str) -> Iterable[StoredFile]:
 
 
 def _list_s3(uri: str) -> Iterable[StoredFile]:
-    found = s3_filesystem().find(uri.removeprefix("s3://"), detail=True, withdirs=False)
-    prefix = uri.removeprefix("s3://") + "/"
-    for key, info in found.items():
-        if key.startswith(prefix) and not key.endswith("/"):
-            yield StoredFile(f"s3://{key}", int(info["size"]), str(info.get("ETag", "")).strip('"'))
+    for listed, size, tag in _boto().list_keys(uri):
+        yield StoredFile(listed, size, tag)
 
 
 def list_files(uri: str) -> list[StoredFile]:
@@ -147,11 +155,21 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a whole file, which others see complete or not at all; folders are made as needed."""
-    if is_s3(uri):
-        s3_filesystem().pipe_file(uri, data)
-        return
-    path = local_path(uri)
+    """Write a whole file, which others see complete or not at all; folders are made as needed.
+
+    Raises InputError if it can't be written.
+    """
+    try:
+        s3_filesystem().pipe_file(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
+    except OSError as error:
+        raise InputError(
+            f"{display(uri)} can't be written",
+            expected="a place with room that this user may write to",
+            found=str(error) or type(error).__name__,
+        ) from error
+
+
+def _write_local(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:

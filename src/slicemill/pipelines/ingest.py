@@ -20,6 +20,7 @@ from slicemill.io import lake, storage
 from slicemill.io.clinical import Clinical, read_clinical
 from slicemill.io.commits import Commit, by_scan, list_commits
 from slicemill.io.lake_writer import COMMIT_SUFFIX, LakeWriter, from_commit, quarantine_row
+from slicemill.io.lock import sole_writer
 from slicemill.io.parquet import read_small_or_empty, write_small
 from slicemill.io.uri import canonical, display
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, TOTALS
@@ -48,22 +49,20 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     pattern = scan_pattern(config.scan_pattern)
     clinical = read_clinical(canonical(config.clinical)) if config.clinical else None
     found = find_scans(config.raw, pattern)
-    _open_lake(home, config)
-    plan = _plan(found.scans, list_commits(lake.commits(home), COMMIT_SUFFIX))
     started = datetime.now(UTC)
-    writer = LakeWriter(
-        home,
-        config.bucket,
-        f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
-        started,
-        config.max_pixels,
-    )
-    log.info("%d scans found, %d to read, %d unchanged", len(found.scans), len(plan.fresh), len(plan.kept))
-    commits = [from_commit(commit) for commit in ingest_scans(spark, writer, plan.fresh, plan.stale)]
-    commits += _earlier(home, plan.kept if config.prune else [*plan.kept, *plan.gone])
-    if config.prune:
-        _prune(plan.gone, writer)
-    rows = _publish(home, commits, found, writer, clinical)
+    job_id = f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    writer = LakeWriter(home, config.bucket, job_id, started, config.max_pixels)
+    with sole_writer(home, job_id):
+        _open_lake(home, config)
+        plan = _plan(found.scans, list_commits(lake.commits(home), COMMIT_SUFFIX))
+        log.info(
+            "%d scans found, %d to read, %d unchanged", len(found.scans), len(plan.fresh), len(plan.kept)
+        )
+        commits = [from_commit(commit) for commit in ingest_scans(spark, writer, plan.fresh, plan.stale)]
+        commits += _earlier(home, plan.kept if config.prune else [*plan.kept, *plan.gone])
+        if config.prune:
+            _prune(plan.gone, writer)
+        rows = _publish(home, commits, found, writer, clinical)
     files = sum(task.files for task in found.scans) + len(found.problems)
     return _summary(config, found, plan, rows, files)
 

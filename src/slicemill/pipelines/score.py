@@ -22,6 +22,7 @@ from slicemill.io import lake, storage
 from slicemill.io.card import Card, load_card
 from slicemill.io.commits import Commit, by_scan, list_commits
 from slicemill.io.lake_reader import read_scans
+from slicemill.io.lock import sole_writer
 from slicemill.io.parquet import read_file, read_small_or_empty, write_small
 from slicemill.io.score_writer import MANIFEST_SUFFIX, ScoreWriter
 from slicemill.io.split_table import read_split
@@ -53,20 +54,18 @@ def run(config: ScoreConfig, spark: Session) -> dict[str, Any]:
     settings = _settings(config, model, card, spark)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     loaded(model, settings.device, settings.precision, None)
-    writer = ScoreWriter(home, _mask_folder(home, card), card.model_id, f"score-{uuid.uuid4().hex[:12]}")
     scope = _raw_scope(config, settings, card) if config.raw else _lake_scope(config, settings, card)
-    there = by_scan(list_commits(lake.manifest(home), MANIFEST_SUFFIX))
-    fresh = [_with_stale(task, there, card) for task in scope.tasks if not _done(task, there)]
-    log.info(
-        "%d scans found, %d to score, %d done before",
-        len(scope.tasks),
-        len(fresh),
-        len(scope.tasks) - len(fresh),
-    )
-    start = time.monotonic()
-    score_scans(spark, fresh, settings, writer, config.max_pixels)
-    seconds = time.monotonic() - start
-    rows = publish(home)
+    job_id = f"score-{uuid.uuid4().hex[:12]}"
+    with sole_writer(home, job_id):
+        writer = ScoreWriter(home, _mask_folder(home, card), card.model_id, job_id)
+        there = by_scan(list_commits(lake.manifest(home), MANIFEST_SUFFIX))
+        fresh = [_with_stale(task, there, card) for task in scope.tasks if not _done(task, there)]
+        done = len(scope.tasks) - len(fresh)
+        log.info("%d scans found, %d to score, %d done before", len(scope.tasks), len(fresh), done)
+        start = time.monotonic()
+        score_scans(spark, fresh, settings, writer, config.max_pixels)
+        seconds = time.monotonic() - start
+        rows = publish(home)
     return _summary(config, scope, fresh, rows, seconds, card)
 
 

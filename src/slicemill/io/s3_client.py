@@ -1,0 +1,137 @@
+"""boto3's S3 client for what s3fs does not offer: listing by key range, and writes on a condition."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from s3fs.errors import translate_boto_error
+
+#: Key ranges that are listed at once.
+LIST_RANGES = 16
+_PAGE = 1000
+#: What S3 answers when the condition of a write does not hold.
+_LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404")
+
+Listed = tuple[str, int, str]
+
+
+@cache
+def _client(process: int) -> Any:
+    # Connections do not survive a fork, so every process has its own client.
+    config = Config(retries={"mode": "adaptive", "max_attempts": 10}, max_pool_connections=2 * LIST_RANGES)
+    return boto3.client("s3", config=config)
+
+
+def client() -> Any:
+    """The S3 client of this process."""
+    return _client(os.getpid())
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """botocore's errors as the OSErrors that s3fs and disks raise."""
+    try:
+        yield
+    except ClientError as error:
+        raise translate_boto_error(error) from error
+    except BotoCoreError as error:
+        raise OSError(str(error)) from error
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def list_keys(uri: str) -> list[Listed]:
+    """URI, size and ETag of every object below a prefix, unsorted.
+
+    A prefix of one page costs one request. A larger one is cut at its subfolders into key ranges that are
+    listed at once: a request a thousand keys, one a thousand subfolders, and at most one a range on top.
+    Raises OSError.
+    """
+    with _as_os_errors():
+        return _list(uri)
+
+
+def _list(uri: str) -> list[Listed]:
+    bucket, key = _split(uri)
+    prefix = f"{key}/" if key else ""
+    first = client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE)
+    if not first.get("IsTruncated"):
+        return _rows(bucket, first)
+    folders = _subfolders(bucket, prefix)
+    # A subfolder's own name sorts before everything in it.
+    step = max(1, len(folders) // LIST_RANGES)
+    bounds = ["", *folders[step::step]]
+    with ThreadPoolExecutor(LIST_RANGES) as pool:
+        ranges = pool.map(lambda number: _range(bucket, prefix, bounds, number), range(len(bounds)))
+        return [row for rows in ranges for row in rows]
+
+
+def _subfolders(bucket: str, prefix: str) -> list[str]:
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+    return sorted(found["Prefix"] for page in pages for found in page.get("CommonPrefixes", ()))
+
+
+def _range(bucket: str, prefix: str, bounds: list[str], number: int) -> list[Listed]:
+    end = bounds[number + 1] if number + 1 < len(bounds) else None
+    rows: list[Listed] = []
+    for page in _pages(bucket, prefix, bounds[number]):
+        contents = page.get("Contents", ())
+        inside = (
+            len(contents) if end is None else bisect.bisect_left([found["Key"] for found in contents], end)
+        )
+        rows += _rows(bucket, {"Contents": contents[:inside]})
+        if inside < len(contents):
+            break
+    return rows
+
+
+def _pages(bucket: str, prefix: str, start_after: str) -> Iterator[Any]:
+    extra = {"StartAfter": start_after} if start_after else {}
+    yield from client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **extra)
+
+
+def _rows(bucket: str, page: Any) -> list[Listed]:
+    return [
+        (f"s3://{bucket}/{found['Key']}", int(found["Size"]), str(found.get("ETag", "")).strip('"'))
+        for found in page.get("Contents", ())
+        if not found["Key"].endswith("/")
+    ]
+
+
+def read_with_tag(uri: str) -> tuple[bytes, str] | None:
+    """An object and its ETag; None if it is not there. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        try:
+            found = client().get_object(Bucket=bucket, Key=key)
+        except client().exceptions.NoSuchKey:
+            return None
+        return found["Body"].read(), found["ETag"]
+
+
+def write_if(uri: str, data: bytes, tag: str | None) -> str | None:
+    """Write an object only if it still has this ETag (None: only if it is not there).
+
+    Returns the new ETag, or None if somebody else was faster. Raises OSError.
+    """
+    bucket, key = _split(uri)
+    condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+    with _as_os_errors():
+        try:
+            return str(client().put_object(Bucket=bucket, Key=key, Body=data, **condition)["ETag"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _LOST:
+                return None
+            raise
