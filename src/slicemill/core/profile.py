@@ -6,7 +6,6 @@ Percentiles are the smallest grey value at which the cumulative share reaches th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,9 +49,9 @@ def statistics(histogram: Histograms) -> dict[str, Floats]:
 
 def tumour_geometry(mask: SliceMask) -> tuple[int, list[int], float | None, float | None]:
     """Area, box (top, left, bottom, right; the last two exclusive) and centroid (row, column), in pixels."""
-    rows, columns = np.nonzero(mask)
-    if rows.size == 0:
+    if not mask.any():
         return 0, [], None, None
+    rows, columns = np.nonzero(mask)
     box = [int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1]
     return int(rows.size), box, float(rows.mean()), float(columns.mean())
 
@@ -61,20 +60,22 @@ def heat_map(masks: Iterable[SliceMask]) -> npt.NDArray[np.int64]:
     """Tumour pixels counted on a grid laid over the slice, whatever its size: int64, (64, 64)."""
     grid = np.zeros((HEAT_MAP_SIDE, HEAT_MAP_SIDE), np.int64)
     for mask in masks:
+        if not mask.any():
+            continue
         rows, columns = np.nonzero(mask)
         np.add.at(grid, (rows * HEAT_MAP_SIDE // mask.shape[0], columns * HEAT_MAP_SIDE // mask.shape[1]), 1)
     return grid
 
 
 def copied_channels(one: Slice) -> list[int | None]:
-    """For each channel the lower channel that it repeats, or None; a blank slice copies nothing."""
+    """For each channel the lower channel that it repeats, or None."""
     image = one.image
     found: list[int | None] = [None] * image.shape[-1]
     for channel in range(1, image.shape[-1]):
         for lower in range(channel):
             if found[channel] is None and np.array_equal(image[..., channel], image[..., lower]):
                 found[channel] = lower
-    return found if image.size and int(image.max()) > int(image.min()) else [None] * image.shape[-1]
+    return found
 
 
 class ScanProfile:
@@ -83,7 +84,11 @@ class ScanProfile:
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
         self.histograms: Histograms = np.stack([histograms(one.image) for one in scan.slices])
-        self.copies = [copied_channels(one) for one in scan.slices]
+        self.blank: list[bool] = (np.count_nonzero(self.histograms.sum(axis=1), axis=-1) == 1).tolist()
+        self.copies = [
+            [None] * one.image.shape[-1] if blank else copied_channels(one)
+            for one, blank in zip(scan.slices, self.blank, strict=True)
+        ]
         self.geometry = [tumour_geometry(one.mask) if one.mask is not None else None for one in scan.slices]
 
     def slice_rows(self) -> list[dict[str, Any]]:
@@ -133,9 +138,7 @@ class ScanProfile:
             **{name: values.tolist() for name, values in summed.items()},
             "missing_sequences": self._missing(channels),
             "slice_gaps": sorted(set(range(min(indices), max(indices) + 1)) - set(indices))[:1000],
-            "blank_slices": [
-                one.slice_index for one in slices if int(one.image.min()) == int(one.image.max())
-            ],
+            "blank_slices": [one.slice_index for one, blank in zip(slices, self.blank, strict=True) if blank],
             "copied_channel_slices": sum(any(of is not None for of in copies) for copies in self.copies),
         }
 
@@ -158,13 +161,9 @@ class ScanProfile:
             "histogram": self.histograms.sum(axis=0).ravel(),
             "heat_map": heat_map(masks).ravel(),
             "image_hashes": [
-                _image_hash(one) for one in self.scan.slices if one.image.min() != one.image.max()
+                one.image_hash for one, blank in zip(self.scan.slices, self.blank, strict=True) if not blank
             ],
         }
-
-
-def _image_hash(one: Slice) -> bytes:
-    return hashlib.blake2b(one.image.tobytes(), digest_size=8).digest()
 
 
 def summarise(scans: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -28,6 +30,11 @@ class Slice:
     source_uri: str
     source_fingerprint: str
     conversion: str | None = None
+
+    @cached_property
+    def image_hash(self) -> bytes:
+        """SHA-256 of the pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.image).data).digest()
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,8 @@ class LakeWriter:
         else:
             self.remove_data(task.scan_id, task.patient_id)
         commit = _plain(commit)
-        storage.write_json(
-            commit_uri(lake.commits(self.lake), task.scan_id, task.fingerprint, COMMIT_SUFFIX), commit
-        )
+        uri = commit_uri(lake.commits(self.lake), task.scan_id, task.fingerprint, COMMIT_SUFFIX)
+        storage.write_json(uri, commit, indent=None)
         return commit
 
     def _write(self, task: ScanTask, scan: Scan, profile: ScanProfile) -> dict[str, Any]:
@@ -139,11 +138,11 @@ def _slice_row(scan_id: str, one: Slice) -> dict[str, Any]:
 
 
 def content_hash(scan: Scan) -> str:
-    """BLAKE2b-128 over a scan's slices in order: numbers, sizes, pixels, masks; no URI, no time."""
-    digest = hashlib.blake2b(digest_size=16)
+    """SHA-256 over a scan's slices in order: numbers, sizes, image hashes, masks; no URI, no time."""
+    digest = hashlib.sha256()
     for one in scan.slices:
         digest.update(f"{one.slice_index}|{one.image.shape}|{one.mask_status}|{one.conversion}\n".encode())
-        digest.update(one.image.tobytes())
+        digest.update(one.image_hash)
         digest.update(b"" if one.mask is None else one.mask.tobytes())
     return digest.hexdigest()
 

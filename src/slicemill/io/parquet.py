@@ -56,7 +56,17 @@ def to_arrow(table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) 
 def parquet_bytes(data: pa.Table) -> bytes:
     """A Parquet file with one row group."""
     sink = io.BytesIO()
-    pq.write_table(data, sink, row_group_size=max(1, data.num_rows), compression="zstd", compression_level=1)
+    # Looking for repeated or extreme values among pixels costs as much as compressing them, and finds none.
+    plain = [field.name for field in data.schema if not pa.types.is_binary(field.type)]
+    pq.write_table(
+        data,
+        sink,
+        row_group_size=max(1, data.num_rows),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=plain,
+        write_statistics=plain,
+    )
     return sink.getvalue()
 
 

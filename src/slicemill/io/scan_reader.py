@@ -84,7 +84,7 @@ def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list
 
 def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int) -> _Read:
     problems: list[Problem] = []
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     try:
         data = _fetch(files.image, max_pixels)
         digest.update(data)

@@ -1,0 +1,203 @@
+"""Ingest against what the same machine can do without it.
+
+    python benchmarks/ingest.py --raw FOLDER [--times 10]
+
+All sides read the same scans in one run, warm from the page cache, after Spark has started:
+
+- slicemill: discovery, integrity, decode, profile, quarantine, Parquet and tables, as `slicemill ingest`.
+- two plain processes: Pillow, then pyarrow with zstd; no check, no statistics.
+- naive Spark: `binaryFile`, image and mask joined, decoded in `mapInPandas`, repartitioned by patient, written.
+
+For the larger set every scan is linked under `--times` names. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from machine import describe
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from slicemill.config import IngestConfig
+from slicemill.pipelines import ingest
+from slicemill.spark.session import open_session
+
+SLICE_FILE = re.compile(r"_(\d+)\.tif$")
+
+
+def scan_folders(raw: Path) -> list[Path]:
+    """Folders that hold slices."""
+    return sorted({path.parent for path in raw.rglob("*.tif")})
+
+
+def plain_process(folders: list[Path], out: Path) -> None:
+    """Decode with Pillow and write with pyarrow, one file a scan."""
+    for folder in folders:
+        rows = []
+        for path in sorted(folder.glob("*.tif")):
+            if not SLICE_FILE.search(path.name):
+                continue
+            image = np.asarray(Image.open(path))
+            mask = np.asarray(Image.open(path.with_name(path.stem + "_mask.tif")))
+            rows.append({"scan_id": folder.name, "image": image.tobytes(), "mask": (mask > 0).tobytes()})
+        pq.write_table(pa.Table.from_pylist(rows), out / f"{folder.name}.parquet", compression="zstd")
+
+
+def two_plain_processes(raw: Path, out: Path) -> None:
+    """The yardstick: the machine's two cores, each with half of the scans."""
+    out.mkdir()
+    folders = scan_folders(raw)
+    processes = [
+        multiprocessing.Process(target=plain_process, args=(folders[part::2], out)) for part in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def naive_spark(spark: SparkSession, raw: Path, out: Path) -> None:
+    """What one writes first: Spark reads every file, joins masks to images and shuffles by patient."""
+    from pyspark.sql import functions as F
+
+    files = (
+        spark.read.format("binaryFile")
+        .option("recursiveFileLookup", "true")
+        .option("pathGlobFilter", "*.tif")
+        .load(str(raw))
+    )
+    named = files.select(F.regexp_replace("path", r"(_mask)?\.tif$", "").alias("key"), "path", "content")
+    images = named.filter(~F.col("path").endswith("_mask.tif"))
+    masks = named.filter(F.col("path").endswith("_mask.tif")).select(
+        "key", F.col("content").alias("mask_content")
+    )
+
+    def decode(batches: Iterator[Any]) -> Iterator[Any]:
+        import pandas as pd
+
+        for batch in batches:
+            rows = []
+            for key, content, mask_content in zip(
+                batch["key"], batch["content"], batch["mask_content"], strict=True
+            ):
+                image, mask = (
+                    np.asarray(Image.open(io.BytesIO(content))),
+                    np.asarray(Image.open(io.BytesIO(mask_content))),
+                )
+                rows.append((key.rsplit("/", 2)[1], image.tobytes(), (mask > 0).tobytes()))
+            yield pd.DataFrame(rows, columns=["patient_id", "image", "mask"])
+
+    decoded = images.join(masks, "key").mapInPandas(decode, "patient_id string, image binary, mask binary")
+    decoded.repartition("patient_id").write.partitionBy("patient_id").parquet(str(out))
+
+
+def slicemill_ingest(spark: SparkSession, raw: Path, out: Path) -> None:
+    """The whole pipeline behind `slicemill ingest`."""
+    summary = ingest.run(IngestConfig(raw=(str(raw),), lake=str(out)), spark)
+    if summary["quarantined"] or summary["read"] != summary["scans"]:
+        raise SystemExit(f"unexpected: {summary}")
+
+
+def timed(action: Callable[[], None]) -> float:
+    """Seconds that `action` takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def with_worker_peak(action: Callable[[], None]) -> tuple[float, float]:
+    """Seconds of `action`, and the most MiB that one Python worker of Spark held meanwhile."""
+    stop, peak = threading.Event(), [0.0]
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if "pyspark.daemon" in " ".join(process.cmdline()):
+                        peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+                except psutil.NoSuchProcess:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    seconds = timed(action)
+    stop.set()
+    watcher.join()
+    return seconds, peak[0]
+
+
+def linked(raw: Path, times: int, home: Path) -> Path:
+    """The same scans under `times` names each, as links."""
+    for folder in scan_folders(raw):
+        for copy in range(times):
+            name = f"{folder.name}X{copy}"
+            (home / name).mkdir(parents=True)
+            for path in folder.glob("*.tif"):
+                os.symlink(path, home / name / path.name.replace(folder.name, name, 1))
+    return home
+
+
+def main() -> None:
+    """Run all sides and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--raw", required=True)
+    parser.add_argument("--lake", help="not used: every side writes to a temporary folder")
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    raw = Path(asked.raw).resolve()
+    slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
+    with tempfile.TemporaryDirectory() as temporary, open_session("bench") as spark:
+        home = Path(temporary)
+        slicemill_ingest(spark, raw, home / "warm")
+        sides: dict[str, list[float]] = {"slicemill": [], "two_plain_processes": [], "naive_spark": []}
+        peaks = []
+        for number in range(asked.rounds):
+            seconds, peak = with_worker_peak(lambda n=number: slicemill_ingest(spark, raw, home / f"ours{n}"))
+            sides["slicemill"].append(seconds)
+            peaks.append(peak)
+            sides["two_plain_processes"].append(
+                timed(lambda n=number: two_plain_processes(raw, home / f"plain{n}"))
+            )
+        sides["naive_spark"].append(timed(lambda: naive_spark(spark, raw, home / "naive")))
+        large = linked(raw, asked.times, home / "large")
+        large_seconds, large_peak = with_worker_peak(
+            lambda: slicemill_ingest(spark, large, home / "ours_large")
+        )
+    best = {side: float(np.median(seconds)) for side, seconds in sides.items()}
+    rates = {side: slices / seconds for side, seconds in best.items()}
+    print(
+        json.dumps(
+            {
+                "vs_two_plain_processes": rates["slicemill"] / rates["two_plain_processes"],
+                "vs_naive_spark": rates["slicemill"] / rates["naive_spark"],
+                "rate_at_10x": asked.times * slices / large_seconds / rates["slicemill"],
+                "worker_memory_at_10x": large_peak / float(np.median(peaks)),
+                "slices_per_second": {side: round(rate, 1) for side, rate in rates.items()},
+                "worker_peak_mib": {"1x": round(float(np.median(peaks))), "10x": round(large_peak)},
+                "slices": slices,
+                "times": asked.times,
+                **describe(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
