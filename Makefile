@@ -1,0 +1,79 @@
+# `make` sets everything up, `make test` tests, `make demo` shows the whole way from raw slices to Dice.
+# Variables: PYTHON, and for the demo RAW, OUT, SCANS, EPOCHS, IMAGE_SIZE, BATCH_SIZE, PROCESSES.
+
+.DEFAULT_GOAL := setup
+.SUFFIXES:
+.PHONY: setup preflight test lint format demo requirements clean distclean
+
+PYTHON ?=
+OUT ?= demo-out
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Stamps live inside the environment, so that they vanish with it.
+STAMPS := $(VENV)/stamps
+UV := VIRTUAL_ENV=$(VENV) $(BIN)/uv
+# Progress bars are for terminals; a log gets plain lines.
+QUIET := $(shell test -t 2 || echo --quiet)
+
+setup: $(STAMPS)/connector
+
+# Always run, never a reason to set up again.
+preflight:
+	@sh scripts/preflight.sh $(PYTHON)
+
+$(STAMPS)/tools: requirements/uv.txt | preflight
+	@echo "setup: Python environment in $(VENV)"
+	@"$$(sh scripts/preflight.sh --which $(PYTHON))" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+# An installation that was cut off leaves its mark, and the next one starts over.
+$(STAMPS)/packages: requirements/all.txt $(STAMPS)/tools
+	@echo "setup: pinned packages, about 5 GB; minutes when they are fetched for the first time"
+	@again=$$(test ! -e $(STAMPS)/installing || echo --reinstall); touch $(STAMPS)/installing; \
+	$(UV) pip install $(QUIET) $$again --require-hashes -r requirements/all.txt
+	@rm -f $(STAMPS)/installing && touch $@
+
+$(STAMPS)/slicemill: pyproject.toml $(STAMPS)/packages
+	@echo "setup: slicemill itself"
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/connector: src/slicemill/spark/connector.py src/slicemill/spark/connector_sums.txt $(STAMPS)/slicemill
+	@echo "setup: Spark's S3 connector"
+	@$(BIN)/python -m slicemill.spark.connector
+	@touch $@
+
+# ARGS goes to pytest: make test ARGS="tests/core -x"
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+demo: setup
+	@RAW="$(RAW)" OUT="$(OUT)" SCANS="$(SCANS)" EPOCHS="$(EPOCHS)" IMAGE_SIZE="$(IMAGE_SIZE)" \
+	BATCH_SIZE="$(BATCH_SIZE)" PROCESSES="$(PROCESSES)" $(BIN)/python scripts/demo.py
+
+# Keeps the pins that still fit; delete requirements/all.txt first to take everything anew.
+requirements: $(STAMPS)/tools
+	@$(UV) pip compile --quiet requirements/uv.in --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make requirements" -o requirements/uv.txt
+	@$(UV) pip compile --quiet pyproject.toml requirements/build.in --all-extras --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make requirements" -o requirements/all.txt
+
+clean:
+	rm -rf demo-out build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests jobs scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

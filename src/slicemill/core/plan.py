@@ -1,0 +1,102 @@
+"""The plan of a training run: which rank reads which scans, for how many steps. Decided once, in the
+driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Channels of a slice, in order.
+CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
+
+
+@dataclass(frozen=True, order=True)
+class LabelledFile:
+    """A scan's Parquet file, and how many of its rows have a usable mask."""
+
+    scan_id: str
+    uri: str
+    labelled_slices: int
+
+
+Share = tuple[LabelledFile, ...]
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Everything a rank needs to know; the same for all ranks."""
+
+    settings: Mapping[str, Any]
+    """The run's TrainConfig, with canonical URIs."""
+    train: tuple[Share, ...]
+    """Files that each rank trains on."""
+    validation: tuple[Share, ...]
+    """Files that each rank validates on; empty shares without a validation part."""
+    normalisation: Mapping[str, Sequence[Sequence[float]]]
+    """Of each scan: low, high, mean, scale of each channel."""
+    split_hash: str
+    """Hash of the split."""
+    data_hash: str
+    """Hash of the content of the files above."""
+    threads: int = 1
+    """CPU threads of each rank."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together."""
+        return len(self.train)
+
+    @property
+    def batch_per_rank(self) -> int:
+        """Slices per step of one rank."""
+        return int(self.settings["batch_size"]) // self.ranks
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of every rank in every epoch."""
+        return steps_per_epoch(self.train, self.batch_per_rank)
+
+    def to_json(self) -> str:
+        """The plan as JSON; `from_json` gives it back exactly."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainPlan:
+        """The plan that `to_json` wrote."""
+        value = json.loads(text)
+        for part in ("train", "validation"):
+            value[part] = tuple(tuple(LabelledFile(**file) for file in share) for share in value[part])
+        return cls(**value)
+
+
+def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
+    """Share files among ranks so that their labelled slices are about equal.
+
+    Longest first, each to the rank with the fewest slices so far (Graham 1969): no rank has more than 4/3
+    of the best possible. Every file with a labelled slice is in exactly one share, and the result does not
+    depend on the order of `files`. Shares are empty where there are fewer files than ranks.
+    """
+    shares: list[list[LabelledFile]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for file in sorted(files, key=lambda file: (-file.labelled_slices, file)):
+        if file.labelled_slices:
+            lightest = loads.index(min(loads))
+            shares[lightest].append(file)
+            loads[lightest] += file.labelled_slices
+    return tuple(tuple(share) for share in shares)
+
+
+def labelled_slices(share: Iterable[LabelledFile]) -> int:
+    """Labelled slices of a share."""
+    return sum(file.labelled_slices for file in share)
+
+
+def steps_per_epoch(shares: Sequence[Share], batch_per_rank: int) -> int:
+    """Steps that let the rank with the most slices see each of them once.
+
+    Every rank makes as many: one that has read all its slices repeats some with weight 0.
+    """
+    return -(-max(labelled_slices(share) for share in shares) // batch_per_rank)

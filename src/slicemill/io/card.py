@@ -1,0 +1,161 @@
+"""The model card: `model.json` beside `model.safetensors`, the contract between training and scoring."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicemill.errors import InputError, LakeVersionError, ModelFileError
+from slicemill.io import storage
+from slicemill.io.uri import display, join
+from slicemill.schemas import SCHEMA_VERSION
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+#: Hex digits of the weights' SHA-256 that make a model id.
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a scorer must know of a model, and a reader of its scores wants to know."""
+
+    task: str
+    """segment or classify."""
+    architecture: str
+    """Name in the registry of networks."""
+    channels: tuple[str, ...]
+    """Input channels in order."""
+    normalisation: str
+    """Name of the rule in `slicemill.core.normalise`."""
+    input_size: int
+    """Rows and columns of the network's input, in pixels."""
+    threshold: float
+    """Probability from which a pixel is tumour."""
+    split: str
+    """Name of the split."""
+    split_hash: str
+    """Hash of the split's patients and parts."""
+    data_hash: str
+    """Hash of the content of the scans that training and validation read."""
+    metrics: Mapping[str, float | int | None]
+    """Of the epoch whose weights these are."""
+    versions: Mapping[str, str]
+    """Of Python and the libraries that trained it."""
+    training: Mapping[str, Any]
+    """Settings of the training run."""
+    weights_sha256: str
+    """SHA-256 of model.safetensors, in hex digits."""
+    options: tuple[str, ...] = ()
+    """Test-time options that are on."""
+    created: str = ""
+    """When training ended, ISO 8601, UTC."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def model_id(self) -> str:
+        """First 16 hex digits of the SHA-256 of model.safetensors."""
+        return self.weights_sha256[:_ID_DIGITS]
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def weights_uri(run_uri: str) -> str:
+    """The weights of a run."""
+    return join(run_uri, WEIGHTS_FILE)
+
+
+def card_uri(run_uri: str) -> str:
+    """The card of a run."""
+    return join(run_uri, CARD_FILE)
+
+
+def save_card(run_uri: str, card: Card) -> None:
+    """Write the card of a run."""
+    storage.write_json(card_uri(run_uri), {**dataclasses.asdict(card), "model_id": card.model_id})
+
+
+def load_card(run_uri: str) -> Card:
+    """Read the card of a run.
+
+    Raises ModelFileError if there is none or it can't be trusted, LakeVersionError if it is of another
+    schema version.
+    """
+    uri = card_uri(run_uri)
+    try:
+        value = storage.read_json(uri)
+    except InputError as error:
+        raise ModelFileError(
+            f"{display(run_uri)} holds no readable model card",
+            expected=f"a training run with {CARD_FILE} and {WEIGHTS_FILE}",
+            found=error.found,
+            advice="Give --model the folder that train wrote with --out.",
+        ) from error
+    return _parse(uri, value)
+
+
+def _parse(uri: str, value: object) -> Card:
+    if not isinstance(value, dict):
+        raise _broken(uri, "a JSON object", type(value).__name__)
+    version = value.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise LakeVersionError(
+            f"{display(uri)} is of another schema version",
+            expected=SCHEMA_VERSION,
+            found=version,
+            advice="Train again with this release, or score with the release that trained it.",
+        )
+    known = {field.name for field in dataclasses.fields(Card)}
+    wrong = sorted((known | {"model_id"}) ^ value.keys())
+    if wrong:
+        raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
+    for name, kind in _KINDS.items():
+        if not isinstance(value[name], kind) or isinstance(value[name], bool):
+            raise _broken(uri, f"{name} as {_KIND_NAMES[kind]}", repr(value[name]))
+    fields: dict[str, Any] = {
+        name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in known
+    }
+    card = Card(**fields)
+    if value["model_id"] != card.model_id:
+        raise _broken(uri, f"model_id {card.model_id}, as the weights' hash says", value["model_id"])
+    return card
+
+
+def _broken(uri: str, expected: object, found: object) -> ModelFileError:
+    return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
+
+
+_Kind = type | tuple[type, ...]
+_NUMBER: tuple[type, ...] = (int, float)
+_KINDS: dict[str, _Kind] = {
+    "task": str,
+    "architecture": str,
+    "channels": list,
+    "normalisation": str,
+    "input_size": int,
+    "threshold": _NUMBER,
+    "split": str,
+    "split_hash": str,
+    "data_hash": str,
+    "metrics": dict,
+    "versions": dict,
+    "training": dict,
+    "weights_sha256": str,
+    "options": list,
+    "created": str,
+    "model_id": str,
+}
+_KIND_NAMES: dict[_Kind, str] = {
+    str: "text",
+    list: "a list",
+    int: "a whole number",
+    _NUMBER: "a number",
+    dict: "an object",
+}

@@ -1,0 +1,16 @@
+"""Grey pictures for pages."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+def webp(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
+    """A lossy WebP file of a grey picture, axes (H, W); quality from 0 to 100."""
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "WEBP", quality=quality, method=2)
+    return sink.getvalue()

@@ -1,0 +1,30 @@
+"""Where things lie inside a training run; its model and card are in `slicemill.io.card`."""
+
+from __future__ import annotations
+
+from slicemill.io.uri import join
+
+
+def plan(run: str) -> str:
+    """What was planned: settings, files of each rank, normalisation of each scan."""
+    return join(run, "plan.json")
+
+
+def metrics(run: str) -> str:
+    """One JSON object a line, one line an epoch."""
+    return join(run, "metrics.jsonl")
+
+
+def last_checkpoint(run: str) -> str:
+    """The checkpoint to go on from."""
+    return join(run, "checkpoints", "last.safetensors")
+
+
+def best_weights(run: str) -> str:
+    """The weights of the best epoch so far."""
+    return join(run, "checkpoints", "best.safetensors")
+
+
+def failure(run: str, rank: int) -> str:
+    """Why a rank stopped."""
+    return join(run, "failures", f"rank-{rank}.json")

@@ -1,0 +1,136 @@
+"""Checkpoints: all that a run needs to go on, in one safetensors file that appears whole or not at all.
+
+Tensors are the network's and the optimiser's; the rest is JSON in the file's header. Random draws of an
+epoch follow from seed, epoch and rank alone, so no generator's state is kept, and any rank goes on from
+rank 0's file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from slicemill.errors import ConfigError, ModelFileError
+from slicemill.io import run_files, storage
+from slicemill.io.uri import display
+
+_STATE = "slicemill.state"
+
+#: Settings that may differ between a run and its continuation.
+_FREE_SETTINGS = frozenset({"resume", "out", "lake", "device", "init_weights"})
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands after an epoch."""
+
+    epochs_done: int
+    best_epoch: int
+    best_score: float
+    history: list[dict[str, Any]]
+    """The lines of metrics.jsonl."""
+
+
+def network_bytes(network: nn.Module) -> bytes:
+    """A network's weights and buffers as a safetensors file; the same weights give the same bytes."""
+    return safetensors.torch.save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    )
+
+
+def save_checkpoint(
+    run_uri: str,
+    network: nn.Module,
+    optimiser: Optimizer,
+    schedule: LRScheduler,
+    position: Position,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the run's last checkpoint."""
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    state = optimiser.state_dict()
+    for index, moments in state["state"].items():
+        tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
+    rest = {
+        "position": vars(position),
+        "groups": state["param_groups"],
+        "schedule": schedule.state_dict(),
+        "settings": dict(settings),
+    }
+    packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    storage.write_bytes(
+        run_files.last_checkpoint(run_uri), safetensors.torch.save(packed, {_STATE: json.dumps(rest)})
+    )
+
+
+def load_checkpoint(
+    run_uri: str, network: nn.Module, optimiser: Optimizer, schedule: LRScheduler, settings: Mapping[str, Any]
+) -> Position | None:
+    """Take up the run's last checkpoint; None if there is none.
+
+    Raises ModelFileError for a file that is no checkpoint, ConfigError if the run had other settings.
+    """
+    uri = run_files.last_checkpoint(run_uri)
+    if not storage.exists(uri):
+        return None
+    data = storage.read_bytes(uri)
+    try:
+        tensors = safetensors.torch.load(data)
+        rest = json.loads(_metadata(data)[_STATE])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelFileError(
+            f"{display(uri)} is no checkpoint", expected="the file that train wrote", found=str(error)
+        ) from error
+    _check_settings(rest["settings"], settings)
+    network.load_state_dict(_below("network/", tensors))
+    optimiser.load_state_dict(
+        {"state": _moments(_below("optimiser/", tensors), optimiser), "param_groups": rest["groups"]}
+    )
+    schedule.load_state_dict(rest["schedule"])
+    return Position(**rest["position"])
+
+
+def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, moment = name.partition("/")
+        like = parameters[int(index)]
+        # The fused optimiser walks memory: a moment in another order than its parameter would mix up elements.
+        ordered = (
+            torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+        )
+        moments.setdefault(int(index), {})[moment] = ordered
+    return moments
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    # The format: 8 bytes of little-endian length, then that much JSON.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in sorted((before.keys() | now.keys()) - _FREE_SETTINGS):
+        if before.get(name) != now.get(name):
+            raise ConfigError(
+                f"--resume with another --{name.replace('_', '-')} than the run began with",
+                expected=before.get(name),
+                found=now.get(name),
+                advice="Repeat the run's own settings, or train into another --out.",
+            )

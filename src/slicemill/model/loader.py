@@ -1,0 +1,259 @@
+"""One epoch of training slices: read by Petastorm, shuffled anew, in equal numbers of steps on every rank.
+
+Petastorm 0.13.1 reads with its dummy pool, in a thread of ours: its thread pool ends an epoch early now and
+then, and loses what is still under way. A reader lives for one epoch, because `reset()` gives wrong ones.
+Nothing is trusted all the same: `EpochLoader.count` says what was read, for the loop to compare with the
+lake.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from petastorm import make_batch_reader
+
+from slicemill.core.plan import LabelledFile, Share, labelled_slices
+from slicemill.errors import SlicemillError, TrainingError
+from slicemill.io.petastorm_files import petastorm_filesystem
+from slicemill.io.uri import is_s3
+from slicemill.types import SliceImage, SliceMask
+
+#: Slices among which the next one is drawn; 256 pixel ones take a quarter of a megabyte each.
+SHUFFLE_BUFFER = 512
+
+#: Batches that wait for the network.
+PREFETCH = 4
+
+#: Seconds without a batch after which the reader counts as hung.
+PATIENCE = 300.0
+
+#: Seconds that a reader has to end after its last batch was taken.
+_FAREWELL = 10.0
+
+# Petastorm and pyarrow announce with every file that the interface between them is old: stated in the pins.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.|pyarrow\.")
+
+_COLUMNS = ("scan_id", "slice_index", "height", "width", "channels", "image", "mask", "mask_status")
+
+
+@dataclass(frozen=True)
+class LabelledSlice:
+    """A slice with its mask; views of the bytes that were read."""
+
+    scan_id: str
+    slice_index: int
+    image: SliceImage
+    mask: SliceMask
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices of one step; weight 0 marks one that is only there to fill the step."""
+
+    slices: tuple[LabelledSlice, ...]
+    weights: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EpochCount:
+    """What one rank read in one epoch, against what the lake says it should have."""
+
+    read: int
+    expected: int
+    wrong_scans: int
+    repeated: int
+
+    @property
+    def right(self) -> bool:
+        """Whether each slice came exactly once."""
+        return self.read == self.expected and not self.wrong_scans and not self.repeated
+
+
+def read_labelled(files: Sequence[LabelledFile]) -> Iterator[LabelledSlice]:
+    """Slices with a usable mask, file by file in the order given, in slice order."""
+    if not files:
+        return
+    reader = _open_reader([file.uri for file in files])
+    try:
+        for group in reader:
+            columns = group._asdict()
+            for row in range(len(columns["scan_id"])):
+                if columns["mask_status"][row] == "present":
+                    yield _labelled_slice(columns, row)
+    finally:
+        # Not `with`: leaving that prints to standard output.
+        reader.stop()
+        reader.join()
+
+
+def _open_reader(uris: list[str]) -> Any:
+    # file:// URIs are taken apart again; the file system for S3 wants bucket/key.
+    urls = [uri if is_s3(uri) else "file://" + uri.removeprefix("file://") for uri in uris]
+    return make_batch_reader(
+        urls,
+        schema_fields=[f"^{name}$" for name in _COLUMNS],
+        reader_pool_type="dummy",
+        shuffle_row_groups=False,
+        num_epochs=1,
+        filesystem=petastorm_filesystem(uris),
+    )
+
+
+def _labelled_slice(columns: Mapping[str, Any], row: int) -> LabelledSlice:
+    height, width, channels = (int(columns[name][row]) for name in ("height", "width", "channels"))
+    return LabelledSlice(
+        scan_id=str(columns["scan_id"][row]),
+        slice_index=int(columns["slice_index"][row]),
+        image=np.frombuffer(columns["image"][row], dtype=np.uint8).reshape(height, width, channels),
+        mask=np.frombuffer(columns["mask"][row], dtype=np.uint8).reshape(height, width),
+    )
+
+
+def shuffled(
+    slices: Iterable[LabelledSlice], buffer: int, draw: np.random.Generator
+) -> Iterator[LabelledSlice]:
+    """Each slice once, in an order drawn from a buffer of that many."""
+    held: list[LabelledSlice] = []
+    for entry in slices:
+        if len(held) < buffer:
+            held.append(entry)
+            continue
+        chosen = int(draw.integers(buffer))
+        held[chosen], entry = entry, held[chosen]
+        yield entry
+    yield from (held[index] for index in draw.permutation(len(held)))
+
+
+def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Iterator[Batch]:
+    """Exactly `steps` full batches, the first slices coming again with weight 0 where there are too few.
+
+    Slices beyond the last step are drawn and dropped: the caller counts them. Raises TrainingError without
+    any.
+    """
+    first: list[LabelledSlice] = []
+    held: list[LabelledSlice] = []
+    made = 0
+    for entry in slices:
+        if len(first) < batch_size:
+            first.append(entry)
+        held.append(entry)
+        if len(held) == batch_size:
+            if made < steps:
+                yield Batch(tuple(held), np.ones(batch_size, dtype=np.float32))
+            made += 1
+            held = []
+    if not first:
+        raise TrainingError(
+            "a rank has no slices to train on", expected="at least one labelled slice", found="none"
+        )
+    for _ in range(made, steps):
+        fill = [first[index % len(first)] for index in range(batch_size - len(held))]
+        weights = np.array([1.0] * len(held) + [0.0] * len(fill), dtype=np.float32)
+        yield Batch((*held, *fill), weights)
+        held = []
+
+
+class EpochLoader:
+    """Batches of one epoch on one rank, read ahead by a thread.
+
+    The order depends on seed, epoch and rank alone. Every epoch of every rank gives `steps` batches. After
+    the last, `count` says what was read.
+    """
+
+    def __init__(
+        self,
+        share: Share,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        epoch: int,
+        rank: int,
+        buffer: int = SHUFFLE_BUFFER,
+    ) -> None:
+        self._share = share
+        self._batch_size = batch_size
+        self._steps = steps
+        self._buffer = buffer
+        self._draw = np.random.default_rng((seed, epoch, rank))
+        self._seen: Counter[tuple[str, int]] = Counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        handed: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCH)
+        stop = threading.Event()
+        thread = threading.Thread(target=self._produce, args=(handed, stop), name="slice-reader", daemon=True)
+        thread.start()
+        try:
+            while (entry := _take(handed)) is not None:
+                yield entry
+        finally:
+            stop.set()
+            thread.join(timeout=_FAREWELL)
+
+    @property
+    def count(self) -> EpochCount:
+        """What has been read so far."""
+        per_scan = Counter(scan_id for scan_id, _ in self._seen.elements())
+        expected = {file.scan_id: file.labelled_slices for file in self._share}
+        wrong = sum(per_scan[scan] != expected.get(scan, 0) for scan in per_scan.keys() | expected.keys())
+        repeated = sum(times - 1 for times in self._seen.values())
+        return EpochCount(self._seen.total(), labelled_slices(self._share), wrong, repeated)
+
+    def _produce(self, handed: queue.Queue[Batch | BaseException | None], stop: threading.Event) -> None:
+        try:
+            for batch in batches(self._slices(), self._batch_size, self._steps):
+                if not _offer(handed, batch, stop):
+                    return
+            _offer(handed, None, stop)
+        except BaseException as error:
+            _offer(handed, error, stop)
+
+    def _slices(self) -> Iterator[LabelledSlice]:
+        files = [self._share[index] for index in self._draw.permutation(len(self._share))]
+        return shuffled(self._counted(read_labelled(files)), self._buffer, self._draw)
+
+    def _counted(self, slices: Iterable[LabelledSlice]) -> Iterator[LabelledSlice]:
+        for entry in slices:
+            self._seen[entry.scan_id, entry.slice_index] += 1
+            yield entry
+
+
+def _offer(
+    handed: queue.Queue[Batch | BaseException | None],
+    entry: Batch | BaseException | None,
+    stop: threading.Event,
+) -> bool:
+    while not stop.is_set():
+        try:
+            handed.put(entry, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def _take(handed: queue.Queue[Batch | BaseException | None]) -> Batch | None:
+    try:
+        entry = handed.get(timeout=PATIENCE)
+    except queue.Empty:
+        raise TrainingError(
+            "the reader hangs", expected="a batch", found=f"none in {PATIENCE:.0f} s"
+        ) from None
+    if isinstance(entry, SlicemillError):
+        raise entry
+    if isinstance(entry, BaseException):
+        raise TrainingError(
+            "the lake can't be read",
+            expected="the files that ingest wrote",
+            found=f"{type(entry).__name__}: {entry}",
+            advice="Run ingest again.",
+        ) from entry
+    return entry

@@ -1,0 +1,208 @@
+"""A training run on one rank, from plan to model card: what the launcher starts in every process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import petastorm
+import torch
+import torchvision
+from torch import nn
+
+from slicemill.core.normalise import NORMALISATION
+from slicemill.core.plan import CHANNELS, TrainPlan
+from slicemill.errors import SlicemillError
+from slicemill.io import run_files, storage
+from slicemill.io.card import Card, save_card, sha256, weights_uri
+from slicemill.model.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
+from slicemill.model.device import choose_precision, placed
+from slicemill.model.loop import EpochResult, Learner, make_learner, train_epoch
+from slicemill.model.ranks import Rank, average_buffers, joined, preflight
+from slicemill.model.registry import architecture
+from slicemill.model.validate import validation_dice
+from slicemill.model.weights import load_encoder
+
+log = logging.getLogger(__name__)
+
+
+def train(plan_json: str) -> str:
+    """Train as planned; every rank calls it. Returns the run's summary as JSON, empty but on rank 0.
+
+    A rank that fails leaves the reason at `run_files.failure` and returns: the launcher reads it there, and
+    neither torchrun nor Spark prints a trace or starts the run a second time.
+    """
+    plan = TrainPlan.from_json(plan_json)
+    if not logging.getLogger().handlers:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    # It tells at INFO, for every reader, that Parquet without its own metadata may take long.
+    logging.getLogger("petastorm").setLevel(logging.WARNING)
+    torch.set_num_threads(plan.threads)
+    if _failed_before(plan):
+        return "{}"
+    with joined(plan.ranks) as (index, count):
+        try:
+            return json.dumps(_run(plan, preflight(index, count, plan.settings["device"])))
+        except Exception as error:
+            _leave_reason(plan, index, error)
+            if torch.distributed.is_initialized() and torch.cuda.is_available():
+                # NCCL's other ranks may not notice a neighbour that left in good order; an exit code ends
+                # them all.
+                raise
+            return "{}"
+
+
+def _failed_before(plan: TrainPlan) -> bool:
+    # Spark starts all ranks again when one was killed; without --resume that would train from the beginning.
+    return any(storage.exists(run_files.failure(plan.settings["out"], rank)) for rank in range(plan.ranks))
+
+
+def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
+    reason: dict[str, Any] = {"kind": type(error).__name__, "message": str(error), "rank": rank}
+    if isinstance(error, SlicemillError):
+        found = {name: None if value is None else str(value) for name, value in vars(error).items()}
+        reason |= {name: found[name] for name in ("what", "expected", "found", "advice")}
+    if not isinstance(error, SlicemillError):
+        log.exception("rank %d fails", rank)
+    storage.write_json(run_files.failure(plan.settings["out"], rank), reason)
+
+
+def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
+    settings, started = plan.settings, time.perf_counter()
+    torch.manual_seed(int(settings["seed"]))
+    network = placed(_network(plan), rank.device)
+    learner = make_learner(plan, rank, network, choose_precision(settings["precision"], rank.device))
+    position = _start(learner)
+    trained = [EpochResult(0.0, 0, 0.0, 0.0)]
+    for epoch in range(position.epochs_done, settings["epochs"]):
+        result = train_epoch(learner, epoch)
+        trained.append(result)
+        position = _finish_epoch(learner, position, result)
+    summary = _finish(learner, position) if rank.first else {}
+    seconds = sum(result.seconds for result in trained)
+    rate = sum(result.slices for result in trained) / seconds if seconds else None
+    return summary | {
+        "slices_per_second": None if rate is None else round(rate, 2),
+        "training_seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _network(plan: TrainPlan) -> nn.Module:
+    chosen = architecture(plan.settings["model"], plan.settings["task"])
+    network = chosen.build()
+    if plan.settings["init_weights"] and chosen.encoder:
+        load_encoder(network.get_submodule(chosen.encoder), plan.settings["init_weights"])
+    return network
+
+
+def _start(learner: Learner) -> Position:
+    settings = learner.plan.settings
+    if settings["resume"]:
+        position = load_checkpoint(
+            settings["out"], learner.network, learner.optimiser, learner.schedule, settings
+        )
+        if position is not None:
+            _say(learner.rank, f"going on after epoch {position.epochs_done}")
+            return position
+        _say(learner.rank, "no checkpoint to go on from: starting at epoch 1")
+    elif not settings["init_weights"]:
+        _say(learner.rank, "training from scratch: no --init-weights")
+    if not any(learner.plan.validation):
+        _say(
+            learner.rank,
+            "the split has no validation part: the best epoch is the one of lowest training loss",
+        )
+    return Position(0, 0, -np.inf, [])
+
+
+def _say(rank: Rank, line: str) -> None:
+    if rank.first:
+        log.info("%s", line)
+
+
+def _finish_epoch(learner: Learner, position: Position, result: EpochResult) -> Position:
+    plan, rank = learner.plan, learner.rank
+    average_buffers(learner.network, rank)
+    dice = validation_dice(learner.network, plan, rank, learner.precision)
+    mean = float(np.mean(list(dice.values()))) if dice else None
+    epoch = position.epochs_done + 1
+    rate = result.slices / result.seconds
+    line: dict[str, Any] = {
+        "epoch": epoch,
+        "train_loss": result.loss,
+        "val_dice": mean,
+        "val_dice_by_scan": dice,
+        "learning_rate": result.learning_rate,
+        "slices": result.slices,
+        "slices_per_second": round(rate, 2),
+        "seconds": round(result.seconds, 2),
+    }
+    score = -result.loss if mean is None else mean
+    better = score > position.best_score
+    after = Position(
+        epochs_done=epoch,
+        best_epoch=epoch if better else position.best_epoch,
+        best_score=score if better else position.best_score,
+        history=[*position.history, line],
+    )
+    shown = "" if mean is None else f", validation Dice {mean:.3f}"
+    _say(rank, f"epoch {epoch}/{plan.settings['epochs']}: loss {result.loss:.4f}{shown}, {rate:.1f} slices/s")
+    if rank.first:
+        _save_epoch(learner, after, better)
+    return after
+
+
+def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
+    run = learner.plan.settings["out"]
+    if better:
+        storage.write_bytes(run_files.best_weights(run), network_bytes(learner.network))
+    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in position.history)
+    storage.write_bytes(run_files.metrics(run), lines.encode())
+    save_checkpoint(
+        run, learner.network, learner.optimiser, learner.schedule, position, learner.plan.settings
+    )
+
+
+def _finish(learner: Learner, position: Position) -> dict[str, Any]:
+    """Publish the best epoch's weights, then the card that vouches for them."""
+    plan, settings = learner.plan, learner.plan.settings
+    best = position.history[position.best_epoch - 1]
+    weights = storage.read_bytes(run_files.best_weights(settings["out"]))
+    card = Card(
+        task=settings["task"],
+        architecture=settings["model"],
+        channels=CHANNELS,
+        normalisation=NORMALISATION,
+        input_size=settings["image_size"],
+        threshold=settings["threshold"],
+        split=settings["split"],
+        split_hash=plan.split_hash,
+        data_hash=plan.data_hash,
+        metrics={name: best[name] for name in ("epoch", "train_loss", "val_dice")},
+        versions=_versions(),
+        training={**settings, "precision": learner.precision, "device": learner.rank.device.type},
+        weights_sha256=sha256(weights),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    storage.write_bytes(weights_uri(settings["out"]), weights)
+    save_card(settings["out"], card)
+    return {
+        "epochs": position.epochs_done,
+        "best_epoch": position.best_epoch,
+        "best_val_dice": best["val_dice"],
+        "model_id": card.model_id,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"torch": torch, "torchvision": torchvision, "petastorm": petastorm, "numpy": np}
+    return {
+        "python": platform.python_version(),
+        **{name: str(module.__version__) for name, module in found.items()},
+    }

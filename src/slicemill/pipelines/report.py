@@ -1,0 +1,31 @@
+"""Any of lake, run and scores to one HTML page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicemill.config import ReportConfig
+from slicemill.io import storage
+from slicemill.io.uri import canonical, display, join
+from slicemill.report.build import build
+from slicemill.report.inputs import read_inputs
+
+PAGE = "index.html"
+
+
+def run(config: ReportConfig, spark: object = None) -> dict[str, Any]:
+    """Draw the page, write it below `out` and return the summary; no Spark session is needed.
+
+    Raises InputError for an input that is not there, LakeVersionError for one of another schema version.
+    """
+    given = (canonical(uri) if uri else None for uri in (config.lake, config.run, config.scores))
+    report = build(read_inputs(*given), config.scan)
+    uri = join(canonical(config.out), PAGE)
+    storage.write_bytes(uri, report.html)
+    return {
+        "job": "report",
+        "status": "done",
+        "figures": report.figures,
+        "bytes": len(report.html),
+        "report": display(uri),
+    }

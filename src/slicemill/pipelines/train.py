@@ -1,0 +1,148 @@
+"""Train a network on a split of the lake: table rows become a plan, the plan becomes a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slicemill.config import TrainConfig
+from slicemill.core.normalise import from_histogram
+from slicemill.core.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
+from slicemill.errors import ConfigError, InputError
+from slicemill.io import lake, run_files, storage
+from slicemill.io.lake_reader import read_scans
+from slicemill.io.parquet import read_small
+from slicemill.io.split_table import read_split
+from slicemill.io.uri import canonical, display, join
+from slicemill.model.registry import architecture
+from slicemill.schemas import TOTALS
+from slicemill.spark.session import Session
+from slicemill.spark.train import launch, threads_per_rank
+
+log = logging.getLogger(__name__)
+
+_SCAN_COLUMNS = ("patient_id", "scan_id", "labelled_slices", "data_uri", "content_hash")
+
+ScanRow = Mapping[str, Any]
+
+
+def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
+    """Train as configured and return the summary.
+
+    Raises ConfigError for a split, fold, part or network that is not there, InputError for a lake that
+    can't be trained on, MachineError or TrainingError if the ranks can't start or go on.
+    """
+    config = dataclasses.replace(
+        config,
+        lake=canonical(config.lake),
+        out=canonical(config.out),
+        init_weights=canonical(config.init_weights) if config.init_weights else None,
+    )
+    architecture(config.model, config.task)
+    sides = scans_by_part(config)
+    plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
+    log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
+    storage.write_bytes(run_files.plan(config.out), plan.to_json().encode())
+    return {
+        "job": "train",
+        "status": "done",
+        **launch(spark, plan),
+        **{f"{part}_patients": len({row["patient_id"] for row in rows}) for part, rows in sides.items()},
+        "train_slices": sum(labelled_slices(share) for share in plan.train),
+        "run": display(config.out),
+    }
+
+
+def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
+    """Rows of the scans table for train and val, those with a labelled slice.
+
+    Raises InputError if a training patient is on another side too, or if there is nothing to train on.
+    """
+    rows = read_scans(config.lake, _SCAN_COLUMNS)
+    parts = read_split(config.lake, config.split).parts(config.fold)
+    found: dict[str, list[ScanRow]] = {"train": [], "val": []}
+    for row in rows:
+        part = parts.get(row["patient_id"])
+        if part in found and row["labelled_slices"]:
+            found[part].append(row)
+    both = {row["patient_id"] for row in found["train"]} & {row["patient_id"] for row in found["val"]}
+    if both:
+        raise InputError(
+            "patients are on both sides of the split",
+            expected="train and val apart",
+            found=", ".join(sorted(both)[:3]),
+        )
+    if not found["train"]:
+        raise InputError(
+            f"the split {config.split} has nothing to train on",
+            expected="labelled slices of train patients in the lake",
+            found=f"{len(rows)} scans in the lake, none of them of a train patient with masks",
+            advice="Make the split again, or ingest scans with masks.",
+        )
+    return found
+
+
+def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threads: int) -> TrainPlan:
+    """Share the files among ranks, and look up what a rank needs to know of each scan."""
+    if config.num_processes > len(sides["train"]):
+        raise ConfigError(
+            "--num-processes is more than there are scans to share",
+            expected=f"at most {len(sides['train'])}",
+            found=config.num_processes,
+        )
+    rows = [*sides["train"], *sides["val"]]
+    return TrainPlan(
+        settings=dataclasses.asdict(config),
+        train=balance(_files(config, sides["train"]), config.num_processes),
+        validation=balance(_files(config, sides["val"]), config.num_processes),
+        normalisation=_normalisation(config.lake, {row["scan_id"] for row in rows}),
+        split_hash=read_split(config.lake, config.split).hash,
+        data_hash=_data_hash(rows),
+        threads=threads,
+    )
+
+
+def _files(config: TrainConfig, rows: Iterable[ScanRow]) -> list[LabelledFile]:
+    return [
+        LabelledFile(row["scan_id"], join(config.lake, row["data_uri"]), row["labelled_slices"])
+        for row in rows
+    ]
+
+
+def _normalisation(home: str, scans: set[str]) -> dict[str, list[list[float]]]:
+    found = {}
+    for row in read_small(lake.totals(home), TOTALS, ("scan_id", "histogram")).to_pylist():
+        if row["scan_id"] in scans:
+            histogram = np.asarray(row["histogram"], dtype=np.int64).reshape(-1, 256)
+            if len(histogram) != len(CHANNELS):
+                raise InputError(
+                    f"scan {row['scan_id']} can't be trained on",
+                    expected=f"{len(CHANNELS)} channels",
+                    found=len(histogram),
+                )
+            found[row["scan_id"]] = from_histogram(histogram).tolist()
+    missing = sorted(scans - found.keys())
+    if missing:
+        raise InputError(
+            "the totals table lacks scans of the scans table",
+            expected="one row a scan",
+            found=f"none for {', '.join(missing[:3])}",
+            advice="Run ingest again.",
+        )
+    return found
+
+
+def _data_hash(rows: Iterable[ScanRow]) -> str:
+    """SHA-256 over the content hashes of the scans that the run reads, training and validation apart."""
+    text = "".join(sorted(f"{row['scan_id']}\t{row['content_hash']}\n" for row in rows))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _amount(shares: Iterable[tuple[LabelledFile, ...]]) -> str:
+    files = [file for share in shares for file in share]
+    return f"{labelled_slices(files)} slices of {len(files)} scans"

@@ -1,0 +1,74 @@
+"""What the tests share: one Spark session, one S3 server, one small synthetic data set."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from pyspark.sql import SparkSession
+
+from slicemill.config import PhantomConfig
+from slicemill.pipelines import phantom
+from slicemill.spark.session import open_session
+
+#: Another S3 server to test against, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+OTHER_S3 = "SLICEMILL_TEST_S3_ENDPOINT"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Endpoint of the S3 server that every client in this process and its children now talks to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_REGION", os.environ.get("AWS_REGION", "us-east-1"))
+        patch.setenv("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+        patch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+        other = os.environ.get(OTHER_S3)
+        if other:
+            patch.setenv("AWS_ENDPOINT_URL", other)
+            yield other
+            return
+        patch.setenv("AWS_ACCESS_KEY_ID", "synthetic")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "synthetic")
+        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            patch.delenv(name, raising=False)
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield endpoint
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str) -> Iterator[str]:
+    """URI of a new, empty bucket, removed after the test."""
+    name = f"slicemill-{uuid.uuid4().hex[:12]}"
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    yield f"s3://{name}"
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+        for found in page.get("Contents", ()):
+            client.delete_object(Bucket=name, Key=found["Key"])
+    client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="session")
+def spark(s3: str) -> Iterator[SparkSession]:
+    """A local session of two cores that reads and writes the S3 server's buckets as s3://."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICEMILL_MASTER", "local[2]")
+        with open_session("tests") as session:
+            yield session
+
+
+@pytest.fixture(scope="session")
+def phantom_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of six synthetic scans of 64 x 64 pixels; to be read only."""
+    out = tmp_path_factory.mktemp("phantom") / "raw"
+    phantom.run(PhantomConfig(str(out), scans=6, size=64))
+    return out

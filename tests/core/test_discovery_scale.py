@@ -1,0 +1,37 @@
+"""A million objects are planned in a driver of ordinary size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PLAN = """
+import re, resource, sys
+from slicemill.config import PUBLIC_SCAN_PATTERN
+from slicemill.core.discovery import FoundFile, discover, pack
+
+def listing(scans, slices):
+    for scan in range(scans):
+        name = f"TCGA_{scan % 50:02}_{scan:06}_20200101"
+        for number in range(1, slices + 1):
+            for suffix in ("", "_mask"):
+                uri = f"s3://a-hospitals-bucket/raw/{name}/{name}_{number}{suffix}.tif"
+                yield FoundFile(uri, 196_608 + number, f"{scan:016x}{number:016x}")
+
+found = discover(listing(12_500, 40), re.compile(PUBLIC_SCAN_PATTERN))
+shares = pack(found.scans, 1000)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(len(found.scans), sum(len(scan.slices) for scan in found.scans), len(shares), f"{peak:.2f}")
+"""
+
+
+@pytest.mark.slow
+def test_a_million_objects_fit_in_two_gib() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN], capture_output=True, text=True, check=True, timeout=300
+    )
+    scans, slices, shares, peak = done.stdout.split()
+    assert (scans, slices, shares) == ("12500", "500000", "1000")
+    assert float(peak) < 2.0

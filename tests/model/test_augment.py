@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import torch
+
+from slicemill.model.augment import INTENSITY, Augmentation
+
+
+def _disks(count: int) -> torch.Tensor:
+    """Soft disks off the centre, axes (N, 1, 64, 64)."""
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    distance = ((rows - 24) ** 2 + (columns - 36) ** 2).sqrt()
+    return (8 - distance).clamp(0, 1).expand(count, 1, 64, 64).clone()
+
+
+def test_image_and_mask_move_together() -> None:
+    masks = _disks(16)
+    torch.manual_seed(0)
+    images, moved = Augmentation()(masks.repeat(1, 3, 1, 1), masks)
+
+    # Intensity scales and shifts a channel: what is left of it is the mask, moved alike.
+    for image, mask in zip(images, moved, strict=True):
+        for channel in image:
+            offset = channel[mask[0] == 0].mean()
+            gain = (channel[mask[0] == 1] - offset).mean()
+            assert abs(offset) <= INTENSITY + 1e-5
+            assert abs(gain - 1) <= INTENSITY + 1e-5
+            torch.testing.assert_close((channel - offset) / gain, mask[0], atol=1e-4, rtol=0)
+
+
+def test_masks_stay_shares_and_keep_about_their_area() -> None:
+    masks = _disks(16)
+    torch.manual_seed(1)
+    _, moved = Augmentation()(masks.repeat(1, 3, 1, 1), masks)
+
+    assert moved.min() >= 0
+    assert moved.max() <= 1 + 1e-6
+    ratio = moved.sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3))
+    assert (ratio > 0.75).all()
+    assert (ratio < 1.3).all()
+
+
+def test_every_slice_has_its_own_draw_and_the_seed_decides() -> None:
+    masks, augmentation = _disks(8), Augmentation()
+    made = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        made.append(augmentation(masks.repeat(1, 3, 1, 1), masks)[0])
+
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    assert all(not torch.equal(made[0][0], other) for other in made[0][1:])
+
+
+def test_the_border_continues_instead_of_becoming_a_dark_frame() -> None:
+    torch.manual_seed(0)
+    images, _ = Augmentation()(torch.full((8, 3, 32, 32), -2.0), torch.zeros(8, 1, 32, 32))
+
+    assert (images.amax(dim=(2, 3)) - images.amin(dim=(2, 3)) < 1e-4).all()

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from slicemill.core.dice import dice
+from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
+from slicemill.io import run_files, storage
+from slicemill.io.card import card_uri, load_card, weights_uri
+from slicemill.io.uri import local_path
+from slicemill.model import loop, train
+from slicemill.model.checkpoint import network_bytes
+from slicemill.model.predictor import Predictor
+from slicemill.model.registry import architecture
+
+
+def _train(plan: TrainPlan) -> dict[str, Any]:
+    return json.loads(train.train(plan.to_json()))
+
+
+def _out(plan: TrainPlan) -> str:
+    return str(plan.settings["out"])
+
+
+def _reason(plan: TrainPlan) -> dict[str, Any]:
+    found: dict[str, Any] = storage.read_json(run_files.failure(_out(plan), 0))
+    return found
+
+
+def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in storage.read_bytes(run_files.metrics(_out(plan))).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_lake, tmp_path_factory) -> tuple[TrainPlan, dict[str, Any]]:
+    """A finished run of 3 epochs with its summary; to be read only."""
+    from slicemill.config import TrainConfig
+    from slicemill.io.uri import canonical
+    from slicemill.pipelines.train import make_plan, scans_by_part
+
+    config = TrainConfig(
+        lake=tiny_lake,
+        split="demo",
+        model="tiny",
+        out=canonical(str(tmp_path_factory.mktemp("trained") / "run")),
+        epochs=3,
+        image_size=32,
+        batch_size=4,
+        device="cpu",
+    )
+    plan = make_plan(config, scans_by_part(config), threads=1)
+    return plan, _train(plan)
+
+
+def test_a_run_leaves_model_card_and_metrics_that_agree(trained) -> None:
+    plan, summary = trained
+    card, lines = load_card(_out(plan)), _metrics(plan)
+
+    best = max(lines, key=lambda line: line["val_dice"])
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert [line["slices"] for line in lines] == [19, 19, 19]
+    assert summary["best_val_dice"] == card.metrics["val_dice"] == best["val_dice"]
+    assert summary["best_epoch"] == card.metrics["epoch"]
+    assert summary["model_id"] == card.model_id
+    assert summary["epochs"] == 3
+    assert summary["slices_per_second"] > 0
+    assert (card.split, card.split_hash, card.data_hash) == ("demo", plan.split_hash, plan.data_hash)
+    assert card.training["seed"] == 0
+
+
+def test_the_validation_dice_is_the_one_that_the_scorer_gets(trained, tiny_scans) -> None:
+    plan, summary = trained
+    predictor = Predictor.load(_out(plan), "cpu", "fp32", threads=1)
+    (scan,) = [scan for scan in tiny_scans if scan.scan_id == "e"]
+    scales = np.repeat(np.asarray(plan.normalisation["e"], dtype=np.float32)[None], len(scan.images), axis=0)
+
+    found = predictor.predict(scan.images, scales)
+
+    assert found.shape == scan.masks.shape
+    assert found.dtype == np.float32
+    assert ((found >= 0) & (found <= 1)).all()
+    assert dice(found >= predictor.card.threshold, scan.masks) == pytest.approx(summary["best_val_dice"])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(trained, make) -> None:
+    _, summary = trained
+
+    again, other = make(epochs=3), make(epochs=3, seed=1)
+
+    assert _train(again)["model_id"] == summary["model_id"]
+    storage.remove(run_files.last_checkpoint(_out(again)))
+    assert _train(other)["model_id"] != summary["model_id"]
+
+
+@pytest.mark.parametrize("stop_in", [1, 2])
+def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkeypatch, stop_in: int) -> None:
+    whole, _ = trained
+    plan = make(epochs=3)
+    real = train.train_epoch
+
+    def cut_off(learner: loop.Learner, epoch: int) -> loop.EpochResult:
+        if epoch == stop_in:
+            raise KeyboardInterrupt
+        return real(learner, epoch)
+
+    monkeypatch.setattr(train, "train_epoch", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        _train(plan)
+    monkeypatch.setattr(train, "train_epoch", real)
+    summary = _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True}))
+
+    def tensors(run: TrainPlan) -> dict[str, torch.Tensor]:
+        return safetensors.torch.load(storage.read_bytes(run_files.last_checkpoint(_out(run))))
+
+    before, after = tensors(whole), tensors(plan)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert summary["model_id"] == load_card(_out(whole)).model_id
+    timed = {"seconds", "slices_per_second"}
+    for ours, theirs in zip(_metrics(plan), _metrics(whole), strict=True):
+        assert {name: ours[name] for name in ours.keys() - timed} == {
+            name: theirs[name] for name in theirs.keys() - timed
+        }
+
+
+def test_resuming_a_finished_run_changes_nothing(make) -> None:
+    plan = make(epochs=1)
+    first = _train(plan)
+
+    again = _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True}))
+
+    assert (again["model_id"], again["epochs"]) == (first["model_id"], 1)
+    assert again["slices_per_second"] is None
+
+
+def test_resuming_with_other_settings_is_refused(make) -> None:
+    plan = make(epochs=1)
+    _train(plan)
+
+    _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True, "learning_rate": 1e-4}))
+
+    assert _reason(plan)["kind"] == ConfigError.__name__
+    assert "--learning-rate" in _reason(plan)["what"]
+
+
+def test_resuming_from_a_file_that_is_no_checkpoint(make) -> None:
+    plan = make(resume=True)
+    storage.write_bytes(run_files.last_checkpoint(_out(plan)), b"no safetensors")
+
+    _train(plan)
+
+    assert _reason(plan)["kind"] == ModelFileError.__name__
+
+
+def test_resuming_without_a_checkpoint_starts_at_the_beginning(make) -> None:
+    assert _train(make(epochs=1, resume=True))["epochs"] == 1
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step(make, monkeypatch) -> None:
+    plan = make()
+    real = loop.segmentation_loss
+    calls: list[int] = []
+
+    def at_some_time_nan(*arguments: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return real(*arguments) * (float("nan") if len(calls) == plan.steps_per_epoch + 2 else 1)
+
+    monkeypatch.setattr(loop, "segmentation_loss", at_some_time_nan)
+
+    assert _train(plan) == {}
+    assert _reason(plan)["kind"] == TrainingError.__name__
+    assert _reason(plan)["what"] == "training went astray in epoch 2, step 2"
+    assert "loss nan" in _reason(plan)["found"]
+
+
+def test_slices_that_went_missing_stop_the_run_with_the_numbers(make) -> None:
+    plan = make()
+    share = tuple(LabelledFile(file.scan_id, file.uri, file.labelled_slices + 1) for file in plan.train[0])
+
+    _train(dataclasses.replace(plan, train=(share,)))
+
+    assert _reason(plan)["what"] == "epoch 1 did not read each labelled slice once"
+    assert _reason(plan)["expected"] == "23 slices, as the lake's scans table says"
+    assert _reason(plan)["found"].startswith("19 slices")
+
+
+def test_without_validation_the_lowest_training_loss_decides(make) -> None:
+    plan = make(split="no-val")
+    summary = _train(plan)
+
+    lines = _metrics(plan)
+    assert summary["best_val_dice"] is None
+    assert summary["best_epoch"] == min(lines, key=lambda line: line["train_loss"])["epoch"]
+
+
+def test_a_run_that_failed_is_not_started_again_by_spark(make) -> None:
+    plan = make()
+    storage.write_json(run_files.failure(_out(plan), 0), {"kind": "X", "message": "", "rank": 0})
+
+    assert _train(plan) == {}
+    assert not storage.exists(run_files.metrics(_out(plan)))
+
+
+def test_it_learns(make) -> None:
+    plan = make(epochs=12, augment=False, learning_rate=3e-3)
+    _train(plan)
+
+    lines = _metrics(plan)
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"] / 2
+
+
+class TestModelFiles:
+    """What a scorer may be pointed at by mistake."""
+
+    @pytest.fixture
+    def run(self, trained, tmp_path: Path) -> str:
+        plan, _ = trained
+        copy = f"file://{tmp_path}/copy"
+        for uri in (weights_uri, card_uri):
+            storage.write_bytes(uri(copy), storage.read_bytes(uri(_out(plan))))
+        return copy
+
+    def test_no_safetensors(self, run: str) -> None:
+        storage.write_bytes(weights_uri(run), b"torch's own format")
+
+        with pytest.raises(ModelFileError, match="is no safetensors file"):
+            Predictor.load(run)
+
+    def test_no_weights_at_all(self, run: str) -> None:
+        storage.remove(weights_uri(run))
+
+        with pytest.raises(ModelFileError, match="found no file"):
+            Predictor.load(run)
+
+    def test_weights_of_another_run(self, run: str) -> None:
+        torch.manual_seed(5)
+        storage.write_bytes(weights_uri(run), network_bytes(architecture("tiny").build()))
+
+        with pytest.raises(ModelFileError, match="does not belong to its card"):
+            Predictor.load(run)
+
+    def test_a_network_that_this_release_does_not_have(self, run: str) -> None:
+        path = local_path(card_uri(run))
+        path.write_text(path.read_text().replace('"tiny"', '"unet-of-tomorrow"'))
+
+        with pytest.raises(ModelFileError, match="a network that this release does not have"):
+            Predictor.load(run)
+
+    def test_no_run_at_all(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelFileError, match="no readable model card"):
+            Predictor.load(f"file://{tmp_path}/nothing")
+
+    def test_images_with_another_number_of_channels(self, run: str) -> None:
+        with pytest.raises(ValueError, match=r"\(N, H, W, 3\)"):
+            Predictor.load(run).predict(np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 1, 4), np.float32))
+
+
+class TestPlan:
+    """What the driver refuses before any rank starts."""
+
+    def test_a_split_that_is_not_there(self, make) -> None:
+        with pytest.raises(InputError, match=r"no split other.*demo, no-val"):
+            make(split="other")
+
+    def test_more_ranks_than_scans(self, make) -> None:
+        with pytest.raises(ConfigError, match=r"--num-processes.*at most 4.*found 5"):
+            make(num_processes=5, batch_size=5)
+
+    def test_a_fold_of_a_split_of_parts(self, make) -> None:
+        with pytest.raises(ConfigError, match="--fold"):
+            make(fold=0)
+
+    def test_no_lake(self, make, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="is no lake"):
+            make(lake=f"file://{tmp_path}")

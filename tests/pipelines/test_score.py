@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+from raw_builder import SCAN_IDS, write_raw, write_scan
+from run_builder import write_run
+
+from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
+from slicemill.core.dice import scan_scores
+from slicemill.errors import BusyError, ConfigError, LakeVersionError, ModelFileError
+from slicemill.io import storage
+from slicemill.io.lock import sole_writer
+from slicemill.io.uri import canonical
+from slicemill.pipelines import ingest, score, split
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("run")
+    write_run(canonical(str(home)))
+    return home
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw(tmp_path / "raw")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "scores"
+
+
+def run(spark: SparkSession, model: object, raw: object, out: object, **more: Any) -> dict[str, Any]:
+    return score.run(ScoreConfig(model=str(model), out=str(out), raw=(str(raw),), **more), spark)
+
+
+def patients(out: Path) -> list[dict[str, Any]]:
+    return pq.read_table(out / "patients" / "part-0.parquet").to_pylist()
+
+
+def slice_rows(out: Path) -> list[dict[str, Any]]:
+    rows = pq.read_table(out / "slices").to_pylist()
+    return sorted(rows, key=lambda row: (row["scan_id"], row["slice_index"]))
+
+
+def outputs(out: Path) -> dict[str, str]:
+    """Every mask and slices file by its hash."""
+    found = [*out.glob("masks*/**/*.tif"), *out.glob("slices/**/*.parquet")]
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(found)
+    }
+
+
+def test_masks_tables_and_csv_say_the_same(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    summary = run(spark, model, raw, out)
+    counts = ("status", "scans", "slices", "scored", "skipped_done", "quarantined")
+    assert [summary[name] for name in counts] == ["done", 3, 12, 3, 0, 0]
+    by_scan: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for row in slice_rows(out):
+        scan, number = row["scan_id"], row["slice_index"]
+        with Image.open(out / "masks" / scan / f"{scan}_{number}_pred.tif") as picture:
+            predicted = np.asarray(picture)
+        assert predicted.dtype == np.uint8
+        assert set(np.unique(predicted)) <= {0, 255}
+        packed = np.unpackbits(np.frombuffer(row["mask"], np.uint8), count=32 * 32).reshape(32, 32)
+        assert np.array_equal(packed, predicted > 0)
+        assert row["tumour_pixels"] == packed.sum()
+        with Image.open(raw / scan / f"{scan}_{number}_mask.tif") as picture:
+            by_scan.setdefault(scan, []).append((packed, np.asarray(picture) > 0))
+    with (out / "patients.csv").open() as file:
+        in_csv = {row["scan_id"]: row for row in csv.DictReader(file)}
+    for row in patients(out):
+        predicted, true = (np.stack(masks) for masks in zip(*by_scan[row["scan_id"]], strict=True))
+        expected = scan_scores(predicted, true.astype(np.uint8))
+        assert row["dice"] == pytest.approx(expected.dice)
+        assert row["slice_mean_dice"] == pytest.approx(expected.slice_mean_dice)
+        assert (row["predicted_volume"], row["true_volume"]) == (predicted.sum(), true.sum())
+        assert float(in_csv[row["scan_id"]]["dice"]) == pytest.approx(expected.dice, rel=1e-5)
+    mean = np.mean([row["dice"] for row in patients(out)])
+    assert summary["mean_patient_dice"] == pytest.approx(mean)
+
+
+def test_the_raw_way_and_the_lake_way_give_the_same_masks(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    run(spark, model, raw, out)
+    lake = str(tmp_path / "lake")
+    ingest.run(IngestConfig(raw=(str(raw),), lake=lake), spark)
+    split.run(SplitConfig(lake=lake, name="all", fractions="0,0,1"))
+    by_lake = ScoreConfig(model=str(model), out=str(tmp_path / "other"), lake=lake, split="all")
+    assert score.run(by_lake, spark)["slices"] == 12
+    assert outputs(tmp_path / "other") == outputs(out)
+
+
+def test_run_again_there_is_nothing_to_do(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    first = run(spark, model, raw, out)
+    before = outputs(out)
+    again = run(spark, model, raw, out)
+    assert (again["scored"], again["skipped_done"], again["slices_per_second"]) == (0, 3, None)
+    assert again["mean_patient_dice"] == first["mean_patient_dice"]
+    assert outputs(out) == before
+
+
+def test_only_new_and_changed_scans_are_scored(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    run(spark, model, raw, out)
+    write_scan(raw, "TEST_DD_0004_20200104", slices=2)
+    (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_4.tif").unlink()
+    (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_4_mask.tif").unlink()
+    summary = run(spark, model, raw, out)
+    assert (summary["scored"], summary["skipped_done"], summary["slices"]) == (2, 2, 13)
+    rows = patients(out)
+    assert len(rows) == len({row["scan_id"] for row in rows}) == 4
+
+
+def test_a_scan_killed_before_its_manifest_entry_is_scored_again(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    run(spark, model, raw, out)
+    before = outputs(out)
+    next((out / "manifest").glob(f"{SCAN_IDS[1]}*")).unlink()
+    next((out / "masks" / SCAN_IDS[1]).iterdir()).write_bytes(b"half")
+    shutil.rmtree(out / "patients")
+    assert run(spark, model, raw, out)["scored"] == 1
+    assert outputs(out) == before
+    assert len(patients(out)) == 3
+
+
+def test_the_manifest_vouches_for_all_outputs(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    run(spark, model, raw, out)
+    entries = pq.read_table(out / "manifest").to_pylist()
+    hashes: dict[str, str] = {}
+    for entry in entries:
+        hashes |= dict(zip(entry["outputs"], entry["output_hashes"], strict=True))
+    assert hashes == outputs(out)
+
+
+def test_another_model_stands_beside_the_first(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    run(spark, model, raw, out)
+    before = outputs(out)
+    card = write_run(canonical(str(tmp_path / "second")), seed=1)
+    assert run(spark, tmp_path / "second", raw, out)["scored"] == 3
+    after = outputs(out)
+    assert {name: after[name] for name in before} == before
+    assert (out / f"masks-{card.model_id}" / SCAN_IDS[0]).is_dir()
+    assert len(patients(out)) == 6
+
+
+def test_without_masks_there_is_no_dice(spark: SparkSession, model: Path, out: Path, tmp_path: Path) -> None:
+    write_scan(tmp_path / "raw", SCAN_IDS[0], masks=False)
+    summary = run(spark, model, tmp_path / "raw", out)
+    assert (summary["scored"], summary["mean_patient_dice"]) == (1, None)
+    (row,) = patients(out)
+    assert (row["dice"], row["true_volume"], row["labelled_slices"]) == (None, None, 0)
+    assert all(one["dice"] is None for one in slice_rows(out))
+
+
+def test_with_half_its_masks_the_labelled_half_counts(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    for number in (1, 2):
+        (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_{number}_mask.tif").unlink()
+    run(spark, model, raw, out)
+    (row,) = [row for row in patients(out) if row["scan_id"] == SCAN_IDS[0]]
+    assert (row["labelled_slices"], row["true_volume"], row["slices"]) == (2, 16, 4)
+
+
+def test_bad_files_are_named_the_rest_is_scored(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_2.tif").write_bytes(b"II*\0")
+    for path in (raw / SCAN_IDS[1]).iterdir():
+        path.write_bytes(b"gone bad")
+    write_scan(raw, "TEST_DD_0004_20200104", slices=1, side=48)
+    summary = run(spark, model, raw, out)
+    assert (summary["scored"], summary["slices"], summary["quarantined"]) == (4, 8, 5)
+    reasons = {row["reason"] for row in pq.read_table(out / "quarantine").to_pylist()}
+    assert reasons == {"truncated", "not_a_tiff"}
+    warnings = {row["scan_id"]: row["warnings"] for row in patients(out)}
+    assert warnings[SCAN_IDS[1]] == ["no usable slice", "4 files set aside"]
+    assert run(spark, model, raw, out)["scored"] == 0
+    assert run(spark, model, raw, out, max_bad_fraction=0.01)["status"] == "data_short"
+
+
+def test_the_threshold_is_the_cards_unless_asked(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    run(spark, model, raw, out)
+    strict = run(spark, model, raw, tmp_path / "strict", threshold=0.999)
+    assert strict["scored"] == 3
+    assert {row["threshold"] for row in patients(tmp_path / "strict")} == {0.999}
+    assert {row["threshold"] for row in patients(out)} == {0.5}
+    volumes = [sum(row["predicted_volume"] for row in patients(home)) for home in (tmp_path / "strict", out)]
+    assert volumes[0] < volumes[1]
+
+
+def test_a_second_writer_is_refused(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    with sole_writer(canonical(str(out)), "other"), pytest.raises(BusyError):
+        run(spark, model, raw, out)
+
+
+def test_models_that_can_not_be_trusted_are_one_clear_line(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelFileError, match="holds no readable model card"):
+        run(spark, tmp_path, raw, out)
+    broken = tmp_path / "broken"
+    shutil.copytree(model, broken)
+    (broken / "model.safetensors").write_bytes(b"PK\x03\x04 a pickle in a zip")
+    with pytest.raises(ModelFileError, match="is no safetensors file"):
+        run(spark, broken, raw, out)
+    old = json.loads((model / "model.json").read_text()) | {"schema_version": 0}
+    (broken / "model.json").write_text(json.dumps(old))
+    with pytest.raises(LakeVersionError, match="another schema version"):
+        run(spark, broken, raw, out)
+    assert not out.exists()
+
+
+def test_sources_exclude_each_other(model: Path) -> None:
+    with pytest.raises(ConfigError, match="found neither"):
+        ScoreConfig(model=str(model), out="x")
+    with pytest.raises(ConfigError, match="found both"):
+        ScoreConfig(model=str(model), out="x", raw=("a",), lake="b", split="s")
+    with pytest.raises(ConfigError, match="--split NAME"):
+        ScoreConfig(model=str(model), out="x", lake="b")
+
+
+def test_scores_in_s3_are_those_on_disk(
+    spark: SparkSession, model: Path, raw: Path, out: Path, bucket: str
+) -> None:
+    for path in [*raw.rglob("*.tif"), *model.rglob("model.*")]:
+        home = raw if path.suffix == ".tif" else model
+        storage.write_bytes(f"{bucket}/{home.name}/{path.relative_to(home)}", path.read_bytes())
+    run(spark, model, raw, out)
+    summary = run(spark, f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")
+    assert summary["scored"] == 3
+    for name in outputs(out):
+        assert storage.read_bytes(f"{bucket}/scores/{name}") == (out / name).read_bytes()
+    assert spark.read.parquet(f"{bucket}/scores/patients").count() == 3
+    assert run(spark, f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")["skipped_done"] == 3

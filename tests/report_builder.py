@@ -1,0 +1,144 @@
+"""A lake, a run and scores of three tiny synthetic scans, for tests of reports; written without Spark.
+
+Slices 1 to 4 of a scan have 0, 4, 0 and 16 tumour pixels at the top left (see `raw_builder`), so 20 in all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from slicemill.config import PUBLIC_SCAN_PATTERN
+from slicemill.core.dice import dice_from_counts, scan_scores, slice_counts
+from slicemill.core.discovery import FoundFile, discover
+from slicemill.core.profile import summarise
+from slicemill.core.scan import SEQUENCES
+from slicemill.core.splits import split_hash
+from slicemill.io import lake, run_files, storage
+from slicemill.io.card import Card, save_card
+from slicemill.io.lake_reader import read_lake_scan
+from slicemill.io.lake_writer import LakeWriter, from_commit
+from slicemill.io.parquet import read_small, write_small
+from slicemill.io.score_writer import ScoredScan, ScoreWriter
+from slicemill.io.split_table import Split, write_split
+from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
+
+PERFECT, MISSED, FALSE_ALARM = "TEST_AA_0001_20200101", "TEST_AA_0002_20200102", "TEST_BB_0003_20200103"
+#: Volumetric Dice of `predict`, by hand: all of 20; none of 20; 16 of 20 with 20 predicted.
+DICE = {PERFECT: 1.0, MISSED: 0.0, FALSE_ALARM: 0.8}
+MODEL = "ab" * 32
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def write_lake(
+    home: str, raw: Path, quarantine: Sequence[Mapping[str, Any]] = (), clinical: Mapping[str, Sequence[Any]] | None = None
+) -> None:
+    """Ingest raw scan folders into a lake at a canonical URI; clinical columns have a value a scan."""
+    files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(f"file://{raw}")]
+    writer = LakeWriter(home, 0, "ingest-test", NOON, 1_000_000)
+    commits = [from_commit(writer.ingest(task, ())) for task in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans]
+    columns = clinical or {}
+    scans = [
+        {**commit["scan"], **{name: values[place] for name, values in columns.items()}}
+        for place, commit in enumerate(commits)
+    ]
+    totals = [commit["totals"] for commit in commits]
+    write_small(lake.scans(home), SCANS, scans, [pa.field(name, pa.array(values).type) for name, values in columns.items()])
+    write_small(lake.totals(home), TOTALS, totals)
+    write_small(lake.quarantine(home), QUARANTINE, quarantine)
+    storage.write_json(lake.profile_summary(home), summarise(scans, totals))
+    storage.write_json(lake.lake_card(home), {"schema_version": SCHEMA_VERSION})
+
+
+def add_split(home: str, name: str, assigned: Mapping[str, str]) -> str:
+    """Store a split of the lake and return its hash."""
+    card = {"method": "by hand", "seed": 0, "hash": split_hash(assigned)}
+    write_split(home, Split(name, assigned, card))
+    return split_hash(assigned)
+
+
+def quarantine_row(reason: str, uri: str, detail: str = "synthetic") -> dict[str, Any]:
+    """A row of the quarantine."""
+    return {"uri": uri, "reason": reason, "detail": detail, "job_id": "ingest-test", "time": NOON}
+
+
+def write_run(home: str, epochs: int = 3, split: str = "none", hash_: str = "0") -> Card:
+    """A run's card and metrics, of a model that never was."""
+    card = Card(
+        task="segment",
+        architecture="unet-resnet18",
+        channels=SEQUENCES,
+        normalisation="synthetic",
+        input_size=64,
+        threshold=0.5,
+        split=split,
+        split_hash=hash_,
+        data_hash="0",
+        metrics={"val_dice": 0.75},
+        versions={"python": "3.11"},
+        training={"epochs": epochs, "fold": None},
+        weights_sha256=MODEL,
+    )
+    save_card(home, card)
+    write_metrics(home, epochs)
+    return card
+
+
+def write_metrics(home: str, epochs: int) -> None:
+    """Metrics of some epochs, the best of which is the last."""
+    lines = [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "val_dice": 0.2 + 0.1 * epoch,
+            "val_dice_by_scan": {"a": 0.1 * epoch, "b": 0.3 + 0.1 * epoch},
+            "learning_rate": 1e-3,
+            "slices_per_second": 10.0,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+    storage.write_bytes(run_files.metrics(home), "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def predict(scan_id: str, truth: np.ndarray) -> np.ndarray:
+    """A scan's predicted masks, axes (S, H, W)."""
+    predicted = truth.copy()
+    if scan_id == MISSED:
+        predicted[:] = 0
+    if scan_id == FALSE_ALARM:
+        predicted[:2] = 0
+        predicted[0, 10:12, 20:22] = 1
+    return predicted
+
+
+def write_scores(home: str, lake_home: str, truth: bool = True) -> list[dict[str, Any]]:
+    """Scores of the lake's scans by `predict`; without `truth` as if they had no masks."""
+    writer = ScoreWriter(home, "masks", MODEL[:16], "score-test")
+    rows = []
+    for place, row in enumerate(read_small(lake.scans(lake_home), SCANS).to_pylist()):
+        scan = read_lake_scan(lake_home, row)
+        masks = np.stack([one.mask for one in scan.slices])
+        predicted = predict(scan.scan_id, masks)
+        found = scan_scores(predicted, masks)
+        dice = [dice_from_counts(*map(int, counts)) for counts in slice_counts(predicted, masks)]
+        peaks = np.where(predicted.any(axis=(1, 2)), 0.9, 0.2).astype(np.float32)
+        scores = {
+            **(vars(found) if truth else {"predicted_volume": found.predicted_volume}),
+            "slices": len(masks),
+            "labelled_slices": len(masks) if truth else 0,
+            "warnings": ["synthetic warning"] if place == 0 else [],
+            "options": [],
+            "threshold": 0.5,
+        }
+        none = tuple(None for _ in dice)
+        entry = writer.write(ScoredScan(scan, predicted, peaks, tuple(dice) if truth else none, scores), "0", "key", ())
+        rows.append({**entry, "manifest": f"{scan.scan_id}.parquet"})
+    write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
+    return rows

@@ -1,0 +1,42 @@
+"""A run folder with an untrained network, for tests of everything that comes after training."""
+
+from __future__ import annotations
+
+import safetensors.torch
+import torch
+
+from slicemill.core.normalise import NORMALISATION
+from slicemill.core.scan import SEQUENCES
+from slicemill.io import storage
+from slicemill.io.card import Card, save_card, sha256, weights_uri
+from slicemill.model.registry import architecture
+
+
+def write_run(run: str, seed: int = 0, size: int = 64) -> Card:
+    """Write model.safetensors and model.json below a canonical URI and return the card."""
+    torch.manual_seed(seed)
+    network = architecture("unet-resnet18", "segment").build()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.out_channels == 1 and module.bias is not None:
+            # A new network expects hardly any tumour; without its prior it predicts some of everything.
+            torch.nn.init.zeros_(module.bias)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    data = safetensors.torch.save(tensors)
+    storage.write_bytes(weights_uri(run), data)
+    card = Card(
+        task="segment",
+        architecture="unet-resnet18",
+        channels=SEQUENCES,
+        normalisation=NORMALISATION,
+        input_size=size,
+        threshold=0.5,
+        split="none",
+        split_hash="0",
+        data_hash="0",
+        metrics={},
+        versions={},
+        training={"epochs": 0},
+        weights_sha256=sha256(data),
+    )
+    save_card(run, card)
+    return card

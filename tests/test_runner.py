@@ -1,0 +1,89 @@
+"""The contract of every job: one JSON line at the end of standard output, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from slicemill import cli
+from slicemill.errors import ConfigError, InputError
+from slicemill.runner import run_job
+
+
+@dataclass(frozen=True)
+class Config:
+    """A job's configuration."""
+
+    number: int
+    """A number."""
+    raw: tuple[str, ...] = ()
+    """Repeatable."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet_root() -> Iterator[None]:
+    before = list(logging.getLogger().handlers)
+    yield
+    logging.getLogger().handlers[:] = before
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return summary
+
+
+@pytest.mark.parametrize(("status", "code"), [("done", 0), ("data_short", 3), ("failed", 1)])
+def test_the_status_is_the_exit_code(capsys: pytest.CaptureFixture[str], status: str, code: int) -> None:
+    assert (
+        run_job(
+            "slicemill try", Config, lambda config: {"status": status, "n": config.number}, ["--number", "3"]
+        )
+        == code
+    )
+    summary = last_line(capsys)
+    assert (summary["job"], summary["status"], summary["n"]) == ("try", status, 3)
+    assert summary["seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("gone"), 1), (ConfigError("--x is wrong"), 2), (KeyError("k"), 1)]
+)
+def test_errors_end_in_a_summary_too(capsys: pytest.CaptureFixture[str], error: Exception, code: int) -> None:
+    def fail(config: Config) -> dict[str, Any]:
+        raise error
+
+    assert run_job("slicemill try", Config, fail, ["--number", "1"]) == code
+    assert last_line(capsys)["error"]
+
+
+def test_a_users_mistake_has_no_stack_trace(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(config: Config) -> dict[str, Any]:
+        raise InputError("the folder is gone", expected="a folder", found="nothing", advice="Look again.")
+
+    run_job("slicemill try", Config, fail, ["--number", "1"])
+    assert caplog.messages == ["the folder is gone; expected a folder; found nothing. Look again."]
+
+
+@pytest.mark.parametrize("argv", [[], ["--number", "x"], ["--number", "1", "--nmber", "2"]])
+def test_bad_arguments_exit_with_2(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    assert run_job("slicemill try", Config, lambda config: {"status": "done"}, argv) == 2
+    assert last_line(capsys)["status"] == "bad_arguments"
+
+
+def test_a_repeated_flag_collects(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--number", "1", "--raw", "a", "--raw", "b"]
+    run_job("slicemill try", Config, lambda config: {"status": "done", "raw": config.raw}, argv)
+    assert last_line(capsys)["raw"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert cli.run_verb(verb, ["--help"]) == 0
+    assert f"slicemill {verb}" in capsys.readouterr().out
