@@ -38,19 +38,30 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 def write_lake(
-    home: str, raw: Path, quarantine: Sequence[Mapping[str, Any]] = (), clinical: Mapping[str, Sequence[Any]] | None = None
+    home: str,
+    raw: Path,
+    quarantine: Sequence[Mapping[str, Any]] = (),
+    clinical: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Ingest raw scan folders into a lake at a canonical URI; clinical columns have a value a scan."""
     files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(f"file://{raw}")]
     writer = LakeWriter(home, 0, "ingest-test", NOON, 1_000_000)
-    commits = [from_commit(writer.ingest(task, ())) for task in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans]
+    commits = [
+        from_commit(writer.ingest(task, ()))
+        for task in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans
+    ]
     columns = clinical or {}
     scans = [
         {**commit["scan"], **{name: values[place] for name, values in columns.items()}}
         for place, commit in enumerate(commits)
     ]
     totals = [commit["totals"] for commit in commits]
-    write_small(lake.scans(home), SCANS, scans, [pa.field(name, pa.array(values).type) for name, values in columns.items()])
+    write_small(
+        lake.scans(home),
+        SCANS,
+        scans,
+        [pa.field(name, pa.array(values).type) for name, values in columns.items()],
+    )
     write_small(lake.totals(home), TOTALS, totals)
     write_small(lake.quarantine(home), QUARANTINE, quarantine)
     storage.write_json(lake.profile_summary(home), summarise(scans, totals))
@@ -138,7 +149,9 @@ def write_scores(home: str, lake_home: str, truth: bool = True) -> list[dict[str
             "threshold": 0.5,
         }
         none = tuple(None for _ in dice)
-        entry = writer.write(ScoredScan(scan, predicted, peaks, tuple(dice) if truth else none, scores), "0", "key", ())
+        entry = writer.write(
+            ScoredScan(scan, predicted, peaks, tuple(dice) if truth else none, scores), "0", "key", ()
+        )
         rows.append({**entry, "manifest": f"{scan.scan_id}.parquet"})
     write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
     return rows

@@ -39,6 +39,7 @@ def test_a_network_of_another_task() -> None:
 
 
 def test_looking_up_a_name_does_not_import_torch() -> None:
-    script = "import sys; from slicemill.model.registry import architecture; architecture('unet-resnet18'); sys.exit('torch' in sys.modules)"
+    look_up = "from slicemill.model.registry import architecture; architecture('unet-resnet18')"
+    script = f"import sys; {look_up}; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

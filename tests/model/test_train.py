@@ -26,6 +26,12 @@ def _train(plan: TrainPlan) -> dict[str, Any]:
     return json.loads(train.train(plan.to_json()))
 
 
+def _resume(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
+    """Launch again as the driver does, which clears the mark of the earlier launch."""
+    storage.remove(run_files.started(_out(plan)))
+    return _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True, **settings}))
+
+
 def _out(plan: TrainPlan) -> str:
     return str(plan.settings["out"])
 
@@ -96,7 +102,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(trained, mak
     again, other = make(epochs=3), make(epochs=3, seed=1)
 
     assert _train(again)["model_id"] == summary["model_id"]
-    storage.remove(run_files.last_checkpoint(_out(again)))
+    storage.remove(run_files.started(_out(again)))
     assert _train(other)["model_id"] != summary["model_id"]
 
 
@@ -115,7 +121,7 @@ def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkey
     with pytest.raises(KeyboardInterrupt):
         _train(plan)
     monkeypatch.setattr(train, "train_epoch", real)
-    summary = _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True}))
+    summary = _resume(plan)
 
     def tensors(run: TrainPlan) -> dict[str, torch.Tensor]:
         return safetensors.torch.load(storage.read_bytes(run_files.last_checkpoint(_out(run))))
@@ -135,7 +141,7 @@ def test_resuming_a_finished_run_changes_nothing(make) -> None:
     plan = make(epochs=1)
     first = _train(plan)
 
-    again = _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True}))
+    again = _resume(plan)
 
     assert (again["model_id"], again["epochs"]) == (first["model_id"], 1)
     assert again["slices_per_second"] is None
@@ -145,7 +151,7 @@ def test_resuming_with_other_settings_is_refused(make) -> None:
     plan = make(epochs=1)
     _train(plan)
 
-    _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True, "learning_rate": 1e-4}))
+    _resume(plan, learning_rate=1e-4)
 
     assert _reason(plan)["kind"] == ConfigError.__name__
     assert "--learning-rate" in _reason(plan)["what"]
@@ -201,9 +207,10 @@ def test_without_validation_the_lowest_training_loss_decides(make) -> None:
     assert summary["best_epoch"] == min(lines, key=lambda line: line["train_loss"])["epoch"]
 
 
-def test_a_run_that_failed_is_not_started_again_by_spark(make) -> None:
-    plan = make()
-    storage.write_json(run_files.failure(_out(plan), 0), {"kind": "X", "message": "", "rank": 0})
+def test_a_second_start_by_spark_does_nothing(make) -> None:
+    plan = make(epochs=1)
+    assert _train(plan)["epochs"] == 1
+    storage.remove(run_files.metrics(_out(plan)))
 
     assert _train(plan) == {}
     assert not storage.exists(run_files.metrics(_out(plan)))

@@ -44,8 +44,10 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path) -> None:
 
 
 class _Trap:
+    mark = "sprung"
+
     def __reduce__(self) -> tuple[object, ...]:
-        return open, ("/tmp/slicemill-trap", "w")
+        return open, (self.mark, "w")
 
 
 @pytest.mark.parametrize(
@@ -58,11 +60,14 @@ class _Trap:
     ],
     ids=["code", "module", "another network", "text"],
 )
-def test_a_file_that_holds_anything_else(tmp_path: Path, value: object) -> None:
+def test_a_file_that_holds_anything_else(
+    tmp_path: Path, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelFileError, match=r"does not fit the encoder"):
         load_encoder(unet_resnet18().encoder, _store(tmp_path, value))
 
-    assert not Path("/tmp/slicemill-trap").exists()
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_weights_of_another_depth(tmp_path: Path) -> None:

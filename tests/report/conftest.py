@@ -23,7 +23,9 @@ class Homes:
 @pytest.fixture(scope="session")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
     base = tmp_path_factory.mktemp("report")
-    home = Homes(write_raw(base / "raw"), f"file://{base}/lake", f"file://{base}/run", f"file://{base}/scores")
+    home = Homes(
+        write_raw(base / "raw"), f"file://{base}/lake", f"file://{base}/run", f"file://{base}/scores"
+    )
     quarantine = [quarantine_row("truncated", f"file:///raw/S/S_{number}.tif") for number in range(5)]
     clinical = {"grade": [2, 3, 3], "age": [40.5, None, 60.0]}
     write_lake(home.lake, home.raw, quarantine, clinical)

@@ -20,7 +20,13 @@ from slicemill.io import run_files, storage
 from slicemill.io.card import load_card
 from slicemill.io.uri import canonical
 from slicemill.pipelines import train
-from slicemill.spark.train import check_session, dead_rank, launch, raise_failure, threads_per_rank
+from slicemill.spark.train import (
+    check_session,
+    failure,
+    launch,
+    threads_per_rank,
+    visible_gpus,
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +157,7 @@ def test_too_few_slots_are_named_before_anything_starts(spark: SparkSession, con
 class _Context:
     """A session's context with other settings; it runs nothing."""
 
-    defaultParallelism = 8
+    defaultParallelism = 8  # noqa: N815
 
     def __init__(self, master: str, settings: dict[str, str]) -> None:
         self.master = master
@@ -183,6 +189,19 @@ def test_ranks_take_whole_gpus_where_spark_hands_them_out(config: TrainConfig) -
         check_session(_Session(**{"task.resource.gpu.amount": "0.5"}), plan)
 
 
+def test_on_one_machine_ranks_see_the_drivers_gpus(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, cpu = _plan(dataclasses.replace(config, device="auto")), _plan(config)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus(_Session("local[2]"), auto) == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert visible_gpus(_Session("local[2]"), auto) == "2,3"
+    assert visible_gpus(_Session("local[2]"), cpu) is None
+    assert visible_gpus(_Session("yarn"), auto) is None
+
+
 def test_threads_are_the_tasks_on_a_cluster_and_shared_on_one_machine() -> None:
     cores = len(os.sched_getaffinity(0))
 
@@ -191,39 +210,45 @@ def test_threads_are_the_tasks_on_a_cluster_and_shared_on_one_machine() -> None:
     assert threads_per_rank(_Session("local[2]"), 2 * cores) == 1
 
 
-def _leave(plan: TrainPlan, rank: int, kind: str, what: str) -> None:
-    reason = {
-        "kind": kind,
-        "message": what,
-        "rank": rank,
-        "what": what,
-        "expected": None,
-        "found": "x",
-        "advice": None,
-    }
-    storage.write_json(run_files.failure(str(plan.settings["out"]), rank), reason)
+def _reason(kind: str, message: str) -> dict[str, str | None]:
+    return {"kind": kind, "message": message, "what": message, "expected": None, "found": "x", "advice": None}
 
 
 def test_the_reason_that_slicemill_understood_comes_before_the_neighbours_complaint(
     config: TrainConfig,
 ) -> None:
-    plan = _plan(config)
-    _leave(plan, 0, "RuntimeError", "Connection closed by peer\nand more")
-    _leave(plan, 1, "ConfigError", "--this is wrong")
+    reasons = {
+        0: _reason("RuntimeError", "Connection closed by peer"),
+        1: _reason("ConfigError", "--this is wrong"),
+    }
 
-    with pytest.raises(ConfigError, match=r"^--this is wrong; found x\.$"):
-        raise_failure(plan, "")
+    error = failure(_plan(config), reasons, "")
+
+    assert isinstance(error, ConfigError)
+    assert str(error) == "--this is wrong; found x."
 
 
-def test_a_death_without_a_reason_quotes_the_last_lines(config: TrainConfig) -> None:
-    plan = _plan(config)
-    _leave(plan, 0, "RuntimeError", "Connection closed by peer")
-    output = "RuntimeError: Command failed. The task output is included below: epoch 1/2\n\nSignal 9 (SIGKILL) received\n"
+def test_a_death_without_a_reason_comes_before_the_neighbours_complaint(config: TrainConfig) -> None:
+    output = (
+        "RuntimeError: Command failed. The task output is included below: epoch 1/2\n\n"
+        "Signal 9 (SIGKILL) received\n"
+    )
 
-    raise_failure(plan, output)
-    error = dead_rank(plan, output)
+    error = failure(_plan(config), {0: _reason("RuntimeError", "Connection closed by peer")}, output)
 
     assert str(error) == (
         "rank 1 died; expected a finished run; found Signal 9 (SIGKILL); its last lines: epoch 1/2 | "
         "Signal 9 (SIGKILL) received. Go on from the last checkpoint with --resume."
+    )
+
+
+def test_ranks_that_all_complain_are_quoted_in_one_line(config: TrainConfig) -> None:
+    reasons = {rank: _reason("RuntimeError", f"Address {rank} in use\nand a trace") for rank in (0, 1)}
+
+    assert str(failure(_plan(config), reasons, "")) == "rank 0 failed; found RuntimeError: Address 0 in use."
+
+
+def test_a_death_that_left_nothing_is_named_all_the_same(config: TrainConfig) -> None:
+    assert str(failure(_plan(config), {}, "")).startswith(
+        "rank 0, 1 died; expected a finished run; found no last words."
     )

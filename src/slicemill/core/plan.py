@@ -43,6 +43,8 @@ class TrainPlan:
     """Hash of the content of the files above."""
     threads: int = 1
     """CPU threads of each rank."""
+    gpus: str | None = None
+    """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
 
     @property
     def ranks(self) -> int:

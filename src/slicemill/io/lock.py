@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slicemill.errors import BusyError
-from slicemill.io import s3_client, storage
+from slicemill.io import storage
 from slicemill.io.uri import display, is_s3, join, local_path
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ def _content(job_id: str) -> bytes:
 
 
 def _acquire(uri: str, home: str, job_id: str) -> str:
+    from slicemill.io import s3_client  # boto3 is an extra: locks on disk do without
+
     there = s3_client.read_with_tag(uri)
     if there is not None and not _stale(json.loads(there[0])):
         holder = json.loads(there[0])
@@ -96,6 +98,8 @@ def _stale(holder: dict[str, Any]) -> bool:
 
 
 def _keep(uri: str, job_id: str, tag: str, stop: threading.Event) -> None:
+    from slicemill.io import s3_client
+
     held: str | None = tag
     while held and not stop.wait(BEAT_SECONDS):
         held = s3_client.write_if(uri, _content(job_id), held)

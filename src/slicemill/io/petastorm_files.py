@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
+import fsspec
+
 from slicemill.errors import InputError
-from slicemill.io.storage import s3_filesystem
 from slicemill.io.uri import display, is_s3, local_path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from pyarrow.filesystem import DaskFileSystem
+
+
+@cache
+def _s3fs(process: int) -> Any:
+    """The S3 file system of this process; connections do not survive a fork."""
+    return fsspec.filesystem(
+        "s3",
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        config_kwargs={"retries": {"mode": "adaptive", "max_attempts": 10}},
+    )
 
 
 class S3Files(DaskFileSystem):  # type: ignore[misc]  # "has type Any": pyarrow has no stubs
@@ -25,7 +39,7 @@ class S3Files(DaskFileSystem):  # type: ignore[misc]  # "has type Any": pyarrow 
     def __init__(self, uris: Iterable[str]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            super().__init__(s3_filesystem())
+            super().__init__(_s3fs(os.getpid()))
         self._keys = {uri.removeprefix("s3://") for uri in uris}
 
     def isfile(self, path: str) -> bool:

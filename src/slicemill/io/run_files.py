@@ -25,6 +25,11 @@ def best_weights(run: str) -> str:
     return join(run, "checkpoints", "best.safetensors")
 
 
+def started(run: str) -> str:
+    """Says that all ranks of the latest launch had met."""
+    return join(run, "failures", "started")
+
+
 def failure(run: str, rank: int) -> str:
     """Why a rank stopped."""
     return join(run, "failures", f"rank-{rank}.json")

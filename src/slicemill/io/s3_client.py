@@ -1,4 +1,7 @@
-"""boto3's S3 client for what s3fs does not offer: listing by key range, and writes on a condition."""
+"""Objects in S3 by boto3: one request each to read, write, look or remove; listing by key range.
+
+s3fs would ask for an object's size before it reads it, which doubles the requests of an ingest.
+"""
 
 from __future__ import annotations
 
@@ -108,6 +111,38 @@ def _rows(bucket: str, page: Any) -> list[Listed]:
         for found in page.get("Contents", ())
         if not found["Key"].endswith("/")
     ]
+
+
+def read(uri: str) -> bytes:
+    """A whole object, in one request. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        return bytes(client().get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def write(uri: str, data: bytes) -> None:
+    """Write a whole object, in one request. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        client().put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def remove(uri: str) -> None:
+    """Remove an object; S3 does not mind if there is none. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        client().delete_object(Bucket=bucket, Key=key)
+
+
+def exists(uri: str) -> bool:
+    """Whether an object is there. Raises OSError."""
+    bucket, key = _split(uri)
+    try:
+        with _as_os_errors():
+            client().head_object(Bucket=bucket, Key=key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def read_with_tag(uri: str) -> tuple[bytes, str] | None:

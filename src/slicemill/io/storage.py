@@ -1,8 +1,8 @@
 """Whole files by URI, on disk and in S3: list, read, write at once, remove.
 
 Objects appear complete or not at all: S3 publishes a PUT when it has ended; on disk a hidden neighbour is
-renamed. S3 is reached through s3fs with botocore's own settings (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
-for another server, AWS_REGION, the credential chain).
+renamed. S3 is reached with botocore's own settings (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL for another
+server, AWS_REGION, the credential chain).
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-
-import fsspec
 
 from slicemill.errors import InputError, MachineError
 from slicemill.io.uri import display, is_s3, local_path
@@ -40,38 +37,15 @@ class StoredFile:
     version: str
 
 
-@cache
-def _s3(process: int) -> Any:
-    """The S3 file system of this process; connections do not survive a fork."""
-    try:
-        return fsspec.filesystem(
-            "s3",
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            config_kwargs={
-                "retries": {"mode": "adaptive", "max_attempts": 10},
-                "max_pool_connections": 2 * S3_THREADS,
-            },
-        )
-    except ImportError as error:
-        raise _no_s3(error) from error
-
-
-def _boto() -> Any:
+def _s3() -> Any:
+    """`slicemill.io.s3_client`, for those who have boto3; local work does without."""
     try:
         from slicemill.io import s3_client
     except ImportError as error:
-        raise _no_s3(error) from error
+        raise MachineError(
+            "S3 support is not installed", expected="the extra slicemill[aws]", found=str(error)
+        ) from error
     return s3_client
-
-
-def _no_s3(error: ImportError) -> MachineError:
-    return MachineError("S3 support is not installed", expected="the extra slicemill[aws]", found=str(error))
-
-
-def s3_filesystem() -> Any:
-    """The process's `s3fs.S3FileSystem`."""
-    return _s3(os.getpid())
 
 
 def _missing(uri: str, error: Exception) -> InputError:
@@ -99,7 +73,7 @@ def _list_local(uri: str) -> Iterable[StoredFile]:
 
 
 def _list_s3(uri: str) -> Iterable[StoredFile]:
-    for listed, size, tag in _boto().list_keys(uri):
+    for listed, size, tag in _s3().list_keys(uri):
         yield StoredFile(listed, size, tag)
 
 
@@ -140,7 +114,7 @@ def list_or_none(uri: str) -> list[StoredFile]:
 
 def exists(uri: str) -> bool:
     """Whether a file is there."""
-    return local_path(uri).is_file() if not is_s3(uri) else bool(s3_filesystem().isfile(uri))
+    return local_path(uri).is_file() if not is_s3(uri) else bool(_s3().exists(uri))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -148,7 +122,7 @@ def read_bytes(uri: str) -> bytes:
     try:
         if not is_s3(uri):
             return local_path(uri).read_bytes()
-        data = s3_filesystem().cat_file(uri)
+        data = _s3().read(uri)
     except OSError as error:
         raise _missing(uri, error) from error
     return bytes(data)
@@ -160,7 +134,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     Raises InputError if it can't be written.
     """
     try:
-        s3_filesystem().pipe_file(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
+        _s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
     except OSError as error:
         raise InputError(
             f"{display(uri)} can't be written",
@@ -182,10 +156,7 @@ def _write_local(path: Path, data: bytes) -> None:
 def remove(uri: str) -> None:
     """Remove a file; nothing happens if it is not there."""
     if is_s3(uri):
-        try:
-            s3_filesystem().rm_file(uri)
-        except FileNotFoundError:
-            return
+        _s3().remove(uri)
     else:
         local_path(uri).unlink(missing_ok=True)
 

@@ -106,7 +106,7 @@ def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, d
     for name, tensor in tensors.items():
         index, _, moment = name.partition("/")
         like = parameters[int(index)]
-        # The fused optimiser walks memory: a moment in another order than its parameter would mix up elements.
+        # The fused optimiser walks memory: moments must lie in the order of their parameter.
         ordered = (
             torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
         )

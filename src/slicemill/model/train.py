@@ -22,9 +22,9 @@ from slicemill.errors import SlicemillError
 from slicemill.io import run_files, storage
 from slicemill.io.card import Card, save_card, sha256, weights_uri
 from slicemill.model.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
-from slicemill.model.device import choose_precision, placed
+from slicemill.model.device import choose_precision, placed, see_gpus
 from slicemill.model.loop import EpochResult, Learner, make_learner, train_epoch
-from slicemill.model.ranks import Rank, average_buffers, joined, preflight
+from slicemill.model.ranks import Rank, average_buffers, joined, preflight, summed
 from slicemill.model.registry import architecture
 from slicemill.model.validate import validation_dice
 from slicemill.model.weights import load_encoder
@@ -36,19 +36,19 @@ def train(plan_json: str) -> str:
     """Train as planned; every rank calls it. Returns the run's summary as JSON, empty but on rank 0.
 
     A rank that fails leaves the reason at `run_files.failure` and returns: the launcher reads it there, and
-    neither torchrun nor Spark prints a trace or starts the run a second time.
+    neither torchrun nor Spark prints a trace or tries again.
     """
     plan = TrainPlan.from_json(plan_json)
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    see_gpus(plan.gpus)
     # It tells at INFO, for every reader, that Parquet without its own metadata may take long.
     logging.getLogger("petastorm").setLevel(logging.WARNING)
     torch.set_num_threads(plan.threads)
-    if _failed_before(plan):
-        return "{}"
     with joined(plan.ranks) as (index, count):
         try:
-            return json.dumps(_run(plan, preflight(index, count, plan.settings["device"])))
+            rank = preflight(index, count, plan.settings["device"])
+            return "{}" if _started_before(plan, rank) else json.dumps(_run(plan, rank))
         except Exception as error:
             _leave_reason(plan, index, error)
             if torch.distributed.is_initialized() and torch.cuda.is_available():
@@ -58,9 +58,16 @@ def train(plan_json: str) -> str:
             return "{}"
 
 
-def _failed_before(plan: TrainPlan) -> bool:
-    # Spark starts all ranks again when one was killed; without --resume that would train from the beginning.
-    return any(storage.exists(run_files.failure(plan.settings["out"], rank)) for rank in range(plan.ranks))
+def _started_before(plan: TrainPlan, rank: Rank) -> bool:
+    """Whether this is Spark's second try, on every rank alike.
+
+    Spark starts all ranks again when one was killed; without --resume that would train from the beginning.
+    """
+    mark = run_files.started(plan.settings["out"])
+    before = rank.first and storage.exists(mark)
+    if rank.first and not before:
+        storage.write_bytes(mark, b"")
+    return bool(summed([float(before)], rank)[0])
 
 
 def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:

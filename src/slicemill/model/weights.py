@@ -44,7 +44,7 @@ def load_encoder(encoder: nn.Module, uri: str) -> None:
             advice="Fetch it again.",
         )
     weights = _tensors(data, uri)
-    # Files from before torchvision 0.4 lack the counters of batch norm; the classifier's tensors have no place here.
+    # Old files lack the counters of batch norm, and the classifier's tensors have no place here.
     wanted = {
         name: own for name, own in encoder.state_dict().items() if not name.endswith("num_batches_tracked")
     }

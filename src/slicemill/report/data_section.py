@@ -31,6 +31,7 @@ from slicemill.report.style import picture
 
 #: Splits that are shown.
 MAX_SPLITS = 4
+_PART_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 def data_section(inputs: Inputs) -> Section:
@@ -154,51 +155,30 @@ def _splits(there: LakeInput) -> list[Block]:
 
 
 def _split(there: LakeInput, split: Split) -> list[Block]:
-    order = {"train": 0, "val": 1, "test": 2}
     groups: dict[str, list[Row]] = {}
     for scan in there.scans:
         groups.setdefault(split.assigned.get(scan["patient_id"], "in no part"), []).append(scan)
-    parts = sorted(groups, key=lambda part: (order.get(part, 3), part))
-    columns = (
-        Column("Part"),
-        *(
-            Column(name, numeric=True)
-            for name in ("Patients", "Scans", "Slices", "Slices with tumour", "Tumour share")
-        ),
-    )
-    table = Table(
-        f"split-{split.name}",
-        f"Split {split.name}, by {split.card.get('method')}, seed {split.card.get('seed')}: no patient "
-        "is in two parts.",
-        columns,
-        tuple(_part(part, groups[part]) for part in parts),
-    )
-    counts = {
-        part: (
-            sum(scan["tumour_slices"] for scan in groups[part]),
-            sum(scan["labelled_slices"] for scan in groups[part]),
-        )
-        for part in parts
-    }
-    if not any(whole for _, whole in counts.values()):
+    parts = sorted(groups, key=lambda part: (_PART_ORDER.get(part, len(_PART_ORDER)), part))
+    numbers = ("Patients", "Scans", "Slices", "Slices with tumour", "Tumour share")
+    columns = (Column("Part"), *(Column(name, numeric=True) for name in numbers))
+    made = f"by {split.card.get('method')}, seed {split.card.get('seed')}"
+    caption = f"Split {split.name}, {made}: no patient is in two parts."
+    rows = tuple(_part(part, groups[part]) for part in parts)
+    table = Table(f"split-{split.name}", caption, columns, rows)
+    counts = {part: _tumour_of_labelled(groups[part]) for part in parts}
+    if not any(labelled for _, labelled in counts.values()):
         return [table]
     figure = share_bars(counts, "Slices that show a tumour (share of those with a mask)")
-    return [
-        table,
-        Charts(
-            (
-                Chart(
-                    picture(figure),
-                    f"Tumour share by part of split {split.name}.",
-                    "A bar per part of the split.",
-                ),
-            )
-        ),
-    ]
+    caption = f"Tumour share by part of split {split.name}."
+    return [table, Charts((Chart(picture(figure), caption, "A bar per part of the split."),))]
+
+
+def _tumour_of_labelled(scans: Sequence[Row]) -> tuple[int, int]:
+    return sum(scan["tumour_slices"] for scan in scans), sum(scan["labelled_slices"] for scan in scans)
 
 
 def _part(part: str, scans: Sequence[Row]) -> tuple[Any, ...]:
-    tumour, labelled = (sum(scan[key] for scan in scans) for key in ("tumour_slices", "labelled_slices"))
+    tumour, labelled = _tumour_of_labelled(scans)
     patients = len({scan["patient_id"] for scan in scans})
     share = 100 * tumour / labelled if labelled else None
     return (

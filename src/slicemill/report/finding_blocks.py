@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from slicemill.core.scan import SEQUENCES
 from slicemill.io import lake
 from slicemill.io.uri import display
-from slicemill.report.blocks import Block, Column, Heading, Note, Table, number, words
+from slicemill.report.blocks import Block, Cell, Column, Heading, Note, Table, number, words
 from slicemill.report.inputs import LakeInput, Row
 
 #: Quarantined files of each reason that are shown.
@@ -26,48 +26,41 @@ _FEW = 10
 
 def finding_blocks(there: LakeInput) -> list[Block]:
     """Missing sequences by scan, and counts of everything else that ingest found."""
-    blocks: list[Block] = [Heading("Missing sequences and other findings")]
-    lacking = [scan for scan in there.scans if scan["missing_sequences"]]
-    if lacking:
-        counts = Counter(name for scan in lacking for name in scan["missing_sequences"])
-        said = ", ".join(f"{name} in {counts[name]:,}" for name in SEQUENCES if counts[name])
-        rows = tuple(
-            (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"])))
-            for scan in lacking[:MAX_ROWS]
-        )
-        caption = (
-            f"{len(lacking):,} of {len(there.scans):,} scans repeat FLAIR in place of a sequence: {said}."
-        )
-        blocks.append(
-            Table(
-                "missing",
-                caption,
-                (Column("Scan"), Column("Missing sequences")),
-                rows,
-                more=_cut(len(lacking)),
-            )
-        )
-    else:
-        blocks.append(Note("No scan lacks a sequence."))
-    named = {
-        "slices with a channel that repeats another": sum(
-            scan["copied_channel_slices"] for scan in there.scans
-        ),
-        "slices of one single value": sum(len(scan["blank_slices"]) for scan in there.scans),
-        "slice numbers missing in between": sum(len(scan["slice_gaps"]) for scan in there.scans),
-        "bad masks": sum(scan["rejected_masks"] for scan in there.scans),
-    }
-    shared = (there.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
-    named["groups of scans of different patients that share a slice, pixel for pixel"] = len(shared)
-    blocks.append(
-        Table(
-            "findings",
-            "Other findings over all scans.",
-            (Column("Finding"), Column("Count", numeric=True)),
-            tuple((words(name), number(count)) for name, count in named.items()),
-        )
+    return [
+        Heading("Missing sequences and other findings"),
+        _missing_sequences(there.scans),
+        _other_findings(there),
+    ]
+
+
+def _missing_sequences(scans: Sequence[Row]) -> Block:
+    lacking = [scan for scan in scans if scan["missing_sequences"]]
+    if not lacking:
+        return Note("No scan lacks a sequence.")
+    counts = Counter(name for scan in lacking for name in scan["missing_sequences"])
+    said = ", ".join(f"{name} in {counts[name]:,}" for name in SEQUENCES if counts[name])
+    rows = tuple(
+        (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"]))) for scan in lacking[:MAX_ROWS]
     )
-    return blocks
+    caption = f"{len(lacking):,} of {len(scans):,} scans repeat FLAIR in place of a sequence: {said}."
+    return Table(
+        "missing", caption, (Column("Scan"), Column("Missing sequences")), rows, more=_cut(len(lacking))
+    )
+
+
+def _other_findings(there: LakeInput) -> Table:
+    scans = there.scans
+    shared = (there.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
+    counts = {
+        "slices with a channel that repeats another": sum(scan["copied_channel_slices"] for scan in scans),
+        "slices of one single value": sum(len(scan["blank_slices"]) for scan in scans),
+        "slice numbers missing in between": sum(len(scan["slice_gaps"]) for scan in scans),
+        "bad masks": sum(scan["rejected_masks"] for scan in scans),
+        "groups of scans of different patients that share a slice, pixel for pixel": len(shared),
+    }
+    rows = tuple((words(name), number(count)) for name, count in counts.items())
+    columns = (Column("Finding"), Column("Count", numeric=True))
+    return Table("findings", "Other findings over all scans.", columns, rows)
 
 
 def _cut(count: int) -> str:
@@ -76,48 +69,30 @@ def _cut(count: int) -> str:
 
 def quarantine_blocks(there: LakeInput) -> list[Block]:
     """What was set aside, by reason, with a few examples of each."""
-    blocks: list[Block] = [Heading("Quarantine")]
+    heading = Heading("Quarantine")
     if not there.quarantine:
-        return [*blocks, Note("Nothing was set aside.")]
+        return [heading, Note("Nothing was set aside.")]
     by_reason: dict[str, list[Row]] = {}
     for row in there.quarantine:
         by_reason.setdefault(row["reason"], []).append(row)
-    rows = []
-    for reason, found in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        for place, row in enumerate(found[:EXAMPLES]):
-            count = number(len(found)) if place == 0 else words("")
-            rows.append(
-                (
-                    words(reason),
-                    count,
-                    words(_short(row["uri"])),
-                    words(row["detail"]),
-                    words(row["found"] or ""),
-                    words(row["expected"] or ""),
-                )
-            )
-    columns = (
-        Column("Reason"),
-        Column("Count", numeric=True),
-        Column("Example"),
-        Column("What was wrong"),
-        Column("Found"),
-        Column("Expected"),
-    )
-    caption = (
-        f"{len(there.quarantine):,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
-    )
+    ordered = sorted(by_reason.values(), key=lambda found: (-len(found), found[0]["reason"]))
+    rows = tuple(cells for found in ordered for cells in _examples(found))
+    names = ("Example", "What was wrong", "Found", "Expected")
+    columns = (Column("Reason"), Column("Count", numeric=True), *(Column(name) for name in names))
+    count = len(there.quarantine)
+    caption = f"{count:,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
+    whole = display(lake.quarantine(there.home))
     return [
-        *blocks,
-        Table(
-            "quarantine",
-            caption,
-            columns,
-            tuple(rows),
-            more="All are in the lake's table: ",
-            file=display(lake.quarantine(there.home)),
-        ),
+        heading,
+        Table("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=whole),
     ]
+
+
+def _examples(found: Sequence[Row]) -> Iterator[tuple[Cell, ...]]:
+    for place, row in enumerate(found[:EXAMPLES]):
+        count = number(len(found)) if place == 0 else words("")
+        shown = (_short(row["uri"]), row["detail"], row["found"] or "", row["expected"] or "")
+        yield (words(row["reason"]), count, *(words(text) for text in shown))
 
 
 def _short(uri: str) -> str:

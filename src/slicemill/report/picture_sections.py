@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from slicemill.report import result_figures
 from slicemill.report.blocks import (
     Block,
-    Chart,
-    Charts,
-    Column,
     Heading,
     Note,
     Overlay,
     Overlays,
     Section,
-    Table,
-    Tile,
-    Tiles,
     Viewer,
-    number,
-    words,
 )
+from slicemill.report.detection_blocks import detection_blocks
 from slicemill.report.inputs import Inputs, Row, ScoresInput
 from slicemill.report.overlay import ScoredScan, largest_slice, overlay, read_scored_scan, viewer, weight
 from slicemill.report.result_section import headline_scans
@@ -38,10 +28,8 @@ from slicemill.report.selection import (
     false_alarms,
     pages,
     read_slices,
-    told_apart,
     worst_with_tumour,
 )
-from slicemill.report.style import picture
 
 #: Bytes that scan pages may add to the whole page.
 PAGE_BUDGET = 5_000_000
@@ -182,7 +170,7 @@ def _slice_blocks(
                 "of lowest Dice and as many with most voxels predicted beyond the truth."
             )
         )
-    blocks += _detection(slices)
+    blocks += detection_blocks(slices)
     unsure = sum(one.true is None and one.dice is not None for one in slices)
     if unsure:
         blocks.append(
@@ -214,64 +202,6 @@ def _ranked(made: Sequence[Made | None], rule: str, slices: Sequence[SliceScore]
             "truth is known."
         )
     ]
-
-
-def _detection(slices: Sequence[SliceScore]) -> list[Block]:
-    truth, found, peak = told_apart(slices)
-    if not truth.size:
-        return [
-            Note(
-                "Whether slices with and without tumour are told apart is not known: no slice has a "
-                "truth here.",
-                "missing",
-            )
-        ]
-    hit, missed = int(np.sum(truth & found)), int(np.sum(truth & ~found))
-    alarm, quiet = int(np.sum(~truth & found)), int(np.sum(~truth & ~found))
-    tiles = (
-        [Tile("Tumour slices found", f"{hit / (hit + missed):.1%}", f"{hit:,} of {hit + missed:,}")]
-        if hit + missed
-        else []
-    )
-    if alarm + quiet:
-        tiles.append(
-            Tile(
-                "False alarms",
-                f"{alarm / (alarm + quiet):.1%}",
-                f"{alarm:,} of {alarm + quiet:,} slices without tumour",
-            )
-        )
-    table = Table(
-        "confusion",
-        "Slices by truth and prediction: a slice counts as predicted if its mask holds a single pixel.",
-        (
-            Column("Truth"),
-            Column("Tumour predicted", "slices", numeric=True),
-            Column("None predicted", "slices", numeric=True),
-        ),
-        ((words("Tumour"), number(hit), number(missed)), (words("No tumour"), number(alarm), number(quiet))),
-    )
-    blocks: list[Block] = [Tiles(tuple(tiles)), table]
-    if hit + missed and alarm + quiet:
-        used = alarm / (alarm + quiet), hit / (hit + missed)
-        blocks.append(
-            Charts(
-                (
-                    Chart(
-                        picture(result_figures.roc(truth, peak, used)),
-                        "ROC of the slices by their highest tumour probability.",
-                        "Curve of tumour slices found against false alarms.",
-                    ),
-                    Chart(
-                        picture(result_figures.reliability(truth, peak)),
-                        "Calibration of the slices: how often a slice shows a tumour, by its highest "
-                        "probability (slices per bin beside the points).",
-                        "Share of slices with tumour against their highest probability.",
-                    ),
-                )
-            )
-        )
-    return blocks
 
 
 def _page_blocks(viewers: Sequence[Viewer], left_out: int, asked: Sequence[str]) -> list[Block]:

@@ -89,9 +89,10 @@ def reliability(truth: npt.NDArray[np.bool_], score: Floats) -> Figure:
     filled = counts > 0
     share = np.bincount(place, weights=truth, minlength=10)[filled] / counts[filled]
     mean = np.bincount(place, weights=score, minlength=10)[filled] / counts[filled]
-    axes.plot(mean, share, "o-", color=BLUE, linewidth=1.5, markersize=6, label="slices")
+    sizes = 20 + 300 * counts[filled] / counts.max()
+    axes.scatter(mean, share, s=sizes, color=BLUE, alpha=0.75, linewidth=0, label="slices, by their number")
     for x, y, count in zip(mean, share, counts[filled], strict=True):
-        axes.annotate(f"{count:,}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=8)
+        axes.annotate(f"{count:,}", (x, y), textcoords="offset points", xytext=(8, -12), fontsize=8)
     identity_line(axes, 0, 1)
     axes.set(
         xlabel="Highest tumour probability of the slice",
@@ -100,5 +101,5 @@ def reliability(truth: npt.NDArray[np.bool_], score: Floats) -> Figure:
         ylim=(-0.06, 1.03),
     )
     axes.set_aspect("equal")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure

@@ -23,7 +23,7 @@ def loss(epochs: Epochs) -> Figure:
 
 @drawn
 def learning_rate(epochs: Epochs) -> Figure:
-    """Learning rate at the begin of each epoch."""
+    """Learning rate at the start of each epoch."""
     return _curve(epochs, "learning_rate", "Learning rate")
 
 

@@ -49,7 +49,7 @@ def _curves(run: RunInput) -> list[Block]:
     charts.append(
         Chart(
             picture(training_figures.learning_rate(epochs)),
-            "Learning rate at the begin of each epoch.",
+            "Learning rate at the start of each epoch.",
             "Curve of the learning rate.",
         )
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # "missing library stubs"
@@ -32,17 +34,20 @@ def launch(spark: SparkSession, plan: TrainPlan) -> dict[str, Any]:
     TrainingError with its last lines if it died without.
     """
     use_gpu = check_session(spark, plan)
+    plan = dataclasses.replace(plan, gpus=visible_gpus(spark, plan))
     run = plan.settings["out"]
-    for rank in range(plan.ranks):
-        storage.remove(run_files.failure(run, rank))
+    for uri in (run_files.started(run), *(run_files.failure(run, rank) for rank in range(plan.ranks))):
+        storage.remove(uri)
     distributor = TorchDistributor(num_processes=plan.ranks, local_mode=False, use_gpu=use_gpu)
+    summary: dict[str, Any] = {}
+    output = ""
     try:
-        answer = distributor.run(_rank, plan.to_json())
+        summary = json.loads(str(distributor.run(_rank, plan.to_json())))
     except (PySparkException, Py4JJavaError, RuntimeError) as error:
-        raise_failure(plan, str(error))
-        raise dead_rank(plan, str(error)) from None
-    raise_failure(plan, "")
-    summary: dict[str, Any] = json.loads(str(answer))
+        output = str(error)
+    reasons = _reasons(plan)
+    if reasons or not summary:
+        raise failure(plan, reasons, output)
     return summary
 
 
@@ -87,51 +92,52 @@ def check_session(spark: SparkSession, plan: TrainPlan) -> bool:
     return True
 
 
+def visible_gpus(spark: SparkSession, plan: TrainPlan) -> str | None:
+    """The plan's `gpus`: on one machine Spark hides them all, so ranks get to see the driver's."""
+    if plan.settings["device"] == "cpu" or not _is_local(spark):
+        return None
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
 _FORBIDDEN = {
     "spark.dynamicAllocation.enabled": "ranks must all start at once",
     "spark.ssl.enabled": "ranks talk to each other unencrypted",
 }
 
 
-def raise_failure(plan: TrainPlan, output: str) -> None:
-    """Raise what a rank left as its reason to stop, if any did.
+def _reasons(plan: TrainPlan) -> dict[int, Mapping[str, Any]]:
+    uris = {rank: run_files.failure(plan.settings["out"], rank) for rank in range(plan.ranks)}
+    return {rank: storage.read_json(uri) for rank, uri in uris.items() if storage.exists(uri)}
 
-    A rank that loses its neighbour fails as well, with an error of the network's: one that slicemill
-    understood comes first, and a death that only shows in `output` before the complaints about it.
+
+def failure(plan: TrainPlan, reasons: Mapping[int, Mapping[str, Any]], output: str) -> SlicemillError:
+    """The error of a run that failed, from the reasons that ranks left and what Spark kept of their output.
+
+    A rank that loses its neighbour fails as well, with an error of the network's. So what slicemill
+    understood comes first, then a rank that died without a word, and such complaints last.
     """
-    reasons = []
-    for rank in range(plan.ranks):
-        uri = run_files.failure(plan.settings["out"], rank)
-        if storage.exists(uri):
-            reasons.append(storage.read_json(uri))
-    for reason in reasons:
+    for reason in reasons.values():
         kind = getattr(errors, reason["kind"], None)
         if isinstance(kind, type) and issubclass(kind, SlicemillError):
-            raise kind(
-                reason["what"], expected=reason["expected"], found=reason["found"], advice=reason["advice"]
-            )
-    if reasons and len(reasons) == plan.ranks:
-        first = reasons[0]
-        raise TrainingError(
-            f"rank {first['rank']} failed", found=f"{first['kind']}: {first['message'].splitlines()[0]}"
-        )
-    if reasons and not output:
-        raise TrainingError("a rank lost its neighbours", found=reasons[0]["message"].splitlines()[0])
-
-
-def dead_rank(plan: TrainPlan, output: str) -> TrainingError:
-    """The error for ranks that ended without leaving a reason, from what Spark kept of their output."""
-    silent = [
-        rank
-        for rank in range(plan.ranks)
-        if not storage.exists(run_files.failure(plan.settings["out"], rank))
-    ]
-    killed = re.search(r"Signal \d+ \(\w+\)|exitcode\s*:\s*-?\d+", output)
-    lines = [line.strip() for line in output.partition("included below:")[2].splitlines() if line.strip()]
-    said = " | ".join(lines[:_LAST_LINES]) or output.strip().splitlines()[0]
+            told = {name: reason[name] for name in ("expected", "found", "advice")}
+            return kind(reason["what"], **told)
+    silent = [rank for rank in range(plan.ranks) if rank not in reasons]
+    if silent:
+        return _dead(silent, output)
+    rank, reason = next(iter(reasons.items()))
     return TrainingError(
-        f"rank {', '.join(map(str, silent)) or '0'} died",
+        f"rank {rank} failed", found=f"{reason['kind']}: {reason['message'].splitlines()[0]}"
+    )
+
+
+def _dead(ranks: list[int], output: str) -> TrainingError:
+    killed = re.search(r"Signal \d+ \(\w+\)|exitcode\s*:\s*-?\d+", output)
+    said = output.partition("included below:")[2] or output
+    lines = [line.strip() for line in said.splitlines() if line.strip()][:_LAST_LINES]
+    found = [killed.group(0)] if killed else []
+    return TrainingError(
+        f"rank {', '.join(map(str, ranks))} died",
         expected="a finished run",
-        found=f"{killed.group(0)}; its last lines: {said}" if killed else said,
+        found="; its last lines: ".join([*found, " | ".join(lines)]) if lines else "no last words",
         advice="Go on from the last checkpoint with --resume.",
     )

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from slicemill.io import s3_client, storage
+from slicemill.io.s3_client import list_keys, read_with_tag, write_if
+
+
+@pytest.mark.parametrize("page", [1000, 7])
+def test_ranges_together_list_every_key_once(bucket: str, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr(s3_client, "_PAGE", page)
+    keys = [f"raw/scan{number // 3:02}/slice{number}.tif" for number in range(70)]
+    keys += ["raw/a.csv", "raw/scan05.txt", "raw/zz/late.tif"]
+    for key in [*keys, "rawer/other.tif"]:
+        storage.write_bytes(f"{bucket}/{key}", b"1")
+    assert sorted(uri for uri, _, _ in list_keys(f"{bucket}/raw")) == sorted(
+        f"{bucket}/{key}" for key in keys
+    )
+
+
+def test_a_prefix_of_one_level_is_listed_too(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_client, "_PAGE", 3)
+    for number in range(10):
+        storage.write_bytes(f"{bucket}/flat/{number}.tif", b"1")
+    assert len(list_keys(f"{bucket}/flat")) == 10
+
+
+def test_a_missing_bucket_is_an_os_error(s3: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        list_keys("s3://slicemill-no-such-bucket/raw")
+
+
+def test_conditional_writes_have_one_winner(bucket: str) -> None:
+    uri = f"{bucket}/lock"
+    assert read_with_tag(uri) is None
+    tag = write_if(uri, b"first", None)
+    assert tag is not None
+    assert write_if(uri, b"second", None) is None
+    newer = write_if(uri, b"refreshed", tag)
+    assert newer is not None
+    assert write_if(uri, b"late", tag) is None
+    assert read_with_tag(uri) == (b"refreshed", newer)

@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from raw_builder import write_scan
+from report_builder import (
+    DICE,
+    FALSE_ALARM,
+    MISSED,
+    NOON,
+    PERFECT,
+    quarantine_row,
+    write_lake,
+    write_metrics,
+    write_scores,
+)
+
+from slicemill.config import ReportConfig
+from slicemill.errors import ConfigError, InputError, LakeVersionError
+from slicemill.io import lake, storage
+from slicemill.io.parquet import write_small
+from slicemill.pipelines import report
+from slicemill.report.build import build
+from slicemill.report.inputs import Inputs, LakeInput, ScoresInput, read_inputs
+from slicemill.schemas import SCANS, SCHEMA_VERSION
+
+
+class Page(HTMLParser):
+    """What a reader sees of a page: words of each tag, table rows by their table's name, addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.anchors: set[str] = set()
+        self.tables: dict[str, list[list[str]]] = {}
+        self._table: list[list[str]] | None = None
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [
+            given[name] for name in ("src", "href", "srcset", "action", "data") if name in given
+        ]
+        self.anchors |= {given["id"]} if "id" in given else set()
+        if tag == "table":
+            self._table = self.tables.setdefault(given["id"].removeprefix("table-"), [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self._table[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = False
+        elif tag == "table":
+            self._table = None
+
+    def handle_data(self, data):
+        if self._cell and self._table is not None:
+            self._table[-1][-1] += data
+
+    @property
+    def words(self) -> str:
+        return re.sub(
+            r"\s+", " ", re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", self.text, flags=re.DOTALL)
+        )
+
+    def tile(self, label: str) -> str:
+        found = re.search(rf"<dt>{label}</dt><dd><strong>(.*?)</strong>", self.text)
+        assert found, label
+        return found[1]
+
+
+def make(out: Path, **inputs) -> tuple[dict, Page]:
+    summary = report.run(ReportConfig(out=str(out), **inputs), None)
+    return summary, Page((out / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def whole(homes, tmp_path_factory) -> tuple[dict, Page]:
+    out = tmp_path_factory.mktemp("whole")
+    return make(out, lake=homes.lake, run=homes.run, scores=homes.scores)
+
+
+@pytest.fixture(scope="module")
+def alone(homes, tmp_path_factory) -> dict[str, tuple[dict, Page]]:
+    """A page from each input alone."""
+    base = tmp_path_factory.mktemp("alone")
+    return {name: make(base / name, **{name: getattr(homes, name)}) for name in ("lake", "run", "scores")}
+
+
+def test_the_summary_counts_the_figures(whole, alone):
+    for summary, page in [whole, *alone.values()]:
+        assert (summary["job"], summary["status"]) == ("report", "done")
+        assert summary["figures"] == page.tags.count("figure") > 0
+        assert summary["bytes"] == len(page.text.encode())
+
+
+def test_nothing_comes_from_outside_the_page(whole, alone):
+    for _, page in [whole, *alone.values()]:
+        assert all(address.startswith(("data:", "#")) for address in page.addresses)
+        assert not re.search(r"https?:|url\(|@import", page.text)
+        assert "default-src 'none'" in page.text
+
+
+def test_every_link_leads_somewhere(whole):
+    _, page = whole
+    links = {address[1:] for address in page.addresses if address.startswith("#")}
+    assert {"result", "examples", "slices", "pages", "data", "training", "scan-1"} <= links <= page.anchors
+
+
+def test_each_input_alone_gives_a_page_that_says_what_is_missing(alone):
+    lacks = {
+        "lake": ["No scores were given", "No training run was given"],
+        "run": ["No scores were given", "No lake was given"],
+        "scores": ["No training run was given", "No lake was given", "Pictures need the slices"],
+    }
+    for name, sentences in lacks.items():
+        for sentence in sentences:
+            assert sentence in alone[name][1].words
+    assert "No lake was given" not in alone["lake"][1].words
+
+
+def test_the_table_of_scans_holds_what_was_scored(alone):
+    head, *rows = alone["scores"][1].tables["scans"]
+    assert [name.split(" (")[0] for name in head[:3]] == ["Scan", "Institution", "Dice"]
+    assert [(row[0], row[2]) for row in rows] == [
+        (MISSED, "0.000"),
+        (FALSE_ALARM, "0.800"),
+        (PERFECT, "1.000"),
+    ]
+    by_scan = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert by_scan[FALSE_ALARM]["IoU"] == "0.667"
+    assert by_scan[FALSE_ALARM]["Predicted (voxels)"] == by_scan[FALSE_ALARM]["True (voxels)"] == "20"
+    assert by_scan[FALSE_ALARM]["Institution"] == "BB"
+    assert by_scan[MISSED]["HD95 (px)"] == "\N{EN DASH}"
+    assert by_scan[PERFECT]["Warnings"] == "synthetic warning"
+
+
+def test_the_headline_is_the_mean_over_patients(alone):
+    page = alone["scores"][1]
+    assert page.tile("Mean patient Dice") == f"{sum(DICE.values()) / 3:.3f}"
+    assert page.tile("Median patient Dice") == "0.800"
+    assert "95% interval 0.000 to 1.000" in page.words
+    assert "Which of these patients the model was trained on is not known" in page.words
+
+
+def test_patients_that_the_model_has_seen_are_left_out_of_the_headline(whole):
+    page = whole[1]
+    assert page.tile("Mean patient Dice") == "0.400"
+    assert "1 of 3 scans are of patients that the model was trained or chosen on" in page.words
+    rows = {row[0]: row for row in page.tables["scans"][1:]}
+    assert {scan_id: row[2] for scan_id, row in rows.items()} == {
+        PERFECT: "train",
+        MISSED: "test",
+        FALSE_ALARM: "test",
+    }
+
+
+def test_slices_are_told_apart_by_the_lakes_truth(whole):
+    page = whole[1]
+    assert page.tables["confusion"][1:] == [["Tumour", "1", "3"], ["No tumour", "1", "3"]]
+    assert page.tile("Tumour slices found") == "25.0%"
+    assert f"{FALSE_ALARM} slice 1, predicted 4 px, true 0 px, Dice 0.000" in page.words
+    assert f"{MISSED} slice 4, predicted 0 px, true 16 px, Dice 0.000" in page.words
+
+
+def test_a_scan_that_is_asked_for_gets_a_page(homes, whole, tmp_path):
+    assert whole[1].text.count('class="viewer"') == 2
+    _, page = make(tmp_path, lake=homes.lake, run=homes.run, scores=homes.scores, scan=(PERFECT, "NOT_THERE"))
+    assert page.text.count('class="viewer"') == 3
+    assert "Asked for, but not shown: NOT_THERE." in page.words
+
+
+def test_the_data_section_counts_the_lake(alone):
+    page = alone["lake"][1]
+    assert [
+        page.tile(name) for name in ("Patients", "Scans", "Slices", "Slices with tumour", "Set aside")
+    ] == ["3", "3", "12", "6", "5"]
+    assert page.tables["split-demo"][1:] == [
+        ["train", "1", "1", "4", "2", "50.0%"],
+        ["test", "2", "2", "8", "4", "50.0%"],
+    ]
+    assert [row[0] for row in page.tables["quarantine"][1:]] == ["truncated"] * 3
+    assert page.tables["quarantine"][1][1:3] == ["5", "S/S_0.tif"]
+    assert page.tables["clinical"][1:] == [
+        ["grade", "3", "0", "3: 2, 2: 1"],
+        ["age", "2", "1", "40.5: 1, 60.0: 1"],
+    ]
+
+
+def test_the_training_section_shows_the_card(alone):
+    page = alone["run"][1]
+    card = dict(row for row in page.tables["card"][1:])
+    assert card["architecture"] == "unet-resnet18"
+    assert card["metrics"] == "val_dice 0.75"
+    assert alone["run"][0]["figures"] == 4
+
+
+def test_a_lake_without_masks_clinical_table_quarantine_and_splits_says_so(tmp_path):
+    write_scan(tmp_path / "raw", "TEST_AA_0001_20200101", masks=False)
+    home = f"file://{tmp_path}/lake"
+    write_lake(home, tmp_path / "raw")
+    _, page = make(tmp_path / "out", lake=home)
+    for sentence in (
+        "No scan of the lake has masks",
+        "No clinical table was joined",
+        "Nothing was set aside",
+        "The lake has no split yet",
+    ):
+        assert sentence in page.words
+
+
+def test_a_lake_of_quarantine_alone_says_so(tmp_path):
+    home = f"file://{tmp_path}/lake"
+    (tmp_path / "raw").mkdir()
+    write_lake(home, tmp_path / "raw", [quarantine_row("not_a_tiff", "file:///raw/S/S_1.tif")])
+    _, page = make(tmp_path / "out", lake=home)
+    assert "The lake holds no scan." in page.words
+    assert page.tables["quarantine"][1][0] == "not_a_tiff"
+
+
+def test_scores_without_truth_have_pictures_and_no_dice(homes, tmp_path):
+    home = f"file://{tmp_path}/scores"
+    write_scores(home, homes.lake, truth=False)
+    _, page = make(tmp_path / "out", scores=home, lake=homes.lake)
+    assert "None of these scans has a true mask, so there is no Dice." in page.words
+    assert "Largest predictions" in page.words
+    assert page.text.count('class="overlay"') == 3
+    assert "Mean patient Dice" not in page.words
+
+
+def test_a_run_that_is_not_finished_shows_its_curves(tmp_path):
+    write_metrics(f"file://{tmp_path}/run", 2)
+    _, page = make(tmp_path / "out", run=str(tmp_path / "run"))
+    assert "The run has no model card: training has not ended." in page.words
+    assert page.tags.count("figure") == 4
+
+
+def test_folders_that_hold_nothing_yet_give_a_page(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "scores").mkdir()
+    summary, page = make(tmp_path / "out", run=str(tmp_path / "run"), scores=str(tmp_path / "scores"))
+    assert "no epoch has ended" in page.words
+    assert "holds no finished scan yet" in page.words
+    assert summary["figures"] == 0
+
+
+@pytest.mark.parametrize("name", ["lake", "run", "scores"])
+def test_an_input_that_is_not_there_is_an_error(name, tmp_path):
+    with pytest.raises(InputError):
+        report.run(ReportConfig(out=str(tmp_path / "out"), **{name: str(tmp_path / "nothing")}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lake_of_another_version_is_an_error(tmp_path):
+    storage.write_json(lake.lake_card(f"file://{tmp_path}"), {"schema_version": SCHEMA_VERSION + 1})
+    with pytest.raises(LakeVersionError):
+        report.run(ReportConfig(out=str(tmp_path / "out"), lake=str(tmp_path)))
+
+
+def test_metrics_that_are_no_json_are_an_error(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("{")
+    with pytest.raises(InputError, match="one JSON object a line"):
+        report.run(ReportConfig(out=str(tmp_path / "out"), run=str(tmp_path)))
+
+
+def test_nothing_to_report_on_is_refused():
+    with pytest.raises(ConfigError, match="nothing to report on"):
+        ReportConfig(out="out")
+
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+def score_row(scan_id: str, dice: float | None = 0.5, **more) -> dict:
+    """A row of the table of scored scans whose slices were never stored."""
+    row = {
+        "patient_id": scan_id,
+        "scan_id": scan_id,
+        "iou": dice,
+        "slice_mean_dice": dice,
+        "hd95": None,
+        "predicted_volume": 10,
+        "true_volume": 10,
+        "slices": 0,
+        "labelled_slices": 0,
+        "quarantined": 0,
+        "warnings": [],
+        "options": [],
+        "threshold": 0.5,
+        "model_id": "m",
+        "scored_at": NOON,
+    }
+    return {**row, "dice": dice, **more}
+
+
+def test_names_from_outside_are_words_and_never_markup(homes):
+    inputs = read_inputs(homes.lake, None, None)
+    assert inputs.lake is not None
+    scans = tuple(
+        {**scan, "scan_id": HOSTILE, "institution": HOSTILE, "missing_sequences": [HOSTILE], HOSTILE: HOSTILE}
+        for scan in inputs.lake.scans
+    )
+    quarantine = [quarantine_row(HOSTILE, f"file:///{HOSTILE}", HOSTILE)]
+    hostile = replace(
+        inputs.lake,
+        scans=scans,
+        clinical=(HOSTILE,),
+        quarantine=tuple({**row, "found": HOSTILE, "expected": None} for row in quarantine),
+    )
+    scores = ScoresInput(
+        "file:///s", HOSTILE, (score_row(HOSTILE, warnings=[HOSTILE], options=[HOSTILE]),), {HOSTILE: 1}
+    )
+    page = Page(build(Inputs(hostile, None, scores)).html.decode())
+    assert page.tables["scans"][1][0] == HOSTILE
+    assert page.tables["clinical"][1][0] == HOSTILE
+    assert HOSTILE not in page.text
+    assert page.tags.count("script") == 1
+
+
+def test_a_page_of_ten_thousand_scans_is_bounded(homes):
+    inputs = read_inputs(homes.lake, None, None)
+    assert inputs.lake is not None
+    first = inputs.lake.scans[0]
+    scans = tuple(
+        {**first, "scan_id": f"TEST_{n % 40}_{n}", "patient_id": f"P{n}", "institution": f"I{n % 40}"}
+        for n in range(10_000)
+    )
+    quarantine = tuple(
+        {**quarantine_row("truncated", f"file:///{n}"), "found": None, "expected": None}
+        for n in range(10_000)
+    )
+    scored = tuple(
+        score_row(scan["scan_id"], (n % 100) / 100, patient_id=scan["patient_id"])
+        for n, scan in enumerate(scans)
+    )
+    big = Inputs(
+        replace(inputs.lake, scans=scans, quarantine=quarantine),
+        None,
+        ScoresInput("file:///s", "m", scored, {}),
+    )
+    made = build(big)
+    page = Page(made.html.decode())
+    assert len(made.html) < 8_000_000
+    assert len(page.tables["scans"]) == 1 + 1000
+    assert (
+        "Shown are the 1,000 scans of lowest Dice. All 10,000 scans are in the table as CSV: /s/patients.csv"
+        in page.words
+    )
+    assert page.tile("Mean patient Dice") == "0.495"
+
+
+def test_two_scans_of_a_patient_count_once(homes):
+    rows = (
+        score_row("a", 1.0, patient_id="p"),
+        score_row("b", 0.0, patient_id="p"),
+        score_row("c", 1.0, patient_id="q"),
+    )
+    page = Page(build(Inputs(scores=ScoresInput("file:///s", "m", rows, {}))).html.decode())
+    assert page.tile("Mean patient Dice") == "0.750"
+
+
+def test_synthetic_scans_are_called_so():
+    named = ScoresInput("file:///s", "m", (score_row("PHANTOM_SYA_0001_20010101"),), {})
+    assert "These scans are synthetic" in build(Inputs(scores=named)).html.decode()
+    other = ScoresInput("file:///s", "m", (score_row("TEST_A_1"),), {})
+    assert "These scans are synthetic" not in build(Inputs(scores=other)).html.decode()
+
+
+def test_the_same_inputs_make_the_same_bytes_and_leave_matplotlib_as_it_was(homes):
+    settings = dict(mpl.rcParams)
+    inputs = read_inputs(None, homes.run, None)
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    assert build(inputs, made=made) == build(inputs, made=made)
+    assert dict(mpl.rcParams) == settings
+
+
+def test_scans_without_channels_of_one_number_are_drawn(tmp_path):
+    home = f"file://{tmp_path}/lake"
+    write_scan(tmp_path / "raw", "TEST_AA_0001_20200101")
+    write_lake(home, tmp_path / "raw")
+    (row,) = read_inputs(home, None, None).lake.scans
+    grey = {**row, "scan_id": "G", **{name: row[name][:1] for name in ("min", "max", "mean", "std")}}
+    write_small(lake.scans(home), SCANS, [row, grey])
+    assert make(tmp_path / "out", lake=home)[1].tile("Scans") == "2"
+
+
+def test_a_page_goes_from_s3_to_s3(homes, bucket):
+    for file in storage.list_files(homes.run):
+        storage.write_bytes(file.uri.replace(homes.run, f"{bucket}/run"), storage.read_bytes(file.uri))
+    summary = report.run(ReportConfig(out=f"{bucket}/report", run=f"{bucket}/run"))
+    assert summary["report"] == f"{bucket}/report/index.html"
+    assert storage.read_bytes(summary["report"]).startswith(b"<!DOCTYPE html>")
+
+
+def test_a_lake_can_be_read_without_its_totals(homes):
+    there = read_inputs(homes.lake, None, None).lake
+    assert isinstance(there, LakeInput)
+    page = Page(build(Inputs(lake=replace(there, totals=None))).html.decode())
+    assert "no published totals" in page.words
