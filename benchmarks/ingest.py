@@ -6,7 +6,7 @@ All sides read the same scans in one run, warm from the page cache, after Spark 
 
 - slicemill: discovery, integrity, decode, profile, quarantine, Parquet and tables, as `slicemill ingest`.
 - two plain processes: Pillow, then pyarrow with zstd; no check, no statistics.
-- naive Spark: `binaryFile`, image and mask joined, decoded in `mapInPandas`, repartitioned by patient, written.
+- naive Spark: `binaryFile`, image and mask joined, decoded in `mapInPandas`, shuffled by patient, written.
 
 For the larger set every scan is linked under `--times` names. The last line is one JSON object.
 """
@@ -74,7 +74,7 @@ def two_plain_processes(raw: Path, out: Path) -> None:
 
 def naive_spark(spark: SparkSession, raw: Path, out: Path) -> None:
     """What one writes first: Spark reads every file, joins masks to images and shuffles by patient."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions
 
     files = (
         spark.read.format("binaryFile")
@@ -82,10 +82,12 @@ def naive_spark(spark: SparkSession, raw: Path, out: Path) -> None:
         .option("pathGlobFilter", "*.tif")
         .load(str(raw))
     )
-    named = files.select(F.regexp_replace("path", r"(_mask)?\.tif$", "").alias("key"), "path", "content")
-    images = named.filter(~F.col("path").endswith("_mask.tif"))
-    masks = named.filter(F.col("path").endswith("_mask.tif")).select(
-        "key", F.col("content").alias("mask_content")
+    named = files.select(
+        functions.regexp_replace("path", r"(_mask)?\.tif$", "").alias("key"), "path", "content"
+    )
+    images = named.filter(~functions.col("path").endswith("_mask.tif"))
+    masks = named.filter(functions.col("path").endswith("_mask.tif")).select(
+        "key", functions.col("content").alias("mask_content")
     )
 
     def decode(batches: Iterator[Any]) -> Iterator[Any]:
