@@ -6,7 +6,7 @@ RAW         folder or s3:// URI of real scans; without it twelve synthetic ones 
 OUT         folder or s3:// URI for everything that is written (demo-out)
 SCANS       synthetic scans to make (12)
 EPOCHS, IMAGE_SIZE, BATCH_SIZE, PROCESSES
-            of the training: 10, 96, 16, 2 on synthetic scans and 16, 128, 16, 2 on real ones
+            of the training: 10, 96, 16, 2 on synthetic scans and 14, 96, 16, 2 on real ones
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def read_plan() -> Plan:
         synthetic=not raw,
         out=out,
         scans=number("SCANS", 12),
-        epochs=number("EPOCHS", 16 if raw else 10),
-        image_size=number("IMAGE_SIZE", 128 if raw else 96),
+        epochs=number("EPOCHS", 14 if raw else 10),
+        image_size=number("IMAGE_SIZE", 96),
         batch_size=number("BATCH_SIZE", 16),
         processes=number("PROCESSES", 2),
     )

@@ -57,7 +57,7 @@ def test_given_scans_are_taken_with_their_clinical_table_if_there_is_one(
     assert list(asked) == ["ingest", "split", "train", "score", "report"]
     assert asked["ingest"].clinical is None
     assert asked["split"].fractions == "0.7,0.1,0.2"
-    assert (asked["train"].epochs, asked["train"].image_size) == (16, 128)
+    assert (asked["train"].epochs, asked["train"].image_size) == (14, 96)
     (tmp_path / "data.csv").touch()
     assert _parsed(demo.steps(demo.read_plan()))["ingest"].clinical == str(tmp_path / "data.csv")
 

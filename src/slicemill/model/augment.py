@@ -8,7 +8,7 @@ from kornia.constants import DataKey, Resample
 from torch import Tensor, nn
 
 #: Half-width of the uniform draws of gain and offset, in network units, per slice and channel.
-INTENSITY = 0.3
+INTENSITY = 0.15
 
 
 class Augmentation(nn.Module):

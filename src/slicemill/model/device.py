@@ -48,6 +48,13 @@ def placed(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on its device, weights in channels_last order: a third faster on CPU, more on GPU."""
     # Module.to's type lacks memory_format: "No overload variant matches".
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parameter in network.parameters():
+        if parameter.ndim == 4 and parameter.shape[2:] == (1, 1):
+            # torch leaves the strides of 1 x 1 kernels, which fit both orders; their gradients' differ, and
+            # DDP would warn and copy at every step.
+            channels = parameter.shape[1]
+            strides = (channels, 1, channels, channels)
+            parameter.data = parameter.data.as_strided(parameter.shape, strides)
     return network
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -52,7 +52,9 @@ def joined(ranks: int) -> Iterator[tuple[int, int]]:
         yield index, count
     finally:
         if count > 1:
-            dist.destroy_process_group()
+            # A neighbour that is gone already is no news: what matters was raised before.
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
 
 
 def preflight(index: int, count: int, device: str) -> Rank:
