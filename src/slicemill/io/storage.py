@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +59,15 @@ def _missing(uri: str, error: Exception) -> InputError:
     )
 
 
-def _list_local(uri: str) -> Iterable[StoredFile]:
-    for folder, folders, names in os.walk(local_path(uri)):
+def _list_local(uri: str) -> Iterator[StoredFile]:
+    walked: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(local_path(uri), followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in walked:
+            # A link that leads back to where we have been.
+            folders.clear()
+            continue
+        walked.add((here.st_dev, here.st_ino))
         if not folders and not names:
             yield StoredFile(f"file://{folder}/", 0, "")
         for name in names:
@@ -72,7 +79,7 @@ def _list_local(uri: str) -> Iterable[StoredFile]:
             yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns))
 
 
-def _list_s3(uri: str) -> Iterable[StoredFile]:
+def _list_s3(uri: str) -> Iterator[StoredFile]:
     for listed, size, tag in _s3().list_keys(uri):
         yield StoredFile(listed, size, tag)
 

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slicemill.errors import ConfigError, InputError
+from slicemill.io import storage
+from slicemill.io.uri import canonical, join, local_path, relative
+
+
+@pytest.mark.parametrize(
+    ("given_as", "meant"),
+    [
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3a://bucket/a", "s3://bucket/a"),
+        ("S3N://bucket", "s3://bucket"),
+        ("/data/raw/", "file:///data/raw"),
+        ("file:///data/raw", "file:///data/raw"),
+        ("file:/data/raw", "file:///data/raw"),
+        ("file:///data/with%20space", "file:///data/with space"),
+    ],
+)
+def test_uris_have_one_form(given_as: str, meant: str) -> None:
+    assert canonical(given_as) == meant
+    assert canonical(meant) == meant
+
+
+def test_relative_paths_are_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert canonical("raw") == f"file://{tmp_path}/raw"
+
+
+@pytest.mark.parametrize("wrong", ["gs://bucket/a", "http://host/a", "s3://", ""])
+def test_other_uris_are_refused(wrong: str) -> None:
+    with pytest.raises(ConfigError):
+        canonical(wrong)
+
+
+@given(st.lists(st.text("abc", min_size=1), min_size=1, max_size=4))
+def test_relative_inverts_join(parts: list[str]) -> None:
+    assert relative(join("s3://bucket/lake", *parts), "s3://bucket/lake") == "/".join(parts)
+
+
+def test_a_listing_is_sorted_and_names_empty_folders(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.tif").write_bytes(b"12")
+    found = storage.list_files(canonical(str(tmp_path)))
+    assert [(file.uri.removeprefix(f"file://{tmp_path}/"), file.size) for file in found] == [
+        ("a/1.tif", 2),
+        ("b/", 0),
+    ]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    (tmp_path / "elsewhere" / "scan").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "scan" / "1.tif").write_bytes(b"1")
+    raw.mkdir()
+    os.symlink(tmp_path / "elsewhere", raw / "linked")
+    os.symlink(raw, raw / "round")
+    os.symlink(tmp_path / "gone", raw / "dangling.tif")
+    found = [file.uri.removeprefix(f"file://{raw}/") for file in storage.list_files(canonical(str(raw)))]
+    assert found == ["linked/scan/1.tif"]
+
+
+@pytest.mark.parametrize("place", ["disk", "s3"])
+def test_write_read_replace_remove(place: str, tmp_path: Path, bucket: str) -> None:
+    uri = join(canonical(str(tmp_path)) if place == "disk" else bucket, "new", "file.bin")
+    assert not storage.exists(uri)
+    for data in (b"first", b"second, longer"):
+        storage.write_bytes(uri, data)
+        assert storage.read_bytes(uri) == data
+    assert [file.size for file in storage.list_files(uri.rpartition("/")[0])] == [14]
+    storage.remove(uri)
+    storage.remove(uri)
+    assert not storage.exists(uri)
+    with pytest.raises(InputError, match="can't be read"):
+        storage.read_bytes(uri)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = canonical(str(tmp_path / "file"))
+    storage.write_bytes(uri, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        storage.write_bytes(uri, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert local_path(uri).read_bytes() == b"old"
+
+
+def test_what_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(InputError, match="is no JSON"):
+        storage.read_json(canonical(str(tmp_path / "card.json")))
