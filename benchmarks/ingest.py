@@ -128,7 +128,7 @@ def with_worker_peak(action: Callable[[], None]) -> tuple[float, float]:
     stop, peak = threading.Event(), [0.0]
 
     def watch() -> None:
-        while not stop.wait(0.05):
+        while not stop.wait(0.25):
             for process in psutil.Process().children(recursive=True):
                 try:
                     if "pyspark.daemon" in " ".join(process.cmdline()):

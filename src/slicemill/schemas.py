@@ -100,7 +100,7 @@ SLICES = Table(
         _text("mask_status", "present, absent, or rejected (a mask file was there and was bad)"),
         _count("tumour_pixels", "pixels of the mask that are 1", "pixel", nullable=True),
         _text("source_uri", "URI of the image file"),
-        _text("source_fingerprint", "SHA-256 of the image file's and the mask file's bytes"),
+        _text("source_fingerprint", "SHA-256 of the slice's pixels and mask, wherever they came from"),
         _text("conversion", "what decoding changed, by the stated rules", nullable=True),
         SCHEMA,
     ),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.core.scan import FLAIR, SEQUENCES, Scan, Slice, histograms
+from slicemill.core.scan import FLAIR, SEQUENCES, Scan, Slice
 from slicemill.schemas import STATISTICS
 from slicemill.types import Floats, Histograms, SliceMask
 
@@ -51,29 +51,37 @@ def tumour_geometry(mask: SliceMask) -> tuple[int, list[int], float | None, floa
     """Area, box (top, left, bottom, right; the last two exclusive) and centroid (row, column), in pixels."""
     if not mask.any():
         return 0, [], None, None
-    rows, columns = np.nonzero(mask)
-    box = [int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1]
-    return int(rows.size), box, float(rows.mean()), float(columns.mean())
+    by_row, by_column = mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)
+    area = int(by_row.sum())
+    (rows,), (columns,) = np.nonzero(by_row), np.nonzero(by_column)
+    box = [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1]
+    centroid = [float(counts @ np.arange(len(counts)) / area) for counts in (by_row, by_column)]
+    return area, box, centroid[0], centroid[1]
 
 
 def heat_map(masks: Iterable[SliceMask]) -> npt.NDArray[np.int64]:
     """Tumour pixels counted on a grid laid over the slice, whatever its size: int64, (64, 64)."""
     grid = np.zeros((HEAT_MAP_SIDE, HEAT_MAP_SIDE), np.int64)
     for mask in masks:
-        if not mask.any():
-            continue
-        rows, columns = np.nonzero(mask)
-        np.add.at(grid, (rows * HEAT_MAP_SIDE // mask.shape[0], columns * HEAT_MAP_SIDE // mask.shape[1]), 1)
+        if mask.any():
+            rows, columns = np.nonzero(mask)
+            cells = (
+                rows * HEAT_MAP_SIDE // mask.shape[0] * HEAT_MAP_SIDE
+                + columns * HEAT_MAP_SIDE // mask.shape[1]
+            )
+            grid += np.bincount(cells, minlength=HEAT_MAP_SIDE**2).reshape(grid.shape)
     return grid
 
 
-def copied_channels(one: Slice) -> list[int | None]:
-    """For each channel the lower channel that it repeats, or None."""
+def copied_channels(one: Slice, counted: Histograms) -> list[int | None]:
+    """For each channel the lower channel that it repeats, or None; `counted` are its histograms (C, 256)."""
     image = one.image
     found: list[int | None] = [None] * image.shape[-1]
     for channel in range(1, image.shape[-1]):
         for lower in range(channel):
-            if found[channel] is None and np.array_equal(image[..., channel], image[..., lower]):
+            # Channels with other histograms can't be equal, and comparing pixels is the slow part.
+            alike = found[channel] is None and np.array_equal(counted[channel], counted[lower])
+            if alike and np.array_equal(image[..., channel], image[..., lower]):
                 found[channel] = lower
     return found
 
@@ -83,11 +91,11 @@ class ScanProfile:
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        self.histograms: Histograms = np.stack([histograms(one.image) for one in scan.slices])
+        self.histograms: Histograms = np.stack([one.histogram for one in scan.slices])
         self.blank: list[bool] = (np.count_nonzero(self.histograms.sum(axis=1), axis=-1) == 1).tolist()
         self.copies = [
-            [None] * one.image.shape[-1] if blank else copied_channels(one)
-            for one, blank in zip(scan.slices, self.blank, strict=True)
+            [None] * one.image.shape[-1] if blank else copied_channels(one, counted)
+            for one, counted, blank in zip(scan.slices, self.histograms, self.blank, strict=True)
         ]
         self.geometry = [tumour_geometry(one.mask) if one.mask is not None else None for one in scan.slices]
 

@@ -21,20 +21,31 @@ FLAIR = 1
 
 @dataclass(frozen=True)
 class Slice:
-    """One accepted slice: uint8 image (H, W, 3), uint8 0/1 mask (H, W) or None."""
+    """One accepted slice: uint8 image (H, W, 3), uint8 0/1 mask (H, W) or None.
+
+    `histogram` counts the pixels of each grey value per channel: int64, (3, 256).
+    """
 
     slice_index: int
     image: SliceImage
     mask: SliceMask | None
+    histogram: Histograms
     mask_status: MaskStatus
     source_uri: str
-    source_fingerprint: str
     conversion: str | None = None
 
     @cached_property
     def image_hash(self) -> bytes:
         """SHA-256 of the pixels."""
         return hashlib.sha256(np.ascontiguousarray(self.image).data).digest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the files hold, however they hold it: the image's hash, and the mask."""
+        digest = hashlib.sha256(self.image_hash)
+        if self.mask is not None:
+            digest.update(np.ascontiguousarray(self.mask).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,3 @@ class Scan:
     def images(self) -> ScanImages:
         """uint8, axes (S, H, W, C)."""
         return np.stack([one.image for one in self.slices])
-
-
-def histograms(image: SliceImage) -> Histograms:
-    """Pixels of each grey value per channel of one slice (H, W, C): int64, axes (C, 256)."""
-    channels = image.shape[-1]
-    planes = np.ascontiguousarray(image.reshape(-1, channels).T)
-    return np.stack([np.bincount(plane, minlength=256) for plane in planes])

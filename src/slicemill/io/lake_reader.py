@@ -12,6 +12,7 @@ from slicemill.core.scan import Scan, Slice
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
 from slicemill.io.parquet import read_file, read_small
+from slicemill.io.tiff import count_values
 from slicemill.io.uri import display, join
 from slicemill.schemas import SCANS, SCHEMA_VERSION, SLICES
 
@@ -62,12 +63,13 @@ def read_lake_scan(home: str, row: Mapping[str, Any]) -> Scan:
 def _slice(stored: Mapping[str, Any]) -> Slice:
     height, width, channels = stored["height"], stored["width"], stored["channels"]
     mask = stored["mask"]
+    image = np.frombuffer(stored["image"], np.uint8).reshape(height, width, channels)
     return Slice(
         slice_index=stored["slice_index"],
-        image=np.frombuffer(stored["image"], np.uint8).reshape(height, width, channels),
+        image=image,
+        histogram=count_values(image),
         mask=None if mask is None else np.frombuffer(mask, np.uint8).reshape(height, width),
         mask_status=stored["mask_status"],
         source_uri=stored["source_uri"],
-        source_fingerprint=stored["source_fingerprint"],
         conversion=stored["conversion"],
     )

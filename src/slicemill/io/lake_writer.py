@@ -127,23 +127,25 @@ def _slice_row(scan_id: str, one: Slice) -> dict[str, Any]:
         "height": height,
         "width": width,
         "channels": channels,
+        # Copies: pyarrow 14 takes memoryviews too, and never lets go of what they look at.
         "image": one.image.tobytes(),
         "mask": None if one.mask is None else one.mask.tobytes(),
         "mask_status": one.mask_status,
         "tumour_pixels": None if one.mask is None else int(np.count_nonzero(one.mask)),
         "source_uri": one.source_uri,
-        "source_fingerprint": one.source_fingerprint,
+        "source_fingerprint": one.fingerprint,
         "conversion": one.conversion,
     }
 
 
 def content_hash(scan: Scan) -> str:
-    """SHA-256 over a scan's slices in order: numbers, sizes, image hashes, masks; no URI, no time."""
+    """SHA-256 over a scan's slices in order: numbers, sizes, fingerprints; no URI, no time."""
     digest = hashlib.sha256()
     for one in scan.slices:
-        digest.update(f"{one.slice_index}|{one.image.shape}|{one.mask_status}|{one.conversion}\n".encode())
-        digest.update(one.image_hash)
-        digest.update(b"" if one.mask is None else one.mask.tobytes())
+        shape = one.image.shape
+        digest.update(
+            f"{one.slice_index}|{shape}|{one.mask_status}|{one.conversion}|{one.fingerprint}\n".encode()
+        )
     return digest.hexdigest()
 
 

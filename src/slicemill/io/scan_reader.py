@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from slicemill.core.discovery import FoundFile, ScanTask, SliceFiles
@@ -10,7 +9,7 @@ from slicemill.core.integrity import BadImageError, Problem, Reason, binary_mask
 from slicemill.core.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.tiff import decode_slice, decode_tiff
+from slicemill.io.tiff import count_values, decode_slice, decode_tiff
 from slicemill.types import FilePixels, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
@@ -26,7 +25,6 @@ class _Read:
     notes: tuple[str, ...]
     mask: SliceMask | None
     mask_status: MaskStatus
-    fingerprint: str
     problems: tuple[Problem, ...]
 
 
@@ -51,9 +49,9 @@ def read_scan(task: ScanTask, max_pixels: int) -> Scan:
             slice_index=read.files.slice_index,
             image=image,
             mask=read.mask,
+            histogram=count_values(image),
             mask_status=read.mask_status,
             source_uri=read.files.image.uri,
-            source_fingerprint=read.fingerprint,
             conversion="; ".join(read.notes) or None,
         )
         for read, image in zip(good, images, strict=True)
@@ -84,21 +82,18 @@ def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list
 
 def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int) -> _Read:
     problems: list[Problem] = []
-    digest = hashlib.sha256()
     try:
         data = _fetch(files.image, max_pixels)
-        digest.update(data)
         decoded = decode_slice(data, max_pixels)
         problems += _differing(files.image, files.image_copies, data, scan_id, max_pixels)
     except BadImageError as bad:
         problem = bad.at(files.image.uri, scan_id)
-        return _Read(files, None, (), None, "absent", "", (problem,))
+        return _Read(files, None, (), None, "absent", (problem,))
     mask: SliceMask | None = None
     status: MaskStatus = "absent"
     if files.mask is not None:
         try:
             mask_data = _fetch(files.mask, max_pixels)
-            digest.update(mask_data)
             mask = _decode_mask(mask_data, decoded.pixels.shape[:2], max_pixels)
             status = "present"
             clashes = _differing(files.mask, files.mask_copies, mask_data, scan_id, max_pixels)
@@ -106,7 +101,7 @@ def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int) -> _Read:
         except BadImageError as bad:
             problems.append(bad.at(files.mask.uri, scan_id))
             status = "rejected"
-    return _Read(files, decoded.pixels, decoded.notes, mask, status, digest.hexdigest(), tuple(problems))
+    return _Read(files, decoded.pixels, decoded.notes, mask, status, tuple(problems))
 
 
 def _decode_mask(data: bytes, shape: tuple[int, ...], max_pixels: int) -> SliceMask:

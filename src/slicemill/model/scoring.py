@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from slicemill.core.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.normalise import from_histogram
-from slicemill.core.scan import Scan, histograms
+from slicemill.core.scan import Scan
 from slicemill.io.score_writer import ScoredScan
 from slicemill.model.predictor import Predictor
 from slicemill.types import ScanMasks
@@ -38,7 +38,7 @@ def loaded(model: str, device: str, precision: str, threads: int | None) -> Pred
 
 def scan_normalisation(scan: Scan) -> npt.NDArray[np.float32]:
     """Clip and z-score of a scan, float32 (C, 4), from the histogram of all its slices."""
-    return from_histogram(np.sum([histograms(one.image) for one in scan.slices], axis=0))
+    return from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
 
 
 def score_scan(scan: Scan, settings: ScoreSettings) -> ScoredScan:

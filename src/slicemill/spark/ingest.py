@@ -14,6 +14,10 @@ from slicemill.core.discovery import ScanTask, pack
 from slicemill.io.lake_writer import LakeWriter
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
+from slicemill.spark.worker import reuse_freed_memory
+
+#: Bytes that one Spark task reads, about a thousand slices of the public data set.
+BYTES_PER_TASK = 256 << 20
 
 
 def ingest_scans(
@@ -23,12 +27,14 @@ def ingest_scans(
     stale: Mapping[str, tuple[str, ...]],
 ) -> list[dict[str, Any]]:
     """Ingest `tasks` and return their commits; `stale` are the commit URIs to replace, by scan id."""
-    shares = pack(tasks, parts_for(spark, tasks))
+    size = sum(task.size for task in tasks)
+    shares = pack(tasks, parts_for(spark, len(tasks), size, BYTES_PER_TASK))
     if not shares:
         return []
     work = [[(task, stale.get(task.scan_id, ())) for task in share] for share in shares]
 
     def run(partition: Iterable[list[tuple[ScanTask, tuple[str, ...]]]]) -> Iterator[dict[str, Any]]:
+        reuse_freed_memory()
         for share in partition:
             for task, old in share:
                 yield writer.ingest(task, old)

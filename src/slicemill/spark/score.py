@@ -23,6 +23,9 @@ from slicemill.model.scoring import ScoreSettings, score_scan
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 
+#: Scans that one Spark task scores: minutes on a CPU.
+SCANS_PER_TASK = 20
+
 
 @dataclass(frozen=True)
 class ScoreTask:
@@ -54,9 +57,9 @@ def score_scans(
     max_pixels: int,
 ) -> None:
     """Score and commit every task; the manifest is the result."""
-    parts = parts_for(spark, tasks, per_core=4)
     if not tasks:
         return
+    parts = parts_for(spark, len(tasks), len(tasks), SCANS_PER_TASK)
     ordered = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
     shares = [[(pickle.dumps(task),) for task in ordered[part::parts]] for part in range(parts)]
     rows = spark.sparkContext.parallelize(shares, parts).flatMap(lambda share: share)

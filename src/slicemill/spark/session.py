@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -89,6 +89,11 @@ def cores(spark: SparkSession) -> int:
     return spark.sparkContext.defaultParallelism
 
 
-def parts_for(spark: SparkSession, tasks: Sequence[object], per_core: int = 8) -> int:
-    """Tasks to cut work into: several a core, so that the last one to finish is short."""
-    return max(1, min(len(tasks), per_core * cores(spark)))
+def parts_for(spark: SparkSession, scans: int, work: int, work_per_task: int) -> int:
+    """Spark tasks to cut `scans` into, `work` being their size in any unit.
+
+    As many for each core, none much larger than `work_per_task`, so that a lost one is no great loss; not
+    more, because starting a task takes a sixth of a second.
+    """
+    waves = max(1, -(-work // (work_per_task * cores(spark))))
+    return max(1, min(scans, waves * cores(spark)))
