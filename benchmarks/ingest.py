@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from pyspark.sql import SparkSession
 from slicemill.config import IngestConfig
 from slicemill.pipelines import ingest
 from slicemill.spark.session import open_session
+
+#: Runs before the first timed one: the JVM compiles what it runs often.
+WARM_UPS = 3
 
 SLICE_FILE = re.compile(r"_(\d+)\.tif$")
 
@@ -123,12 +127,12 @@ def timed(action: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def with_worker_peak(action: Callable[[], None]) -> tuple[float, float]:
-    """Seconds of `action`, and the most MiB that one Python worker of Spark held meanwhile."""
+def worker_peak(action: Callable[[], None]) -> float:
+    """The most MiB that one Python worker of Spark held while `action` ran."""
     stop, peak = threading.Event(), [0.0]
 
     def watch() -> None:
-        while not stop.wait(0.25):
+        while not stop.wait(0.05):
             for process in psutil.Process().children(recursive=True):
                 try:
                     if "pyspark.daemon" in " ".join(process.cmdline()):
@@ -138,10 +142,10 @@ def with_worker_peak(action: Callable[[], None]) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    seconds = timed(action)
+    action()
     stop.set()
     watcher.join()
-    return seconds, peak[0]
+    return peak[0]
 
 
 def linked(raw: Path, times: int, home: Path) -> Path:
@@ -161,38 +165,35 @@ def main() -> None:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--lake", help="not used: every side writes to a temporary folder")
     parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     raw = Path(asked.raw).resolve()
     slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
     with tempfile.TemporaryDirectory() as temporary, open_session("bench") as spark:
         home = Path(temporary)
-        slicemill_ingest(spark, raw, home / "warm")
+        for number in range(WARM_UPS):
+            slicemill_ingest(spark, raw, home / f"warm{number}")
         sides: dict[str, list[float]] = {"slicemill": [], "two_plain_processes": [], "naive_spark": []}
-        peaks = []
         for number in range(asked.rounds):
-            seconds, peak = with_worker_peak(lambda n=number: slicemill_ingest(spark, raw, home / f"ours{n}"))
-            sides["slicemill"].append(seconds)
-            peaks.append(peak)
-            sides["two_plain_processes"].append(
-                timed(lambda n=number: two_plain_processes(raw, home / f"plain{n}"))
-            )
-        sides["naive_spark"].append(timed(lambda: naive_spark(spark, raw, home / "naive")))
+            ours, plain = home / f"ours{number}", home / f"plain{number}"
+            sides["slicemill"].append(timed(partial(slicemill_ingest, spark, raw, ours)))
+            sides["two_plain_processes"].append(timed(partial(two_plain_processes, raw, plain)))
+        sides["naive_spark"].append(timed(partial(naive_spark, spark, raw, home / "naive")))
         large = linked(raw, asked.times, home / "large")
-        large_seconds, large_peak = with_worker_peak(
-            lambda: slicemill_ingest(spark, large, home / "ours_large")
-        )
-    best = {side: float(np.median(seconds)) for side, seconds in sides.items()}
-    rates = {side: slices / seconds for side, seconds in best.items()}
+        # Looking at the workers' memory takes time itself: those runs are not timed.
+        small_peak = worker_peak(partial(slicemill_ingest, spark, raw, home / "watched"))
+        large_seconds = timed(partial(slicemill_ingest, spark, large, home / "ours_large"))
+        large_peak = worker_peak(partial(slicemill_ingest, spark, large, home / "watched_large"))
+    rates = {side: slices / float(np.median(seconds)) for side, seconds in sides.items()}
     print(
         json.dumps(
             {
                 "vs_two_plain_processes": rates["slicemill"] / rates["two_plain_processes"],
                 "vs_naive_spark": rates["slicemill"] / rates["naive_spark"],
                 "rate_at_10x": asked.times * slices / large_seconds / rates["slicemill"],
-                "worker_memory_at_10x": large_peak / float(np.median(peaks)),
+                "worker_memory_at_10x": large_peak / small_peak,
                 "slices_per_second": {side: round(rate, 1) for side, rate in rates.items()},
-                "worker_peak_mib": {"1x": round(float(np.median(peaks))), "10x": round(large_peak)},
+                "worker_peak_mib": {"1x": round(small_peak), "10x": round(large_peak)},
                 "slices": slices,
                 "times": asked.times,
                 **describe(),

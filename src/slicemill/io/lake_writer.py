@@ -17,7 +17,7 @@ from slicemill.core.profile import ScanProfile
 from slicemill.core.scan import Scan, Slice
 from slicemill.io import lake, storage
 from slicemill.io.commits import commit_uri
-from slicemill.io.parquet import arrow_field, parquet_bytes, to_arrow
+from slicemill.io.parquet import arrow_field, parquet_bytes, pixel_column, to_arrow
 from slicemill.io.scan_reader import read_scan
 from slicemill.io.uri import join, relative
 from slicemill.schemas import PATIENT_ID, PROFILE, SCHEMA_VERSION, SLICES
@@ -71,7 +71,11 @@ class LakeWriter:
         slice_rows = [{**_slice_row(scan.scan_id, one), **patient} for one in scan.slices]
         profile_rows = [{**row, **patient} for row in profile.slice_rows()]
         data_uri = self.data_uri(lake.slices(self.lake), task.scan_id, task.patient_id)
-        storage.write_bytes(data_uri, parquet_bytes(to_arrow(SLICES, slice_rows, in_file)))
+        pixels = {
+            "image": pixel_column([one.image for one in scan.slices]),
+            "mask": pixel_column([one.mask for one in scan.slices]),
+        }
+        storage.write_bytes(data_uri, parquet_bytes(to_arrow(SLICES, slice_rows, in_file, pixels)))
         profile_uri = self.data_uri(lake.profile(self.lake), task.scan_id, task.patient_id)
         storage.write_bytes(profile_uri, parquet_bytes(to_arrow(PROFILE, profile_rows, in_file)))
         return {
@@ -127,9 +131,6 @@ def _slice_row(scan_id: str, one: Slice) -> dict[str, Any]:
         "height": height,
         "width": width,
         "channels": channels,
-        # Copies: pyarrow 14 takes memoryviews too, and never lets go of what they look at.
-        "image": one.image.tobytes(),
-        "mask": None if one.mask is None else one.mask.tobytes(),
         "mask_status": one.mask_status,
         "tumour_pixels": None if one.mask is None else int(np.count_nonzero(one.mask)),
         "source_uri": one.source_uri,

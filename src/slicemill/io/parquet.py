@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +30,9 @@ _ARROW: dict[Kind, pa.DataType] = {
 _TABLE_KEY = b"slicemill.table"
 _VERSION_KEY = b"slicemill.schema_version"
 
+#: Bytes that one Arrow array of binary values can address.
+_MOST_BYTES = 2**31 - 1
+
 #: Name of the one file of a small table.
 ONE_FILE = "part-0.parquet"
 
@@ -47,10 +52,35 @@ def arrow_schema(table: Table, extra: Sequence[pa.Field] = ()) -> pa.Schema:
     return pa.schema(fields, {_TABLE_KEY: table.name, _VERSION_KEY: str(SCHEMA_VERSION)})
 
 
-def to_arrow(table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> pa.Table:
-    """Rows as an Arrow table; `schema_version` is filled in, a missing key is null."""
+def to_arrow(
+    table: Table,
+    rows: Iterable[Row],
+    extra: Sequence[pa.Field] = (),
+    columns: Mapping[str, pa.Array] | None = None,
+) -> pa.Table:
+    """Rows as an Arrow table; `schema_version` is filled in, a missing key is null.
+
+    `columns` replaces whole columns, by name.
+    """
     filled = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
-    return pa.Table.from_pylist(filled, arrow_schema(table, extra))
+    built = pa.Table.from_pylist(filled, arrow_schema(table, extra))
+    for name, column in (columns or {}).items():
+        place = built.schema.get_field_index(name)
+        built = built.set_column(place, built.schema.field(place), column)
+    return built
+
+
+def pixel_column(planes: Sequence[npt.NDArray[np.uint8] | None]) -> pa.Array:
+    """Pixels of each row, in C order, as one binary column, copied once; None is null."""
+    sizes = [0 if plane is None else plane.nbytes for plane in planes]
+    if sum(sizes) > _MOST_BYTES:
+        return pa.array([None if plane is None else plane.tobytes() for plane in planes], pa.binary())
+    present = [plane.reshape(-1) for plane in planes if plane is not None]
+    pixels = np.concatenate(present) if present else np.empty(0, np.uint8)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    valid = np.packbits([plane is not None for plane in planes], bitorder="little")
+    buffers = [pa.py_buffer(part) for part in (valid, offsets, pixels)]
+    return pa.Array.from_buffers(pa.binary(), len(planes), buffers)
 
 
 def parquet_bytes(data: pa.Table) -> bytes:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _LINE_SECONDS = 15.0
 
 
