@@ -121,6 +121,8 @@ def test_only_new_and_changed_scans_are_scored(
     (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_4_mask.tif").unlink()
     summary = run(spark, model, raw, out)
     assert (summary["scored"], summary["skipped_done"], summary["slices"]) == (2, 2, 13)
+    masks = {path.name for path in (out / "masks" / SCAN_IDS[0]).iterdir()}
+    assert masks == {f"{SCAN_IDS[0]}_{number}_pred.tif" for number in (1, 2, 3)}
     rows = patients(out)
     assert len(rows) == len({row["scan_id"] for row in rows}) == 4
 

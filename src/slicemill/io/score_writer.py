@@ -16,7 +16,7 @@ from slicemill.core.scan import Scan
 from slicemill.io import lake, storage
 from slicemill.io.commits import commit_uri
 from slicemill.io.lake_writer import quarantine_row
-from slicemill.io.parquet import parquet_bytes, to_arrow
+from slicemill.io.parquet import parquet_bytes, read_file, to_arrow
 from slicemill.io.tiff_write import encode_mask
 from slicemill.io.uri import join, relative
 from slicemill.schemas import MANIFEST, QUARANTINE, SCORED_SLICES
@@ -48,15 +48,15 @@ class ScoreWriter:
     def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[str]) -> dict[str, Any]:
         """Write all outputs of a scan, then its manifest entry; return the entry.
 
-        `stale` are manifest entries of an earlier input of the same scan and model: they go first.
+        `stale` are manifest entries of an earlier input of the same scan and model: they go first, and before
+        them what they vouch for and this input no longer gives, such as the mask of a slice that is gone.
         """
-        for uri in stale:
-            storage.remove(uri)
         outputs = self._masks(scored)
         if scored.scan.slices:
             outputs.append(self._slices(scored))
         if scored.scan.problems:
             outputs.append(self._quarantine(scored.scan.scan_id, scored.scan.problems))
+        self._remove_stale(stale, {uri for uri, _ in outputs})
         hashes = storage.each(lambda output: self._put(*output), outputs, self.scores)
         entry = {
             **scored.scores,
@@ -73,6 +73,14 @@ class ScoreWriter:
         uri = commit_uri(lake.manifest(self.scores), scored.scan.scan_id, key, MANIFEST_SUFFIX)
         storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [entry])))
         return entry
+
+    def _remove_stale(self, stale: Sequence[str], kept: set[str]) -> None:
+        for entry in stale:
+            for output in read_file(entry, MANIFEST, ["outputs"]).to_pylist()[0]["outputs"]:
+                uri = join(self.scores, output)
+                if uri not in kept:
+                    storage.remove(uri)
+            storage.remove(entry)
 
     def _put(self, uri: str, data: bytes) -> str:
         storage.write_bytes(uri, data)

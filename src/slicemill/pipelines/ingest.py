@@ -162,9 +162,10 @@ def _read(commits: Sequence[Commit]) -> list[dict[str, Any]]:
 
 def _prune(gone: Sequence[Commit], writer: LakeWriter) -> None:
     for commit, content in zip(gone, _read(gone), strict=True):
-        storage.remove(commit.uri)
+        # The commit goes last: a run killed in between finds it again, and nothing is left behind.
         if content["scan"]:
             writer.remove_data(commit.scan_id, content["scan"]["patient_id"])
+        storage.remove(commit.uri)
 
 
 def _publish(
