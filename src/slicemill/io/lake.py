@@ -75,6 +75,12 @@ def scored_slices(scores: str) -> str:
     return join(scores, "slices")
 
 
+def scored_scan(scores: str, patient_id: str, scan_id: str, model_id: str) -> str:
+    """A scan's own file of predicted slices, by one model."""
+    home = partition(scored_slices(scores), "patient_id", patient_id)
+    return join(home, file_name(scan_id, f"--{model_id}.parquet"))
+
+
 def scored_patients(scores: str) -> str:
     """Folder of the table with a row per patient's scan."""
     return join(scores, "patients")

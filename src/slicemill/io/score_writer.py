@@ -112,9 +112,8 @@ class ScoreWriter:
                 scan.slices, scored.masks, scored.peaks, scored.slice_dice, strict=True
             )
         ]
-        home = lake.partition(lake.scored_slices(self.scores), "patient_id", scan.patient_id)
-        name = lake.file_name(scan.scan_id, f"--{self.model_id}.parquet")
-        return join(home, name), parquet_bytes(to_arrow(SCORED_SLICES, rows))
+        uri = lake.scored_scan(self.scores, scan.patient_id, scan.scan_id, self.model_id)
+        return uri, parquet_bytes(to_arrow(SCORED_SLICES, rows))
 
     def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[str, bytes]:
         time = datetime.now(UTC)

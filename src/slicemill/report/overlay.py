@@ -15,7 +15,6 @@ from slicemill.io import lake
 from slicemill.io.lake_reader import read_lake_scan
 from slicemill.io.parquet import read_file
 from slicemill.io.picture import webp
-from slicemill.io.uri import join
 from slicemill.report.blocks import Channel, Frame, Overlay, Viewer
 from slicemill.report.data_figures import channel_name
 from slicemill.report.inputs import Row
@@ -65,16 +64,11 @@ def read_scored_scan(home: str, lake_row: Row, scores: str, score_row: Row) -> S
 
 
 def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
-    for stored in read_file(scored_slices_uri(scores, row), SCORED_SLICES).to_pylist():
+    uri = lake.scored_scan(scores, row["patient_id"], row["scan_id"], row["model_id"])
+    for stored in read_file(uri, SCORED_SLICES).to_pylist():
         shape = stored["height"], stored["width"]
         bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
         yield stored["slice_index"], Predicted(bits.reshape(shape), stored["tumour_pixels"], stored["dice"])
-
-
-def scored_slices_uri(scores: str, row: Row) -> str:
-    """A scan's file in the table of predicted slices."""
-    home = lake.partition(lake.scored_slices(scores), "patient_id", row["patient_id"])
-    return join(home, lake.file_name(row["scan_id"], f"--{row['model_id']}.parquet"))
 
 
 def outline(mask: SliceMask | None) -> str:

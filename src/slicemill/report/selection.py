@@ -14,7 +14,6 @@ from slicemill.io import lake, storage
 from slicemill.io.parquet import read_file
 from slicemill.io.uri import join
 from slicemill.report.inputs import Inputs, Row
-from slicemill.report.overlay import scored_slices_uri
 from slicemill.schemas import PROFILE, SCORED_SLICES
 
 #: Scans of each kind (worst, middle, best) that are shown with outlines.
@@ -97,7 +96,8 @@ def read_slices(inputs: Inputs, rows: Sequence[Row]) -> list[SliceScore]:
     def read(row: Row) -> list[SliceScore]:
         if not row["slices"]:
             return []
-        stored = read_file(scored_slices_uri(home, row), SCORED_SLICES, _SLICE_COLUMNS).to_pylist()
+        uri = lake.scored_scan(home, row["patient_id"], row["scan_id"], row["model_id"])
+        stored = read_file(uri, SCORED_SLICES, _SLICE_COLUMNS).to_pylist()
         areas = truth.get(row["scan_id"], {})
         return [_slice_score(row["scan_id"], one, areas) for one in stored]
 
