@@ -148,6 +148,8 @@ class TrainConfig:
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-2
     """AdamW's weight decay."""
+    channels: Literal["auto", "rgb", "flair25d"] = "auto"
+    """Input: a slice's own channels, FLAIR of three neighbouring slices, or that where one is missing."""
     augment: bool = True
     """Flip, rotate, scale and change the intensity of training slices."""
     num_processes: int = 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lake_builder import TinyScan
 
+from slicemill.config import TrainConfig
 from slicemill.core.plan import LabelledFile, TrainPlan
 from slicemill.errors import TrainingError
 from slicemill.io import storage
@@ -18,6 +19,7 @@ from slicemill.model.input import to_network_input
 from slicemill.model.loader import EpochLoader, LabelledSlice, batches, read_labelled, shuffled
 from slicemill.model.loop import network_batch
 from slicemill.model.predictor import Predictor
+from slicemill.pipelines.train import make_plan, scans_by_part
 
 Key = tuple[str, int]
 
@@ -89,6 +91,35 @@ def test_pixels_and_masks_are_those_of_the_lake(make, tiny_scans) -> None:
         stored = scans[entry.scan_id]
         np.testing.assert_array_equal(entry.image, stored.images[entry.slice_index - 1])
         np.testing.assert_array_equal(entry.mask, stored.masks[entry.slice_index - 1])
+
+
+def test_neighbours_come_from_the_whole_scan_whether_labelled_or_not(make, tiny_scans) -> None:
+    plan = make(channels="flair25d")
+    scans = {scan.scan_id: scan for scan in tiny_scans}
+
+    read = list(read_labelled([file for share in plan.train for file in share]))
+
+    assert {(entry.scan_id, entry.slice_index) for entry in read} == _labelled(tiny_scans, "abcd")
+    for entry in read:
+        flair = scans[entry.scan_id].images[..., 1]
+        at = entry.slice_index - 1
+        before, after = max(at - 1, 0), min(at + 1, len(flair) - 1)
+        np.testing.assert_array_equal(
+            entry.image, np.stack([flair[before], flair[at], flair[after]], axis=-1)
+        )
+    stored = make(channels="rgb").normalisation
+    assert all(rows == [stored[scan][1]] * 3 for scan, rows in plan.normalisation.items())
+
+
+def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake) -> None:
+    config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4)
+    sides = scans_by_part(config)
+    sides["train"][1]["missing_sequences"] = ["post-contrast"]
+
+    layouts = [[file.layout for file in share] for share in make_plan(config, sides, threads=1).train]
+
+    assert config.channels == "auto"
+    assert layouts == [["rgb" if file != sides["train"][1]["scan_id"] else "flair25d" for file in "acbd"]]
 
 
 def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scorer(

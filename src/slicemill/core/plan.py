@@ -9,17 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slicemill.core.channels import Layout
+
 #: Channels of a slice, in order.
 CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 
 
 @dataclass(frozen=True, order=True)
 class LabelledFile:
-    """A scan's Parquet file, and how many of its rows have a usable mask."""
+    """A scan's Parquet file, how many of its rows have a usable mask, and its layout of input channels."""
 
     scan_id: str
     uri: str
     labelled_slices: int
+    layout: Layout = "rgb"
 
 
 Share = tuple[LabelledFile, ...]
@@ -36,7 +39,7 @@ class TrainPlan:
     validation: tuple[Share, ...]
     """Files that each rank validates on; empty shares without a validation part."""
     normalisation: Mapping[str, Sequence[Sequence[float]]]
-    """Of each scan: low, high, mean, scale of each channel."""
+    """Of each scan: low, high, mean, scale of each input channel."""
     split_hash: str
     """Hash of the split."""
     data_hash: str

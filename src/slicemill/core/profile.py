@@ -130,7 +130,7 @@ class ScanProfile:
         slices = self.scan.slices
         areas = [geometry[0] for geometry in self.geometry if geometry is not None]
         tumour_slices, tumour_pixels = sum(area > 0 for area in areas), sum(areas)
-        height, width, channels = slices[0].image.shape
+        height, width = slices[0].image.shape[:2]
         indices = [one.slice_index for one in slices]
         summed = statistics(self.histograms.sum(axis=0))
         return {
@@ -144,16 +144,17 @@ class ScanProfile:
             "height": height,
             "width": width,
             **{name: values.tolist() for name, values in summed.items()},
-            "missing_sequences": self._missing(channels),
+            "missing_sequences": self.missing_sequences(),
             "slice_gaps": sorted(set(range(min(indices), max(indices) + 1)) - set(indices))[:1000],
             "blank_slices": [one.slice_index for one, blank in zip(slices, self.blank, strict=True) if blank],
             "copied_channel_slices": sum(any(of is not None for of in copies) for copies in self.copies),
         }
 
-    def _missing(self, channels: int) -> list[str]:
-        if channels != len(SEQUENCES):
+    def missing_sequences(self) -> list[str]:
+        """Sequences whose channel copies FLAIR in most slices: the scan has no such series."""
+        if self.histograms.shape[1] != len(SEQUENCES):
             return []
-        like_flair = np.zeros(channels)
+        like_flair = np.zeros(len(SEQUENCES))
         for copies in self.copies:
             like_flair[0] += copies[FLAIR] == 0
             like_flair[2] += copies[2] == FLAIR or (copies[2] == 0 and copies[FLAIR] == 0)

@@ -29,7 +29,7 @@ class Card:
     architecture: str
     """Name in the registry of networks."""
     channels: tuple[str, ...]
-    """Input channels in order."""
+    """Channels of a stored slice, in order."""
     normalisation: str
     """Name of the rule in `slicemill.core.normalise`."""
     input_size: int
@@ -50,6 +50,8 @@ class Card:
     """Settings of the training run."""
     weights_sha256: str
     """SHA-256 of model.safetensors, in hex digits."""
+    channel_mode: str = "rgb"
+    """How a scan's slices become input channels: a mode of `slicemill.core.channels`."""
     options: tuple[str, ...] = ()
     """Test-time options that are on."""
     created: str = ""
@@ -148,6 +150,7 @@ _KINDS: dict[str, _Kind] = {
     "versions": dict,
     "training": dict,
     "weights_sha256": str,
+    "channel_mode": str,
     "options": list,
     "created": str,
     "model_id": str,

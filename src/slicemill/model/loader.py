@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from petastorm import make_batch_reader
 
+from slicemill.core.channels import Layout, input_slices
 from slicemill.core.plan import LabelledFile, Share, labelled_slices
 from slicemill.errors import SlicemillError, TrainingError
 from slicemill.io.petastorm_files import petastorm_filesystem
@@ -78,16 +79,16 @@ class EpochCount:
 
 
 def read_labelled(files: Sequence[LabelledFile]) -> Iterator[LabelledSlice]:
-    """Slices with a usable mask, file by file in the order given, in slice order."""
+    """Slices with a usable mask in their file's layout, file by file in the order given, in slice order."""
     if not files:
         return
     reader = _open_reader([file.uri for file in files])
+    layouts = {file.scan_id: file.layout for file in files}
     try:
+        # A row group is a whole scan. One that was not planned is counted as such.
         for group in reader:
             columns = group._asdict()
-            for row in range(len(columns["scan_id"])):
-                if columns["mask_status"][row] == "present":
-                    yield _labelled_slice(columns, row)
+            yield from _labelled_slices(columns, layouts.get(str(columns["scan_id"][0]), "rgb"))
     finally:
         # Not `with`: leaving that prints to standard output.
         reader.stop()
@@ -107,14 +108,22 @@ def _open_reader(uris: list[str]) -> Any:
     )
 
 
-def _labelled_slice(columns: Mapping[str, Any], row: int) -> LabelledSlice:
-    height, width, channels = (int(columns[name][row]) for name in ("height", "width", "channels"))
-    return LabelledSlice(
-        scan_id=str(columns["scan_id"][row]),
-        slice_index=int(columns["slice_index"][row]),
-        image=np.frombuffer(columns["image"][row], dtype=np.uint8).reshape(height, width, channels),
-        mask=np.frombuffer(columns["mask"][row], dtype=np.uint8).reshape(height, width),
-    )
+def _labelled_slices(columns: Mapping[str, Any], layout: Layout) -> Iterator[LabelledSlice]:
+    shapes = list(zip(*(map(int, columns[name]) for name in ("height", "width", "channels")), strict=True))
+    stored = [
+        np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+        for pixels, shape in zip(columns["image"], shapes, strict=True)
+    ]
+    # Also of slices without a mask: they are their neighbours' neighbours.
+    images = input_slices(stored, layout)
+    for row, image in enumerate(images):
+        if columns["mask_status"][row] == "present":
+            yield LabelledSlice(
+                scan_id=str(columns["scan_id"][row]),
+                slice_index=int(columns["slice_index"][row]),
+                image=image,
+                mask=np.frombuffer(columns["mask"][row], dtype=np.uint8).reshape(shapes[row][:2]),
+            )
 
 
 def shuffled(

@@ -195,6 +195,7 @@ def _finish(learner: Learner, position: Position) -> dict[str, Any]:
         versions=_versions(),
         training={**settings, "precision": learner.precision, "device": learner.rank.device.type},
         weights_sha256=sha256(weights),
+        channel_mode=settings["channels"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     storage.write_bytes(weights_uri(settings["out"]), weights)

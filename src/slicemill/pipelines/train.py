@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import TrainConfig
+from slicemill.core.channels import Layout, input_normalisation, layout_for
 from slicemill.core.normalise import from_histogram
 from slicemill.core.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
 from slicemill.errors import ConfigError, InputError
@@ -26,7 +27,14 @@ from slicemill.spark.train import launch, threads_per_rank
 
 log = logging.getLogger(__name__)
 
-_SCAN_COLUMNS = ("patient_id", "scan_id", "labelled_slices", "data_uri", "content_hash")
+_SCAN_COLUMNS = (
+    "patient_id",
+    "scan_id",
+    "labelled_slices",
+    "missing_sequences",
+    "data_uri",
+    "content_hash",
+)
 
 ScanRow = Mapping[str, Any]
 
@@ -100,7 +108,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         settings=dataclasses.asdict(config),
         train=balance(_files(config, sides["train"]), config.num_processes),
         validation=balance(_files(config, sides["val"]), config.num_processes),
-        normalisation=_normalisation(config.lake, {row["scan_id"] for row in rows}),
+        normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
         split_hash=read_split(config.lake, config.split).hash,
         data_hash=_data_hash(rows),
         threads=threads,
@@ -109,12 +117,18 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
 
 def _files(config: TrainConfig, rows: Iterable[ScanRow]) -> list[LabelledFile]:
     return [
-        LabelledFile(row["scan_id"], join(config.lake, row["data_uri"]), row["labelled_slices"])
+        LabelledFile(
+            row["scan_id"], join(config.lake, row["data_uri"]), row["labelled_slices"], _layout(config, row)
+        )
         for row in rows
     ]
 
 
-def _normalisation(home: str, scans: set[str]) -> dict[str, list[list[float]]]:
+def _layout(config: TrainConfig, row: ScanRow) -> Layout:
+    return layout_for(config.channels, row["missing_sequences"])
+
+
+def _normalisation(home: str, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
     found = {}
     for row in read_small(lake.totals(home), TOTALS, ("scan_id", "histogram")).to_pylist():
         if row["scan_id"] in scans:
@@ -125,8 +139,9 @@ def _normalisation(home: str, scans: set[str]) -> dict[str, list[list[float]]]:
                     expected=f"{len(CHANNELS)} channels",
                     found=len(histogram),
                 )
-            found[row["scan_id"]] = from_histogram(histogram).tolist()
-    missing = sorted(scans - found.keys())
+            layout = scans[row["scan_id"]]
+            found[row["scan_id"]] = input_normalisation(from_histogram(histogram), layout).tolist()
+    missing = sorted(scans.keys() - found.keys())
     if missing:
         raise InputError(
             "the totals table lacks scans of the scans table",
