@@ -15,6 +15,9 @@ PUBLIC_SCAN_PATTERN = (
     r"(?P<patient_id>[A-Za-z0-9]+_(?P<institution>[A-Za-z0-9]+)_[A-Za-z0-9]+)_(?P<scan_date>\d{8})"
 )
 
+#: Largest slice that is accepted unless asked otherwise, in pixels.
+MAX_PIXELS = 4_194_304
+
 
 def _require(condition: bool, flag: str, expected: str, found: object) -> None:
     if not condition:
@@ -57,7 +60,7 @@ class IngestConfig:
     """Remove scans from the lake whose folder is gone."""
     bucket: int = 0
     """Group patients into this many patient_bucket= partitions instead of one partition a patient."""
-    max_pixels: int = 4_194_304
+    max_pixels: int = MAX_PIXELS
     """Largest slice that is accepted, in pixels."""
 
     def __post_init__(self) -> None:
@@ -209,7 +212,7 @@ class ScoreConfig:
     """Probability from which a pixel is tumour; the model card's by default."""
     scan_pattern: str = PUBLIC_SCAN_PATTERN
     """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
-    max_pixels: int = 4_194_304
+    max_pixels: int = MAX_PIXELS
     """Largest slice that is accepted, in pixels."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
@@ -246,6 +249,8 @@ class ReportConfig:
     """Folder or s3:// URI of a training run."""
     scores: str | None = None
     """Folder or s3:// URI of scores."""
+    raw: tuple[str, ...] = ()
+    """Folder or s3:// URI of raw scan folders, for pictures of scans that no lake holds. Repeat the flag."""
     scan: tuple[str, ...] = ()
     """Scan to draw a page of, besides the best and the worst. Repeat the flag for several."""
 

@@ -12,8 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from report_builder import FALSE_ALARM, PERFECT
 
-from slicemill.io.lake_reader import read_scans
-from slicemill.report.inputs import read_scores
+from slicemill.report.inputs import read_inputs
 from slicemill.report.overlay import (
     ScoredScan,
     display,
@@ -44,9 +43,9 @@ def pixels(uri: str) -> np.ndarray:
 
 
 def scored(homes, scan_id: str) -> ScoredScan:
-    (lake_row,) = [row for row in read_scans(homes.lake) if row["scan_id"] == scan_id]
-    (score_row,) = [row for row in read_scores(homes.scores, None).scans if row["scan_id"] == scan_id]
-    return read_scored_scan(homes.lake, lake_row, homes.scores, score_row)
+    inputs = read_inputs(homes.lake, None, homes.scores)
+    (row,) = [row for row in inputs.scores.scans if row["scan_id"] == scan_id]
+    return read_scored_scan(inputs, row)
 
 
 def test_one_pixel_is_a_diamond_around_its_centre():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from PIL import Image
 from raw_builder import write_scan
 from report_builder import (
     DICE,
@@ -23,7 +26,7 @@ from report_builder import (
 
 from slicemill.config import ReportConfig
 from slicemill.errors import ConfigError, InputError, LakeVersionError
-from slicemill.io import lake, storage
+from slicemill.io import lake, run_files, storage
 from slicemill.io.parquet import write_small
 from slicemill.pipelines import report
 from slicemill.report.build import build
@@ -206,6 +209,64 @@ def test_the_training_section_shows_the_card(alone):
     assert card["architecture"] == "unet-resnet18"
     assert card["metrics"] == "val_dice 0.75"
     assert alone["run"][0]["figures"] == 4
+
+
+def test_pictures_come_from_raw_folders_where_there_is_no_lake(homes, whole, tmp_path):
+    summary, page = make(tmp_path, scores=homes.scores, raw=(str(homes.raw),))
+    assert "Pictures need the slices" not in page.words
+    assert page.text.count('class="viewer"') == 3
+    examples = re.findall(r'image href="(data:[^"]+)"', whole[1].text)[:2]
+    assert set(examples) < set(re.findall(r'image href="(data:[^"]+)"', page.text))
+    assert summary["figures"] == 10
+
+
+def test_a_scan_that_neither_lake_nor_raw_folder_holds_is_said_to_lack_its_picture(homes, tmp_path):
+    write_scan(tmp_path / "raw", PERFECT)
+    _, page = make(tmp_path / "out", scores=homes.scores, raw=(str(tmp_path / "raw"),))
+    assert "2 of 3 pictures are missing. Pictures need the slices" in page.words
+    assert page.text.count('class="viewer"') == 1
+
+
+def test_the_learning_rate_finder_is_drawn_where_it_ran(tmp_path):
+    home = f"file://{tmp_path}/run"
+    found = {"learning_rate": [1e-4, 1e-3, 1e-2], "loss": [1.0, 0.5, 9.0], "suggested": 1e-4}
+    storage.write_json(run_files.learning_rates(home), found)
+    summary, page = make(tmp_path / "out", run=home)
+    assert "Learning-rate finder: the loss while the rate rises" in page.words
+    assert "no epoch has ended" in page.words
+    assert summary["figures"] == 1
+
+
+def test_predictions_of_some_epochs_are_shown_as_they_improved(tmp_path):
+    home = f"file://{tmp_path}/run"
+    write_metrics(home, 20)
+    for epoch in range(1, 21):
+        storage.write_bytes(f"{home}/figures/examples-epoch-{epoch:03d}.png", png(40, 20))
+    storage.write_bytes(f"{home}/figures/curves.png", png(4, 4))
+    storage.write_bytes(f"{home}/figures/examples-epoch-001.png", b"no picture")
+    _, page = make(tmp_path / "out", run=home)
+    captions = re.findall(r"Validation slices after epoch (\d+)\.</figcaption>", page.text)
+    assert captions == ["5", "9", "12", "16", "20"]
+    assert "Shown are 6 of 20 epochs" in page.words
+    assert "1 pictures are no PNG" in page.words
+    assert 'width="40" height="20"' in page.text
+
+
+def test_a_classifiers_curves_are_its_own(tmp_path):
+    home = f"file://{tmp_path}/run"
+    lines = [
+        {"epoch": epoch, "train_loss": 1 / epoch, "val_accuracy": 0.5, "val_auroc": None} for epoch in (1, 2)
+    ]
+    storage.write_bytes(run_files.metrics(home), "".join(json.dumps(line) + "\n" for line in lines).encode())
+    _, page = make(tmp_path / "out", run=home)
+    assert "slices told apart by a classifier" in page.words
+    assert "no curve of validation" not in page.words
+
+
+def png(width: int, height: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("L", (width, height)).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def test_a_lake_without_masks_clinical_table_quarantine_and_splits_says_so(tmp_path):

@@ -1,4 +1,4 @@
-"""Grey pictures for pages."""
+"""Pictures for pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 
 def webp(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
@@ -14,3 +14,12 @@ def webp(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "WEBP", quality=quality, method=2)
     return sink.getvalue()
+
+
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG file in pixels, read from its head; None if it is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as found:
+            return found.size
+    except UnidentifiedImageError:
+        return None

@@ -15,6 +15,16 @@ def metrics(run: str) -> str:
     return join(run, "metrics.jsonl")
 
 
+def learning_rates(run: str) -> str:
+    """What the learning-rate finder tried, and what the loss did."""
+    return join(run, "learning_rate.json")
+
+
+def figures(run: str) -> str:
+    """Folder of pictures that training draws: examples-epoch-NNN.png, what the network saw and predicted."""
+    return join(run, "figures")
+
+
 def last_checkpoint(run: str) -> str:
     """The checkpoint to go on from."""
     return join(run, "checkpoints", "last.safetensors")

@@ -18,8 +18,9 @@ def run(config: ReportConfig, spark: object = None) -> dict[str, Any]:
 
     Raises InputError for an input that is not there, LakeVersionError for one of another schema version.
     """
-    given = (canonical(uri) if uri else None for uri in (config.lake, config.run, config.scores))
-    report = build(read_inputs(*given), config.scan)
+    lake, run, scores = (canonical(uri) if uri else None for uri in (config.lake, config.run, config.scores))
+    inputs = read_inputs(lake, run, scores, [canonical(uri) for uri in config.raw])
+    report = build(inputs, config.scan)
     uri = join(canonical(config.out), PAGE)
     storage.write_bytes(uri, report.html)
     return {

@@ -6,21 +6,28 @@ A folder that is named and not there is an error; a folder that lacks a part of 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
+from slicemill.core.discovery import FoundFile, ScanTask, discover
+from slicemill.core.scan import Scan
 from slicemill.errors import ModelFileError
 from slicemill.io import lake, run_files, storage
 from slicemill.io.card import Card, card_uri, load_card
-from slicemill.io.lake_reader import require_lake
+from slicemill.io.lake_reader import read_lake_scan, require_lake
 from slicemill.io.parquet import ONE_FILE, read_file, read_small_or_empty
+from slicemill.io.scan_reader import read_scan
 from slicemill.io.split_table import Split, read_split
 from slicemill.io.uri import display, join
 from slicemill.schemas import QUARANTINE, SCANS, SCORED_PATIENTS
 
 Row = Mapping[str, Any]
+
+_EXAMPLES = re.compile(r"examples-epoch-(\d+)\.png")
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,17 @@ class LakeInput:
 
 @dataclass(frozen=True)
 class RunInput:
-    """A run's card (None until training has ended) and the lines of its metrics, an epoch each."""
+    """A run's card (None until training has ended) and the lines of its metrics, an epoch each.
+
+    `rates` is what the learning-rate finder found, None if it did not run. `examples` are URIs of pictures of
+    predictions by their epoch.
+    """
 
     home: str
     card: Card | None
     epochs: tuple[Row, ...]
+    rates: Row | None = None
+    examples: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,14 +72,20 @@ class ScoresInput:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was given to the report."""
+    """What was given to the report; `raw` are scans in raw folders by their id."""
 
     lake: LakeInput | None = None
     run: RunInput | None = None
     scores: ScoresInput | None = None
+    raw: Mapping[str, ScanTask] = field(default_factory=dict)
 
 
-def read_inputs(lake_uri: str | None, run_uri: str | None, scores_uri: str | None) -> Inputs:
+def read_inputs(
+    lake_uri: str | None = None,
+    run_uri: str | None = None,
+    scores_uri: str | None = None,
+    raw_uris: Sequence[str] = (),
+) -> Inputs:
     """Read all that was given by canonical URIs.
 
     Raises InputError for a folder that is not there, LakeVersionError for one of another schema version.
@@ -77,7 +96,16 @@ def read_inputs(lake_uri: str | None, run_uri: str | None, scores_uri: str | Non
         read_lake(lake_uri) if lake_uri else None,
         run,
         read_scores(scores_uri, card.model_id if card else None) if scores_uri else None,
+        read_raw(raw_uris),
     )
+
+
+def read_raw(homes: Sequence[str]) -> dict[str, ScanTask]:
+    """Scans in raw folders by their id; only the folders are listed."""
+    files = [
+        FoundFile(file.uri, file.size, file.version) for home in homes for file in storage.list_files(home)
+    ]
+    return {scan.scan_id: scan for scan in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans}
 
 
 def read_lake(home: str) -> LakeInput:
@@ -105,13 +133,19 @@ def _split_names(home: str) -> list[str]:
 
 
 def read_run(home: str) -> RunInput:
-    """Read a run's card and metrics, as far as they are there yet."""
-    metrics = run_files.metrics(home)
+    """Read a run's card, metrics and figures, as far as they are there yet."""
+    metrics, rates = run_files.metrics(home), run_files.learning_rates(home)
     card = load_card(home) if storage.exists(card_uri(home)) else None
     epochs = _json_lines(metrics) if storage.exists(metrics) else ()
-    if card is None and not epochs:
+    found = storage.read_json(rates) if storage.exists(rates) else None
+    if card is None and not epochs and found is None:
         storage.list_files(home)
-    return RunInput(home, card, epochs)
+    return RunInput(home, card, epochs, found, _examples(home))
+
+
+def _examples(home: str) -> dict[int, str]:
+    names = {file.uri.rpartition("/")[2]: file.uri for file in storage.list_or_none(run_files.figures(home))}
+    return {int(match[1]): uri for name, uri in names.items() if (match := _EXAMPLES.fullmatch(name))}
 
 
 def _json_lines(uri: str) -> tuple[Row, ...]:
@@ -167,7 +201,13 @@ def parts_of(inputs: Inputs) -> Mapping[str, str]:
     return split.parts(fold if split.folds is not None else None)
 
 
-def lake_scan(inputs: Inputs, scan_id: str) -> Row | None:
-    """The lake's row of a scan."""
-    scans = inputs.lake.scans if inputs.lake else ()
-    return next((row for row in scans if row["scan_id"] == scan_id), None)
+def read_pixels(inputs: Inputs, scan_id: str) -> Scan | None:
+    """A scan's slices from the lake, or else from its raw folder; None where neither holds the scan."""
+    rows = inputs.lake.scans if inputs.lake else ()
+    row = next((row for row in rows if row["scan_id"] == scan_id), None)
+    if inputs.lake is not None and row is not None:
+        return read_lake_scan(inputs.lake.home, row)
+    if scan_id in inputs.raw:
+        scan = read_scan(inputs.raw[scan_id], MAX_PIXELS)
+        return scan if scan.slices else None
+    return None

@@ -1,9 +1,9 @@
-"""Slices with outlines of truth and prediction, and scan pages: a lake's pixels under stored predictions."""
+"""Slices with outlines of truth and prediction, and scan pages: a scan's pixels under stored predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -12,12 +12,11 @@ from contourpy import LineType, contour_generator
 
 from slicemill.core.scan import FLAIR, Scan
 from slicemill.io import lake
-from slicemill.io.lake_reader import read_lake_scan
 from slicemill.io.parquet import read_file
 from slicemill.io.picture import webp
 from slicemill.report.blocks import Channel, Frame, Overlay, Viewer
 from slicemill.report.data_figures import channel_name
-from slicemill.report.inputs import Row
+from slicemill.report.inputs import Inputs, Row, read_pixels
 from slicemill.report.style import data_uri
 from slicemill.schemas import SCORED_SLICES
 from slicemill.types import ScanImages, SliceMask
@@ -45,22 +44,31 @@ class Predicted:
 
 @dataclass(frozen=True)
 class ScoredScan:
-    """A scan of the lake, and its predicted slices by slice number."""
+    """A scan, and its predicted slices by slice number."""
 
     scan: Scan
-    predicted: Mapping[int, Predicted]
+    predicted: Mapping[int, Predicted] = field(default_factory=dict)
 
     @property
     def channel(self) -> int:
-        """The channel that is shown first: FLAIR where there are three."""
-        channels = self.scan.slices[0].image.shape[-1]
-        return FLAIR if channels > FLAIR else 0
+        """The channel that is shown first."""
+        return shown_channel(self.scan)
 
 
-def read_scored_scan(home: str, lake_row: Row, scores: str, score_row: Row) -> ScoredScan:
-    """A scan's pixels and truth from the lake `home`, and its predicted masks from `scores`."""
-    scan = read_lake_scan(home, lake_row)
-    return ScoredScan(scan, dict(_predictions(scores, score_row)))
+def shown_channel(scan: Scan) -> int:
+    """The channel of a scan that is shown first: FLAIR where there are three."""
+    return FLAIR if scan.slices[0].image.shape[-1] > FLAIR else 0
+
+
+def read_scored_scan(inputs: Inputs, row: Row) -> ScoredScan | None:
+    """A scan with its predicted slices, by its row of the scored scans.
+
+    None where neither lake nor raw folders hold it, or none of its slices was scored.
+    """
+    scan = read_pixels(inputs, row["scan_id"]) if row["slices"] else None
+    if scan is None or inputs.scores is None:
+        return None
+    return ScoredScan(scan, dict(_predictions(inputs.scores.home, row)))
 
 
 def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
@@ -71,19 +79,24 @@ def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
         yield stored["slice_index"], Predicted(bits.reshape(shape), stored["tumour_pixels"], stored["dice"])
 
 
-def outline(mask: SliceMask | None) -> str:
-    """The outline of a mask, axes (H, W), as an SVG path in half pixels, from the slice's top left corner.
+def outline_points(mask: SliceMask | None) -> list[npt.NDArray[np.float64]]:
+    """The outline of a mask, axes (H, W), as closed lines (N, 2): x and y in pixels from the top left corner.
 
-    Where the mask's edge lies between two pixels' centres, so does the line. Empty without a mask.
+    Where the mask's edge lies between two pixels' centres, so does the line. No line without a mask.
     """
     if mask is None or not mask.any():
-        return ""
+        return []
     framed = np.pad(mask, 1).astype(np.float64)
-    # A list of (N, 2) arrays of x and y, in pixels of the padded mask, whose own pixel 0 has its centre at 0.
+    # Arrays (N, 2) in pixels of the padded mask, whose own pixel 0 has its centre at 0.
     lines = cast(
         list[npt.NDArray[np.float64]], contour_generator(z=framed, line_type=LineType.Separate).lines(0.5)
     )
-    return "".join(_path(np.rint(line * 2 - 1).astype(np.int_)) for line in lines)
+    return [line - 0.5 for line in lines]
+
+
+def outline(mask: SliceMask | None) -> str:
+    """The outline of a mask as an SVG path in half pixels; empty without a mask."""
+    return "".join(_path(np.rint(line * 2).astype(np.int_)) for line in outline_points(mask))
 
 
 def _path(points: npt.NDArray[np.int_]) -> str:

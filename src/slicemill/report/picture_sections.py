@@ -33,7 +33,7 @@ from slicemill.report.selection import (
 
 #: Bytes that scan pages may add to the whole page.
 PAGE_BUDGET = 5_000_000
-_NO_PIXELS = "Pictures need the slices: give --lake with a lake that holds the scored scans."
+_NO_PIXELS = "Pictures need the slices: give --lake, or --raw with the folder that holds the scored scans."
 
 Made = Overlay | Viewer
 
@@ -47,14 +47,13 @@ class Wanted:
 
 
 def draw(inputs: Inputs, scores: ScoresInput, wanted: Sequence[Wanted]) -> list[Made | None]:
-    """Make every picture, one scan in memory at a time; None where the lake lacks the scan."""
-    there = {row["scan_id"]: row for row in inputs.lake.scans} if inputs.lake else {}
+    """Make every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
     rows = {row["scan_id"]: row for row in scores.scans}
     made: list[Made | None] = [None] * len(wanted)
     for scan_id in dict.fromkeys(one.scan_id for one in wanted):
-        if inputs.lake is None or scan_id not in there or not rows[scan_id]["slices"]:
+        scored = read_scored_scan(inputs, rows[scan_id])
+        if scored is None:
             continue
-        scored = read_scored_scan(inputs.lake.home, there[scan_id], scores.home, rows[scan_id])
         for place, one in enumerate(wanted):
             if one.scan_id == scan_id:
                 made[place] = one.make(scored)

@@ -35,6 +35,15 @@ def speed(epochs: Epochs) -> Figure:
     return figure
 
 
+def validation(epochs: Epochs) -> Figure | None:
+    """What validation said of each epoch; None without a validation part."""
+    if any(row.get("val_accuracy") is not None for row in epochs):
+        return slice_validation(epochs)
+    if any(row.get("val_dice") is not None for row in epochs):
+        return validation_dice(epochs)
+    return None
+
+
 @drawn
 def validation_dice(epochs: Epochs) -> Figure:
     """Mean volumetric Dice of the validation scans, their middle half, and the epoch that was kept."""
@@ -67,6 +76,45 @@ def validation_dice(epochs: Epochs) -> Figure:
     axes.set(ylabel="Validation Dice", ylim=(-0.02, 1.02))
     _epoch_axis(axes)
     axes.legend(loc="lower right")
+    return figure
+
+
+@drawn
+def slice_validation(epochs: Epochs) -> Figure:
+    """A classifier's accuracy and area under its ROC curve on the validation slices, epoch by epoch."""
+    figure, axes = new_figure()
+    lines = (
+        ("val_accuracy", "accuracy", BLUE, "o-"),
+        ("val_auroc", "area under the ROC curve", ORANGE, "s--"),
+    )
+    for key, name, colour, mark in lines:
+        there = [row for row in epochs if row.get(key) is not None]
+        axes.plot(
+            [row["epoch"] for row in there],
+            [row[key] for row in there],
+            mark,
+            color=colour,
+            markersize=4,
+            label=name,
+        )
+    axes.set(ylabel="Of the validation slices", ylim=(-0.02, 1.02))
+    _epoch_axis(axes)
+    axes.legend(loc="lower right")
+    return figure
+
+
+@drawn
+def rate_finder(rates: Mapping[str, Any]) -> Figure:
+    """Loss against the learning rate that was tried (L. N. Smith, 2017), and the rate that is suggested."""
+    figure, axes = new_figure()
+    axes.plot(rates["learning_rate"], rates["loss"], color=BLUE, linewidth=1.8)
+    suggested = rates.get("suggested")
+    if suggested is not None:
+        axes.axvline(
+            suggested, color=VERMILLION, linestyle="--", linewidth=1.6, label=f"suggested: {suggested:.2g}"
+        )
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    axes.set(xlabel="Learning rate", ylabel="Training loss, smoothed", xscale="log")
     return figure
 
 

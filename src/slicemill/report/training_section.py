@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from slicemill.io import storage
 from slicemill.io.card import Card
+from slicemill.io.picture import png_size
 from slicemill.report import training_figures
 from slicemill.report.blocks import Block, Chart, Charts, Column, Heading, Note, Section, Table, words
 from slicemill.report.inputs import Inputs, RunInput, split_of
-from slicemill.report.style import picture
+from slicemill.report.style import Picture, data_uri, picture
+
+#: Pictures of predictions that are shown, and the bytes that they may have together.
+MAX_EXAMPLES, EXAMPLE_BUDGET = 6, 1_500_000
 
 
 def training_section(inputs: Inputs) -> Section:
@@ -19,7 +26,8 @@ def training_section(inputs: Inputs) -> Section:
             Note("No training run was given (--run), so training and model card are not shown.", "missing")
         ]
     else:
-        blocks = [*_curves(inputs.run), *_card(inputs, inputs.run)]
+        there = inputs.run
+        blocks = [*_curves(there), *_rate_finder(there), *_examples(there), *_card(inputs, there)]
     return Section("training", "Training", tuple(blocks))
 
 
@@ -35,17 +43,12 @@ def _curves(run: RunInput) -> list[Block]:
         )
     ]
     notes: list[Block] = []
-    if any(row.get("val_dice") is not None for row in epochs):
-        charts.insert(
-            0,
-            Chart(
-                picture(training_figures.validation_dice(epochs)),
-                "Volumetric Dice of the validation scans after each epoch.",
-                "Curve of the validation Dice.",
-            ),
-        )
+    validation = training_figures.validation(epochs)
+    if validation is not None:
+        caption = "Validation after each epoch: Dice of the scans, or slices told apart by a classifier."
+        charts.insert(0, Chart(picture(validation), caption, "Curves of the validation."))
     else:
-        notes.append(Note("The split has no validation part, so there is no validation Dice.", "missing"))
+        notes.append(Note("The split has no validation part, so there is no curve of validation.", "missing"))
     charts.append(
         Chart(
             picture(training_figures.learning_rate(epochs)),
@@ -61,6 +64,42 @@ def _curves(run: RunInput) -> list[Block]:
         )
     )
     return [Charts(tuple(charts)), *notes]
+
+
+def _rate_finder(run: RunInput) -> list[Block]:
+    if run.rates is None or not run.rates.get("learning_rate"):
+        return []
+    figure = training_figures.rate_finder(run.rates)
+    caption = "Learning-rate finder: the loss while the rate rises from step to step, from untrained weights."
+    chart = Chart(picture(figure), caption, "Curve of the loss against the learning rate.")
+    return [Heading("Learning-rate finder"), Charts((chart,))]
+
+
+def _examples(run: RunInput) -> list[Block]:
+    heading = Heading("Predictions as they improved")
+    epochs = sorted(run.examples)
+    if not epochs:
+        return [heading, Note("The run holds no pictures of predictions.", "missing")]
+    steps = np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EXAMPLES))
+    chosen = [epochs[round(step)] for step in steps]
+    files = storage.each(lambda epoch: storage.read_bytes(run.examples[epoch]), chosen, run.home)
+    charts, left, left_out = [], EXAMPLE_BUDGET, 0
+    for epoch, data in zip(chosen, files, strict=True):
+        size = png_size(data)
+        if size is None or len(data) > left:
+            left_out += 1
+            continue
+        left -= len(data)
+        uri = data_uri("image/png", data)
+        caption = f"Validation slices after epoch {epoch}."
+        charts.append(Chart(Picture(uri, uri, *size), caption, f"{caption[:-1]}, with truth and prediction."))
+    notes: list[Block] = []
+    if len(chosen) < len(epochs):
+        notes.append(Note(f"Shown are {len(chosen)} of {len(epochs)} epochs, at equal distances."))
+    if left_out:
+        text = f"{left_out} pictures are no PNG, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
+        notes.append(Note(text, "missing"))
+    return [heading, *notes, Charts(tuple(charts))]
 
 
 def _card(inputs: Inputs, run: RunInput) -> list[Block]:

@@ -41,7 +41,16 @@ _EMBEDDED = {
 
 @contextmanager
 def open_session(name: str, *, slots: int = 1) -> Iterator[SparkSession]:
-    """A session for one job, stopped at the end.
+    """A session for one job, stopped at the end; see `start_session`."""
+    spark = start_session(name, slots=slots)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def start_session(name: str, *, slots: int = 1) -> SparkSession:
+    """A session that stays, for notebooks: the one that is there already, or a new one.
 
     `slots` tasks must be able to run at once; an embedded session takes that many threads if the machine
     has fewer cores. Raises MachineError if Java is missing or wrong.
@@ -60,7 +69,7 @@ def open_session(name: str, *, slots: int = 1) -> Iterator[SparkSession]:
     for key, value in {**_ALWAYS, **s3a_settings(os.environ)}.items():
         builder = builder.config(key, value)
     try:
-        spark = builder.getOrCreate()
+        return builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise MachineError(
             "Spark did not start",
@@ -68,10 +77,6 @@ def open_session(name: str, *, slots: int = 1) -> Iterator[SparkSession]:
             found=found_java(),
             advice="Install one of them and set JAVA_HOME.",
         ) from error
-    try:
-        yield spark
-    finally:
-        spark.stop()
 
 
 def found_java() -> str:
