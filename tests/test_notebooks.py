@@ -21,12 +21,12 @@ from slicemill.io.uri import join
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ("01-explore-lake", "02-train-and-watch", "03-results-and-worst-cases", "04-score-new-scans")
 #: Seconds that a cell may take; those that start Spark or train take most.
-CELL_SECONDS = 120
+CELL_SECONDS = 180
 
 
 @dataclass(frozen=True)
 class Homes:
-    """Canonical URIs of a lake, an untrained network, scores of the lake, raw scans, and a folder for more."""
+    """Canonical URIs: a lake, an untrained network, scores of the lake, raw scans, a folder for more."""
 
     lake: str
     run: str
@@ -129,8 +129,6 @@ def test_a_network_is_trained_and_watched(homes, tmp_path):
     )
     assert pictures(done) == 1 + 4
     assert "'status': 'done'" in words(done)
-    again = run("02-train-and-watch", tmp_path, LAKE=homes.lake, RUN=home, TRAIN=False, IMAGE_SIZE=32)
-    assert pictures(again) == 5
 
 
 @pytest.mark.slow
