@@ -54,6 +54,8 @@ lint: setup
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/cfn-lint emr/cloudformation/*.yaml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" shellcheck emr/*/*.sh scripts/*.sh .ci/run
 
 format: setup
 	@$(BIN)/ruff check --fix

@@ -16,6 +16,7 @@ from slicemill.config import (
     SplitConfig,
     TrainConfig,
 )
+from slicemill.emr.config import EmrConfig
 from slicemill.runner import Summary, run_job
 
 
@@ -61,6 +62,12 @@ def _report(config: ReportConfig) -> Summary:
     return report.run(config)
 
 
+def _emr(config: EmrConfig) -> Summary:
+    from slicemill.emr import verbs
+
+    return verbs.run(config)
+
+
 @dataclass(frozen=True)
 class _Verb:
     config: type[Any]
@@ -74,6 +81,7 @@ VERBS = {
     "train": _Verb(TrainConfig, _train),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, _report),
+    "emr": _Verb(EmrConfig, _emr),
 }
 
 

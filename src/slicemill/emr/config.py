@@ -1,0 +1,136 @@
+"""What a user can set for EMR, one frozen dataclass per subcommand; a line under each field is its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import tyro
+
+from slicemill.emr.job_settings import JobName
+from slicemill.emr.releases import DEFAULT_RELEASE
+from slicemill.emr.shapes import ShapeName
+from slicemill.emr.steps import DeployMode
+from slicemill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Write every request, configuration and template as files, for one account."""
+
+    site: str
+    """JSON file with the foundation stack's outputs."""
+    environment: str
+    """s3:// URI of the packed environment of CPU nodes."""
+    gpu_environment: str
+    """s3:// URI of the packed environment of GPU nodes."""
+    out: str
+    """Folder for the files."""
+    release: str = DEFAULT_RELEASE
+    """EMR release label."""
+    prices: str | None = None
+    """Price file; the one that comes with slicemill by default."""
+
+
+@dataclass(frozen=True)
+class SubmitConfig:
+    """Start a cluster for some jobs, or give a running one more of them."""
+
+    site: str
+    """JSON file with the foundation stack's outputs."""
+    environment: str
+    """s3:// URI of the packed environment; its name ends in its SHA-256."""
+    shape: ShapeName = "cpu"
+    """cpu for ingest, split, score and report; gpu for train and score; notebook for people."""
+    job: tuple[JobName, ...] = ()
+    """Job to run. Repeat the flag for several, in their order."""
+    argument: tuple[str, ...] = ()
+    """Argument of a job as JOB.FLAG=VALUE, such as train.epochs=40. Repeat the flag for several."""
+    run: str = "first"
+    """Name of the training run: written by train, read by score and report."""
+    split: str = "first"
+    """Name of the split: written by split, read by train."""
+    cluster: str | None = None
+    """Id of a running cluster that gets the jobs as further steps, instead of a new cluster."""
+    keep: bool = False
+    """Keep the cluster when its steps are done, until it was idle for a while."""
+    core_type: str | None = None
+    """Instance type of core nodes; the shape's by default."""
+    core_count: int | None = None
+    """Core nodes; the shape's number by default."""
+    release: str = DEFAULT_RELEASE
+    """EMR release label."""
+    deploy_mode: DeployMode = "client"
+    """client: the driver is on the primary node and its output in the step's log; cluster: in a container."""
+    archive: bool = False
+    """Let YARN unpack the environment for each job, on clusters that were started without it."""
+    prices: str | None = None
+    """Price file of the cost estimate; the one that comes with slicemill by default."""
+    dry_run: bool = False
+    """Print the exact request and send nothing."""
+
+    def __post_init__(self) -> None:
+        for flag, name in (("--run", self.run), ("--split", self.split)):
+            if not name or any(mark in name for mark in "/\\. "):
+                raise ConfigError(
+                    f"{flag} is no plain name", expected="letters, digits, - and _", found=repr(name)
+                )
+        if self.cluster and not self.job:
+            raise ConfigError("there is nothing to submit", expected="at least one --job", found="none")
+        if self.cluster and self.keep:
+            raise ConfigError("--keep is for a new cluster", expected="--keep or --cluster", found="both")
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Say how a cluster and its steps are."""
+
+    cluster: str
+    """Cluster id."""
+    dry_run: bool = False
+    """Print the exact requests and send nothing."""
+
+
+@dataclass(frozen=True)
+class LogsConfig:
+    """Print the end of a step's logs, those of the failed steps by default."""
+
+    cluster: str
+    """Cluster id."""
+    step: tuple[str, ...] = ()
+    """Step id. Repeat the flag for several."""
+    lines: int = 40
+    """Lines of each log."""
+    dry_run: bool = False
+    """Print the exact requests and send nothing."""
+
+    def __post_init__(self) -> None:
+        if self.lines < 1:
+            raise ConfigError("--lines is out of range", expected="at least 1", found=self.lines)
+
+
+@dataclass(frozen=True)
+class TerminateConfig:
+    """End a cluster; what it wrote stays."""
+
+    cluster: str
+    """Cluster id."""
+    dry_run: bool = False
+    """Print the exact request and send nothing."""
+
+
+Command: TypeAlias = (
+    Annotated[RenderConfig, tyro.conf.subcommand("render", prefix_name=False)]
+    | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
+    | Annotated[StatusConfig, tyro.conf.subcommand("status", prefix_name=False)]
+    | Annotated[LogsConfig, tyro.conf.subcommand("logs", prefix_name=False)]
+    | Annotated[TerminateConfig, tyro.conf.subcommand("terminate", prefix_name=False)]
+)
+
+
+@dataclass(frozen=True)
+class EmrConfig:
+    """Clusters and schedules on EMR: render, submit, status, logs, terminate."""
+
+    command: Annotated[Command, tyro.conf.arg(name="")]
+    """What to do."""

@@ -1,0 +1,95 @@
+"""What one AWS account holds for slicemill: the outputs of the foundation stack."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from slicemill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Site:
+    """Names and ARNs of an account's buckets, key, network and roles."""
+
+    region: str
+    data_bucket: str
+    code_bucket: str
+    log_bucket: str
+    key_arn: str
+    subnet_id: str
+    primary_group: str
+    core_group: str
+    service_group: str
+    service_role: str
+    pipeline_profile: str
+    training_profile: str
+    notebook_profile: str
+    security_configuration: str
+    training_security_configuration: str
+
+    def data(self, *path: str) -> str:
+        """s3:// URI below the data bucket."""
+        return "/".join((f"s3://{self.data_bucket}", *path))
+
+    def code(self, *path: str) -> str:
+        """s3:// URI below the code bucket."""
+        return "/".join((f"s3://{self.code_bucket}", *path))
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, str]) -> Site:
+        """From a stack's outputs, whose keys are these fields in CamelCase. Raises ConfigError."""
+        keys = {field.name: output_key(field.name) for field in fields(cls)}
+        missing = [key for key in keys.values() if not outputs.get(key)]
+        if missing:
+            raise ConfigError(
+                "--site lacks outputs of the foundation stack",
+                expected=", ".join(keys.values()),
+                found=f"no {', '.join(missing)}",
+            )
+        return cls(**{name: outputs[key] for name, key in keys.items()})
+
+    @classmethod
+    def placeholders(cls) -> Site:
+        """A site of `${Output}` marks, which CloudFormation fills in."""
+        return cls(**{field.name: f"${{{output_key(field.name)}}}" for field in fields(cls)})
+
+
+def output_key(name: str) -> str:
+    """The stack output of a field: data_bucket is DataBucket."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def read_site(path: str) -> Site:
+    """A site from the file that `aws cloudformation describe-stacks --query Stacks[0].Outputs` wrote.
+
+    Raises ConfigError if it is no such file or lacks an output.
+    """
+    try:
+        rows = json.loads(Path(path).read_text("utf-8"))
+        outputs = {row["OutputKey"]: row["OutputValue"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "--site can't be read",
+            expected="the JSON list of the foundation stack's outputs",
+            found=f"{type(error).__name__}: {error}",
+            advice="`aws cloudformation describe-stacks --query 'Stacks[0].Outputs'` writes it.",
+        ) from error
+    return Site.from_outputs(outputs)
+
+
+_ENVIRONMENT = re.compile(r"s3://[^/]+/.+-[0-9a-f]{64}\.tar\.gz|\$\{\w+\}")
+
+
+def check_environment(uri: str) -> str:
+    """An environment archive's URI, whose name must end in its SHA-256. Raises ConfigError."""
+    if not _ENVIRONMENT.fullmatch(uri):
+        raise ConfigError(
+            "--environment names no packed environment",
+            expected="s3://BUCKET/…-<SHA-256>.tar.gz, as build_env.sh named it",
+            found=uri,
+        )
+    return uri

@@ -1,0 +1,205 @@
+"""Steps: one job each, as `spark-submit` or as plain Python on the primary node."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import tyro
+
+from slicemill.config import IngestConfig, ReportConfig, ScoreConfig, SplitConfig, TrainConfig
+from slicemill.emr.job_settings import SPARK_JOBS, JobName, check_settings, executors, job_settings
+from slicemill.emr.shapes import Shape
+from slicemill.emr.site import Site, check_environment
+from slicemill.errors import ConfigError
+
+DeployMode: TypeAlias = Literal["client", "cluster"]
+ActionOnFailure: TypeAlias = Literal["TERMINATE_CLUSTER", "CANCEL_AND_WAIT", "CONTINUE"]
+
+#: EMR's limits: characters of all strings of one step, steps of one cluster's life, steps of one request.
+STEP_CHARACTERS = 10_240
+CLUSTER_STEPS = 256
+#: Where `environment.sh` unpacks the environment on every node.
+HOME = "/opt/slicemill"
+PYTHON = f"{HOME}/bin/python"
+#: Name of the unpacked archive in a container's working folder.
+ARCHIVE_NAME = "environment"
+
+_CONFIGS: Mapping[JobName, type[Any]] = {
+    "ingest": IngestConfig,
+    "split": SplitConfig,
+    "train": TrainConfig,
+    "score": ScoreConfig,
+    "report": ReportConfig,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job on a cluster, with the arguments after its name."""
+
+    job: JobName
+    arguments: tuple[str, ...]
+    deploy_mode: DeployMode = "client"
+    archive: str | None = None
+    """Environment archive that YARN unpacks for this job alone, where nodes have none at `HOME`."""
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Spark settings over those of the job's shape."""
+
+    def __post_init__(self) -> None:
+        check_arguments(self.job, self.arguments)
+        if self.archive:
+            check_environment(self.archive)
+            if self.job not in SPARK_JOBS:
+                raise ConfigError(
+                    f"{self.job} opens no Spark session, so YARN would unpack no archive for it",
+                    expected=f"the environment at {HOME}, or one of {', '.join(SPARK_JOBS)}",
+                    found=self.archive,
+                )
+            if self.deploy_mode == "client":
+                raise ConfigError(
+                    "an archive is unpacked in containers only, and in client mode the driver is in none",
+                    expected="--deploy-mode cluster",
+                    found="client",
+                )
+
+    def command(self, site: Site, shape: Shape) -> list[str]:
+        """The command line, as command-runner.jar takes it. Raises ConfigError."""
+        if self.job not in SPARK_JOBS:
+            region = f"AWS_DEFAULT_REGION={site.region}"
+            return ["env", region, PYTHON, f"{HOME}/jobs/{self.job}.py", *self.arguments]
+        settings = {**job_settings(self.job, shape), **self._python(), **self.settings}
+        check_settings(self.job, {"spark.dynamicAllocation.enabled": "false"} | settings)
+        script = site.code("jobs", f"{self.job}.py") if self.archive else f"{HOME}/jobs/{self.job}.py"
+        if self.deploy_mode == "cluster" and not self.archive:
+            script = f"local://{script}"
+        return [
+            "spark-submit",
+            *("--master", "yarn", "--deploy-mode", self.deploy_mode),
+            *(part for key, value in settings.items() for part in ("--conf", f"{key}={value}")),
+            *(("--archives", f"{self.archive}#{ARCHIVE_NAME}") if self.archive else ()),
+            script,
+            *self.arguments,
+        ]
+
+    def _python(self) -> dict[str, str]:
+        if not self.archive:
+            return {}
+        python = f"./{ARCHIVE_NAME}/bin/python"
+        return {
+            "spark.pyspark.python": python,
+            "spark.yarn.appMasterEnv.PYSPARK_PYTHON": python,
+            "spark.executorEnv.PYSPARK_PYTHON": python,
+        }
+
+    def request(self, site: Site, shape: Shape, action: ActionOnFailure) -> dict[str, Any]:
+        """A StepConfig of RunJobFlow and AddJobFlowSteps. Raises ConfigError if it is too long."""
+        jar = "command-runner.jar"
+        arguments = self.command(site, shape)
+        length = len(jar) + sum(map(len, arguments))
+        if length > STEP_CHARACTERS:
+            raise ConfigError(
+                f"the step {self.job} is too long for EMR",
+                expected=f"at most {STEP_CHARACTERS} characters",
+                found=length,
+                advice="Move settings into the cluster's spark-defaults.",
+            )
+        return {
+            "Name": f"slicemill {self.job}",
+            "ActionOnFailure": action,
+            "HadoopJarStep": {"Jar": jar, "Args": arguments},
+        }
+
+
+def requests(
+    steps: Sequence[Step], site: Site, shape: Shape, action: ActionOnFailure, concurrency: int = 1
+) -> list[dict[str, Any]]:
+    """StepConfigs of several steps.
+
+    Raises ConfigError for more than a cluster takes in its life, or for an action on failure that EMR
+    refuses where steps run side by side.
+    """
+    if len(steps) > CLUSTER_STEPS:
+        raise ConfigError("too many steps", expected=f"at most {CLUSTER_STEPS} a cluster", found=len(steps))
+    if not 1 <= concurrency <= CLUSTER_STEPS:
+        raise ConfigError(
+            "step concurrency is out of range", expected=f"1 to {CLUSTER_STEPS}", found=concurrency
+        )
+    if concurrency > 1 and action != "CONTINUE":
+        raise ConfigError(
+            "steps that run side by side can't stop each other", expected="CONTINUE", found=action
+        )
+    return [step.request(site, shape, action) for step in steps]
+
+
+def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) -> tuple[str, ...]:
+    """Arguments of a job on the site's own folders, for the model `run` and the split `split`.
+
+    Scores go below the run's name, so that going back to an earlier model goes back to its scores.
+    """
+    lake, raw, home = site.data("lake"), site.data("raw"), site.data("runs", run)
+    scores = site.data("scores", run)
+    if job == "ingest":
+        return ("--raw", raw, "--lake", lake)
+    if job == "split":
+        return ("--lake", lake, "--name", split)
+    if job == "train":
+        ranks = str(executors("train", shape).count)
+        device = ("--device", "cuda") if shape.has_gpus else ("--device", "cpu")
+        return (
+            "--lake",
+            lake,
+            "--split",
+            split,
+            "--out",
+            home,
+            "--num-processes",
+            ranks,
+            *device,
+            "--resume",
+        )
+    if job == "score":
+        return ("--model", home, "--raw", raw, "--out", scores)
+    return ("--lake", lake, "--run", home, "--scores", scores, "--out", site.data("report", run))
+
+
+def extra_arguments(given: Sequence[str]) -> dict[JobName, tuple[str, ...]]:
+    """`JOB.FLAG=VALUE`, such as train.epochs=40, as command line arguments by job; no value for a switch.
+
+    Raises ConfigError for another form. Whether the job has the flag is `check_arguments`' business.
+    """
+    found: dict[JobName, tuple[str, ...]] = dict.fromkeys(_CONFIGS, ())
+    for text in given:
+        name, equals, value = text.partition("=")
+        asked, _, flag = name.partition(".")
+        job = next((one for one in _CONFIGS if one == asked), None)
+        if job is None or not flag:
+            raise ConfigError(
+                "--argument is none of a job",
+                expected="JOB.FLAG=VALUE, such as train.epochs=40 or train.no-augment",
+                found=text,
+            )
+        found[job] += (f"--{flag}", *((value,) if equals else ()))
+    return found
+
+
+def check_arguments(job: JobName, arguments: Sequence[str]) -> None:
+    """Read a job's arguments as the job itself will. Raises ConfigError for what it would refuse."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            tyro.cli(
+                _CONFIGS[job],
+                args=arguments,
+                config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        raise ConfigError(
+            f"{job} does not take these arguments",
+            expected=f"what `slicemill {job} --help` lists",
+            found=" ".join(arguments),
+        ) from stop

@@ -1,0 +1,149 @@
+"""The CloudFormation templates: who may do what to which of our things. `make lint` runs cfn-lint on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import cfn_yaml
+from emr_builder import EMR
+
+TEMPLATES = sorted((EMR / "cloudformation").glob("*.yaml"))
+#: Actions that AWS offers for no resource in particular; each stands under a condition of ours.
+WITHOUT_RESOURCE = {"elasticmapreduce:RunJobFlow"}
+
+
+def load(path: Path) -> Any:
+    # As plain JSON: cfn-lint's own nodes carry line numbers.
+    return json.loads(json.dumps(cfn_yaml.load(str(path))))
+
+
+def statements() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Template and resource of each statement of each policy, trust policies apart."""
+    for path in TEMPLATES:
+        for name, resource in load(path)["Resources"].items():
+            properties = resource.get("Properties", {})
+            documents = [one["PolicyDocument"] for one in properties.get("Policies", ())]
+            documents += [properties[key] for key in ("PolicyDocument", "KeyPolicy") if key in properties]
+            for document in documents:
+                for statement in document["Statement"]:
+                    yield path.stem, f"{resource['Type']} {name}", statement
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_there_are_templates_and_statements_to_look_at() -> None:
+    assert [path.name for path in TEMPLATES] == ["foundation.yaml", "nightly.yaml", "studio.yaml"]
+    assert len(list(statements())) > 25
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_no_template_tells_cfn_lint_to_look_away(path: Path) -> None:
+    assert "cfn-lint" not in path.read_text("utf-8")
+
+
+def test_no_statement_allows_everything_or_everything_of_a_service() -> None:
+    for template, owner, statement in statements():
+        if statement["Effect"] == "Allow":
+            for action in as_list(statement["Action"]):
+                assert action != "*", (template, owner)
+                assert not action.endswith(":*"), (template, owner)
+            assert "NotAction" not in statement
+            assert "NotResource" not in statement
+
+
+def test_a_star_as_resource_is_for_keys_own_policies_and_actions_that_know_none() -> None:
+    for _, owner, statement in statements():
+        if statement["Effect"] != "Allow" or "*" not in as_list(statement["Resource"]):
+            continue
+        if owner.startswith("AWS::KMS::Key "):
+            assert statement["Principal"] != "*"
+            continue
+        assert set(as_list(statement["Action"])) <= WITHOUT_RESOURCE, owner
+        assert statement["Condition"] == {"StringEquals": {"aws:RequestTag/project": "slicemill"}}
+
+
+def test_s3_and_kms_statements_name_only_our_buckets_and_our_key() -> None:
+    buckets = {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket"}
+    for template, owner, statement in statements():
+        if owner.startswith("AWS::KMS::Key "):
+            continue
+        services = {action.split(":")[0] for action in as_list(statement["Action"])}
+        for resource in as_list(statement["Resource"]):
+            text = json.dumps(resource)
+            if "s3" in services:
+                assert any(f"{bucket}.Arn" in text or f'["{bucket}", "Arn"]' in text for bucket in buckets), (
+                    owner
+                )
+                assert "arn:" not in text, owner
+            if "kms" in services:
+                ours = '["Key", "Arn"]' in text or "Foundation}-KeyArn" in text
+                assert ours, (template, owner)
+
+
+def test_nobody_who_scores_may_write_models_and_nobody_may_change_raw_slices() -> None:
+    writes = {"s3:PutObject", "s3:DeleteObject"}
+    written: dict[str, set[str]] = {}
+    for _, owner, statement in statements():
+        if statement["Effect"] == "Allow" and writes & set(as_list(statement["Action"])):
+            written.setdefault(owner.split()[-1], set()).update(
+                json.dumps(one).split("/")[1] for one in as_list(statement["Resource"])
+            )
+    assert written == {
+        "NodePolicy": {"clusters"},
+        "PipelineRole": {"lake", "scores", "report"},
+        "TrainingRole": {"runs"},
+        "NotebookRole": {"notebooks"},
+        "StudioRole": {"studio"},
+    }
+
+
+def test_roles_are_given_to_the_service_they_are_for_only() -> None:
+    passed = [one for _, _, one in statements() if "iam:PassRole" in as_list(one["Action"])]
+    assert passed
+    for statement in passed:
+        assert statement["Condition"]["StringEquals"]["iam:PassedToService"]
+        assert "*" not in json.dumps(statement["Resource"])
+
+
+def test_buckets_are_private_encrypted_versioned_and_forget_incomplete_uploads() -> None:
+    resources = {
+        name: one
+        for path in TEMPLATES
+        for name, one in load(path)["Resources"].items()
+        if one["Type"].startswith("AWS::S3::")
+    }
+    buckets = {name: one for name, one in resources.items() if one["Type"] == "AWS::S3::Bucket"}
+    policies = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::S3::BucketPolicy"]
+    assert set(buckets) == {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket"}
+    for name, bucket in buckets.items():
+        properties = bucket["Properties"]
+        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert len(properties["PublicAccessBlockConfiguration"]) == 4
+        (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert "Key" in json.dumps(rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"])
+        assert properties["VersioningConfiguration"]["Status"] == "Enabled"
+        rules = properties["LifecycleConfiguration"]["Rules"]
+        assert any("AbortIncompleteMultipartUpload" in one and one["Status"] == "Enabled" for one in rules)
+        (policy,) = [one for one in policies if one["Bucket"] == {"Ref": name}]
+        (tls,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Sid"] == "TlsOnly"]
+        assert (tls["Effect"], tls["Action"]) == ("Deny", "s3:*")
+        assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_everything_that_nightly_imports_is_exported() -> None:
+    outputs = load(EMR / "cloudformation" / "foundation.yaml")["Outputs"]
+    exported = {
+        one["Export"]["Name"]["Fn::Sub"].split("-")[-1] for one in outputs.values() if "Export" in one
+    }
+    for name in ("nightly.yaml", "studio.yaml"):
+        text = (EMR / "cloudformation" / name).read_text("utf-8")
+        imported = {part.split("}-")[1].split('"')[0].split()[0] for part in text.split("ImportValue")[1:]}
+        assert imported
+        assert imported <= exported
