@@ -97,6 +97,7 @@ def _scan_row(scan: TinyScan) -> dict[str, object]:
         "patient_id": scan.patient_id,
         "slices": len(scan.images),
         "labelled_slices": scan.labelled,
+        "tumour_slices": sum(at not in scan.unlabelled for at in range(0, len(scan.images), 2)),
         "data_uri": _data_uri(scan),
         "content_hash": hashlib.sha256(scan.images.tobytes()).hexdigest(),
         "schema_version": SCHEMA_VERSION,

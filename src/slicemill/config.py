@@ -153,6 +153,10 @@ class TrainConfig:
     """AdamW's weight decay."""
     channels: Literal["auto", "rgb", "flair25d"] = "auto"
     """Input: a slice's own channels, FLAIR of three neighbouring slices, or that where one is missing."""
+    oversample: int = 1
+    """Times that a slice with tumour comes in an epoch; every other slice comes once."""
+    cache: Literal["none", "ram"] = "none"
+    """Keep decoded slices in memory after the first epoch, up to half of what is free."""
     augment: bool = True
     """Flip, rotate, scale and change the intensity of training slices."""
     num_processes: int = 1
@@ -186,6 +190,7 @@ class TrainConfig:
             self.batch_size,
         )
         _require(self.learning_rate > 0, "--learning-rate", "above 0", self.learning_rate)
+        _require(self.oversample >= 1, "--oversample", "at least 1", self.oversample)
         _require(self.weight_decay >= 0, "--weight-decay", "0 or more", self.weight_decay)
         _require(0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold)
 

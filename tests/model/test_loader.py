@@ -3,20 +3,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lake_builder import TinyScan
+from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
 from slicemill.core.plan import LabelledFile, TrainPlan
 from slicemill.errors import TrainingError
 from slicemill.io import storage
-from slicemill.io.uri import local_path
+from slicemill.io.uri import canonical, local_path
 from slicemill.model import loader
 from slicemill.model.input import to_network_input
-from slicemill.model.loader import EpochLoader, LabelledSlice, batches, read_labelled, shuffled
+from slicemill.model.loader import EpochLoader, LabelledSlice, SliceCache, batches, read_labelled, shuffled
 from slicemill.model.loop import network_batch
 from slicemill.model.predictor import Predictor
 from slicemill.pipelines.train import make_plan, scans_by_part
@@ -25,7 +26,7 @@ Key = tuple[str, int]
 
 
 def _read(
-    plan: TrainPlan, rank: int = 0, epoch: int = 0, **options: int
+    plan: TrainPlan, rank: int = 0, epoch: int = 0, **options: Any
 ) -> tuple[list[list[Key]], list[Key], EpochLoader]:
     """Keys of each batch, keys of the slices that count, and the loader."""
     source = EpochLoader(
@@ -71,6 +72,64 @@ def test_all_ranks_see_each_labelled_slice_once_in_equal_steps(
     assert {len(keys) for keys, _, _ in read} == {plan.steps_per_epoch}
     assert {len(batch) for keys, _, _ in read for batch in keys} == {plan.batch_per_rank}
     assert all(source.count.right for _, _, source in read)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["disk", "s3"])
+def test_over_200_epochs_no_slice_is_missing_or_comes_twice_on_any_number_of_ranks(
+    place: str, tmp_path, request
+) -> None:
+    scans = [tiny_scan(f"t{at}", 1 + at % 3, size=(24, 24)) for at in range(6)]
+    home = canonical(str(tmp_path)) if place == "disk" else f"{request.getfixturevalue('bucket')}/lake"
+    write_lake(home, scans, {"all": {scan.patient_id: "train" for scan in scans}})
+    due = Counter(
+        (scan.scan_id, at + 1) for scan in scans for at in range(len(scan.images)) for _ in range(2 - at % 2)
+    )
+    orders = Counter()
+    for ranks in (1, 2, 4):
+        config = TrainConfig(
+            home, "all", "file:///nowhere", batch_size=4, num_processes=ranks, oversample=2, seed=1
+        )
+        plan = make_plan(config, scans_by_part(config), threads=1)
+        for epoch in range(200):
+            read = [_read(plan, rank, epoch, buffer=5) for rank in range(ranks)]
+            drawn = [key for _, real, _ in read for key in real]
+            assert Counter(drawn) == due, f"epoch {epoch} on {ranks} ranks"
+            assert {len(keys) for keys, _, _ in read} == {plan.steps_per_epoch}
+            assert all(source.count.right for _, _, source in read)
+            orders[tuple(drawn)] += 1
+    assert orders.most_common(1)[0][1] < 5
+
+
+def test_slices_with_tumour_come_as_often_as_asked(make, tiny_scans) -> None:
+    plan = make(oversample=3)
+    tumour = {
+        (scan.scan_id, at + 1) for scan in tiny_scans for at, mask in enumerate(scan.masks) if mask.any()
+    }
+
+    _, real, source = _read(plan)
+
+    keys = _labelled(tiny_scans, "abcd")
+    assert Counter(real) == Counter({key: 3 if key in tumour else 1 for key in keys})
+    assert source.count.right
+    assert source.count.read == len(keys) + 2 * len(keys & tumour)
+
+
+@pytest.mark.parametrize("room", [0, 35_000, 10**9])
+def test_a_cache_of_any_size_changes_nothing(make, monkeypatch, room: int) -> None:
+    plan, cache = make(), SliceCache(room)
+    opened: list[str] = []
+    real = loader.petastorm_files
+    monkeypatch.setattr(loader, "petastorm_files", lambda uris: opened.extend(uris) or real(uris))
+
+    for epoch in range(3):
+        before = len(opened)
+        cached, _, source = _read(plan, epoch=epoch, cache=cache)
+        read = len(opened) - before
+        assert source.count.right
+        assert cached == _read(plan, epoch=epoch)[0]
+
+    assert read == {0: 4, 35_000: 2, 10**9: 0}[room]
 
 
 def test_the_order_follows_from_seed_and_epoch(make) -> None:
@@ -243,8 +302,8 @@ def test_a_folder_in_place_of_a_file_is_not_opened(make, tmp_path) -> None:
 
 
 def test_a_hung_reader_is_given_up(make, monkeypatch) -> None:
-    monkeypatch.setattr(loader, "PATIENCE", 0.3)
-    monkeypatch.setattr(loader, "read_labelled", lambda files: iter(lambda: time.sleep(1), None))
+    monkeypatch.setattr(loader, "PATIENCE", 0.1)
+    monkeypatch.setattr(loader, "_read_scans", lambda files: (time.sleep(0.4) or [] for _ in files))
 
     with pytest.raises(TrainingError, match="the reader hangs"):
         list(EpochLoader(make().train[0], batch_size=2, steps=2, seed=0, epoch=0, rank=0))

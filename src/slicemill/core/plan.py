@@ -17,12 +17,23 @@ CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 
 @dataclass(frozen=True, order=True)
 class LabelledFile:
-    """A scan's Parquet file, how many of its rows have a usable mask, and its layout of input channels."""
+    """A scan's Parquet file, and how its rows become training slices."""
 
     scan_id: str
     uri: str
     labelled_slices: int
+    """Rows with a usable mask."""
     layout: Layout = "rgb"
+    """Input channels."""
+    tumour_slices: int = 0
+    """Those of the labelled rows whose mask is not empty."""
+    oversample: int = 1
+    """Times that each of these comes in an epoch; the others come once."""
+
+    @property
+    def draws(self) -> int:
+        """Slices that the file gives in an epoch, repeats counted."""
+        return self.labelled_slices + (self.oversample - 1) * self.tumour_slices
 
 
 Share = tuple[LabelledFile, ...]
@@ -78,7 +89,7 @@ class TrainPlan:
 
 
 def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
-    """Share files among ranks so that their labelled slices are about equal.
+    """Share files among ranks so that their slices of an epoch are about equal.
 
     Longest first, each to the rank with the fewest slices so far (Graham 1969): no rank has more than 4/3
     of the best possible. Every file with a labelled slice is in exactly one share, and the result does not
@@ -86,11 +97,11 @@ def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
     """
     shares: list[list[LabelledFile]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
-    for file in sorted(files, key=lambda file: (-file.labelled_slices, file)):
-        if file.labelled_slices:
+    for file in sorted(files, key=lambda file: (-file.draws, file)):
+        if file.draws:
             lightest = loads.index(min(loads))
             shares[lightest].append(file)
-            loads[lightest] += file.labelled_slices
+            loads[lightest] += file.draws
     return tuple(tuple(share) for share in shares)
 
 
@@ -99,9 +110,14 @@ def labelled_slices(share: Iterable[LabelledFile]) -> int:
     return sum(file.labelled_slices for file in share)
 
 
+def draws(share: Iterable[LabelledFile]) -> int:
+    """Slices of a share in an epoch, repeats counted."""
+    return sum(file.draws for file in share)
+
+
 def steps_per_epoch(shares: Sequence[Share], batch_per_rank: int) -> int:
-    """Steps that let the rank with the most slices see each of them once.
+    """Steps that let the rank with the most slices see each of them as often as it is due.
 
     Every rank makes as many: one that has read all its slices repeats some with weight 0.
     """
-    return -(-max(labelled_slices(share) for share in shares) // batch_per_rank)
+    return -(-max(draws(share) for share in shares) // batch_per_rank)

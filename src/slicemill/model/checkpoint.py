@@ -27,7 +27,7 @@ from slicemill.io.uri import display
 _STATE = "slicemill.state"
 
 #: Settings that may differ between a run and its continuation.
-_FREE_SETTINGS = frozenset({"resume", "out", "lake", "device", "init_weights"})
+_FREE_SETTINGS = frozenset({"resume", "out", "lake", "device", "init_weights", "cache"})
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,24 @@ lake.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from petastorm import make_batch_reader
 
 from slicemill.core.channels import Layout, input_slices
-from slicemill.core.plan import LabelledFile, Share, labelled_slices
+from slicemill.core.plan import LabelledFile, Share, TrainPlan, draws
 from slicemill.errors import SlicemillError, TrainingError
-from slicemill.io.petastorm_files import petastorm_filesystem
-from slicemill.io.uri import is_s3
+from slicemill.io.petastorm_files import petastorm_files
 from slicemill.types import SliceImage, SliceMask
 
 #: Slices among which the next one is drawn; 256 pixel ones take a quarter of a megabyte each.
@@ -65,7 +66,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochCount:
-    """What one rank read in one epoch, against what the lake says it should have."""
+    """What one rank drew in one epoch, against what the lake says it should have; repeats counted."""
 
     read: int
     expected: int
@@ -74,38 +75,35 @@ class EpochCount:
 
     @property
     def right(self) -> bool:
-        """Whether each slice came exactly once."""
+        """Whether each slice came exactly as often as it was due."""
         return self.read == self.expected and not self.wrong_scans and not self.repeated
 
 
 def read_labelled(files: Sequence[LabelledFile]) -> Iterator[LabelledSlice]:
     """Slices with a usable mask in their file's layout, file by file in the order given, in slice order."""
-    if not files:
-        return
-    reader = _open_reader([file.uri for file in files])
+    return itertools.chain.from_iterable(_read_scans(files))
+
+
+def _read_scans(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice], None, None]:
     layouts = {file.scan_id: file.layout for file in files}
-    try:
-        # A row group is a whole scan. One that was not planned is counted as such.
-        for group in reader:
-            columns = group._asdict()
-            yield from _labelled_slices(columns, layouts.get(str(columns["scan_id"][0]), "rgb"))
-    finally:
-        # Not `with`: leaving that prints to standard output.
-        reader.stop()
-        reader.join()
-
-
-def _open_reader(uris: list[str]) -> Any:
-    # file:// URIs are taken apart again; the file system for S3 wants bucket/key.
-    urls = [uri if is_s3(uri) else "file://" + uri.removeprefix("file://") for uri in uris]
-    return make_batch_reader(
-        urls,
-        schema_fields=[f"^{name}$" for name in _COLUMNS],
-        reader_pool_type="dummy",
-        shuffle_row_groups=False,
-        num_epochs=1,
-        filesystem=petastorm_filesystem(uris),
-    )
+    for urls, filesystem in petastorm_files([file.uri for file in files]):
+        reader = make_batch_reader(
+            urls,
+            schema_fields=[f"^{name}$" for name in _COLUMNS],
+            reader_pool_type="dummy",
+            shuffle_row_groups=False,
+            num_epochs=1,
+            filesystem=filesystem,
+        )
+        try:
+            # A row group is a whole scan. One that was not planned is counted as such.
+            for group in reader:
+                columns = group._asdict()
+                yield list(_labelled_slices(columns, layouts.get(str(columns["scan_id"][0]), "rgb")))
+        finally:
+            # Not `with`: leaving that prints to standard output.
+            reader.stop()
+            reader.join()
 
 
 def _labelled_slices(columns: Mapping[str, Any], layout: Layout) -> Iterator[LabelledSlice]:
@@ -170,11 +168,56 @@ def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Ite
         held = []
 
 
+class SliceCache:
+    """Decoded slices of whole scans, kept from their first reading on, as many as fit into `limit` bytes.
+
+    One thread at a time reads through it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._kept: dict[LabelledFile, list[LabelledSlice]] = {}
+
+    @classmethod
+    def planned(cls, plan: TrainPlan) -> SliceCache:
+        """The cache of a rank by the run's settings; in memory, the ranks share half of what is free."""
+        if plan.settings["cache"] == "none":
+            return cls(0)
+        # On several machines each has room for more: less is kept than could be, never too much.
+        return cls(psutil.virtual_memory().available // 2 // plan.ranks)
+
+    @property
+    def slices(self) -> int:
+        """Slices that are kept."""
+        return sum(map(len, self._kept.values()))
+
+    def read(self, files: Sequence[LabelledFile]) -> Iterator[LabelledSlice]:
+        """What `read_labelled` gives, from memory where it is kept."""
+        fresh = _read_scans([file for file in files if file not in self._kept])
+        try:
+            for file in files:
+                found = self._kept.get(file)
+                if found is None:
+                    found = next(fresh, [])
+                    self._keep(file, found)
+                yield from found
+            # Nothing is left, unless a file holds more than its scan; then the count will tell.
+            yield from itertools.chain.from_iterable(fresh)
+        finally:
+            fresh.close()
+
+    def _keep(self, file: LabelledFile, slices: list[LabelledSlice]) -> None:
+        size = sum(entry.image.nbytes + entry.mask.nbytes for entry in slices)
+        if size <= self._left:
+            self._left -= size
+            self._kept[file] = slices
+
+
 class EpochLoader:
     """Batches of one epoch on one rank, read ahead by a thread.
 
-    The order depends on seed, epoch and rank alone. Every epoch of every rank gives `steps` batches. After
-    the last, `count` says what was read.
+    The order depends on seed, epoch and rank alone, `cache` or not. Every epoch of every rank gives `steps`
+    batches. After the last, `count` says what was drawn.
     """
 
     def __init__(
@@ -187,13 +230,16 @@ class EpochLoader:
         epoch: int,
         rank: int,
         buffer: int = SHUFFLE_BUFFER,
+        cache: SliceCache | None = None,
     ) -> None:
         self._share = share
         self._batch_size = batch_size
         self._steps = steps
         self._buffer = buffer
         self._draw = np.random.default_rng((seed, epoch, rank))
-        self._seen: Counter[tuple[str, int]] = Counter()
+        self._cache = cache or SliceCache(0)
+        self._due: dict[tuple[str, int], int] = {}
+        self._drawn: Counter[tuple[str, int]] = Counter()
 
     def __iter__(self) -> Iterator[Batch]:
         handed: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCH)
@@ -209,12 +255,14 @@ class EpochLoader:
 
     @property
     def count(self) -> EpochCount:
-        """What has been read so far."""
-        per_scan = Counter(scan_id for scan_id, _ in self._seen.elements())
-        expected = {file.scan_id: file.labelled_slices for file in self._share}
+        """What has been drawn so far."""
+        per_scan: Counter[str] = Counter()
+        for (scan_id, _), times in self._drawn.items():
+            per_scan[scan_id] += times
+        expected = {file.scan_id: file.draws for file in self._share}
         wrong = sum(per_scan[scan] != expected.get(scan, 0) for scan in per_scan.keys() | expected.keys())
-        repeated = sum(times - 1 for times in self._seen.values())
-        return EpochCount(self._seen.total(), labelled_slices(self._share), wrong, repeated)
+        repeated = sum(max(times - self._due[key], 0) for key, times in self._drawn.items())
+        return EpochCount(self._drawn.total(), draws(self._share), wrong, repeated)
 
     def _produce(self, handed: queue.Queue[Batch | BaseException | None], stop: threading.Event) -> None:
         try:
@@ -227,11 +275,20 @@ class EpochLoader:
 
     def _slices(self) -> Iterator[LabelledSlice]:
         files = [self._share[index] for index in self._draw.permutation(len(self._share))]
-        return shuffled(self._counted(read_labelled(files)), self._buffer, self._draw)
+        return self._counted(shuffled(self._repeated(self._cache.read(files)), self._buffer, self._draw))
+
+    def _repeated(self, slices: Iterable[LabelledSlice]) -> Iterator[LabelledSlice]:
+        times = {file.scan_id: file.oversample for file in self._share}
+        for entry in slices:
+            due = times.get(entry.scan_id, 1)
+            if due > 1 and not entry.mask.any():
+                due = 1
+            self._due[entry.scan_id, entry.slice_index] = due
+            yield from itertools.repeat(entry, due)
 
     def _counted(self, slices: Iterable[LabelledSlice]) -> Iterator[LabelledSlice]:
         for entry in slices:
-            self._seen[entry.scan_id, entry.slice_index] += 1
+            self._drawn[entry.scan_id, entry.slice_index] += 1
             yield entry
 
 

@@ -18,7 +18,7 @@ from slicemill.errors import TrainingError
 from slicemill.model.augment import Augmentation
 from slicemill.model.device import autocast
 from slicemill.model.input import to_network_input, to_network_mask
-from slicemill.model.loader import Batch, EpochLoader
+from slicemill.model.loader import Batch, EpochLoader, SliceCache
 from slicemill.model.losses import segmentation_loss
 from slicemill.model.ranks import Rank, summed
 
@@ -44,6 +44,7 @@ class Learner:
     optimiser: Optimizer
     schedule: LRScheduler
     augmentation: nn.Module | None
+    cache: SliceCache
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
     steps = max(settings["epochs"] * plan.steps_per_epoch, _SHORTEST_CYCLE)
     schedule = OneCycleLR(optimiser, settings["learning_rate"], total_steps=steps, pct_start=WARM_UP)
     augmentation = Augmentation().to(rank.device) if settings["augment"] else None
-    return Learner(plan, rank, precision, network, stepped, optimiser, schedule, augmentation)
+    return Learner(
+        plan, rank, precision, network, stepped, optimiser, schedule, augmentation, SliceCache.planned(plan)
+    )
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -102,6 +105,7 @@ def train_epoch(learner: Learner, epoch: int) -> EpochResult:
         seed=seed,
         epoch=epoch,
         rank=rank.index,
+        cache=learner.cache,
     )
     learning_rate = learner.optimiser.param_groups[0]["lr"]
     started = time.perf_counter()

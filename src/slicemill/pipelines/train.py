@@ -31,6 +31,7 @@ _SCAN_COLUMNS = (
     "patient_id",
     "scan_id",
     "labelled_slices",
+    "tumour_slices",
     "missing_sequences",
     "data_uri",
     "content_hash",
@@ -106,8 +107,8 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
     rows = [*sides["train"], *sides["val"]]
     return TrainPlan(
         settings=dataclasses.asdict(config),
-        train=balance(_files(config, sides["train"]), config.num_processes),
-        validation=balance(_files(config, sides["val"]), config.num_processes),
+        train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
+        validation=balance(_files(config, sides["val"], 1), config.num_processes),
         normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
         split_hash=read_split(config.lake, config.split).hash,
         data_hash=_data_hash(rows),
@@ -115,10 +116,15 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
     )
 
 
-def _files(config: TrainConfig, rows: Iterable[ScanRow]) -> list[LabelledFile]:
+def _files(config: TrainConfig, rows: Iterable[ScanRow], oversample: int) -> list[LabelledFile]:
     return [
         LabelledFile(
-            row["scan_id"], join(config.lake, row["data_uri"]), row["labelled_slices"], _layout(config, row)
+            scan_id=row["scan_id"],
+            uri=join(config.lake, row["data_uri"]),
+            labelled_slices=row["labelled_slices"],
+            layout=_layout(config, row),
+            tumour_slices=row["tumour_slices"],
+            oversample=oversample,
         )
         for row in rows
     ]
