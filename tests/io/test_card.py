@@ -20,6 +20,7 @@ CARD = Card(
     split="demo",
     split_hash="ab",
     data_hash="cd",
+    training_profile={"scans": 3, "channels": []},
     metrics={"epoch": 3, "val_dice": None},
     versions={"torch": "2.11.0"},
     training={"seed": 0},
@@ -66,6 +67,12 @@ def test_another_schema_version(run: str) -> None:
 
     with pytest.raises(LakeVersionError, match="expected 1; found 99"):
         load_card(run)
+
+
+def test_a_card_of_before_training_profiles_has_none(run: str) -> None:
+    _edit(run, training_profile=...)
+
+    assert load_card(run) == dataclasses.replace(CARD, training_profile={})
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,15 @@ class ScanTask:
         return sum(one.image.size + (one.mask.size if one.mask else 0) for one in self.slices)
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """URIs of the folders that its files lie in, sorted."""
+        uris = [problem.uri for problem in self.problems]
+        for one in self.slices:
+            masks = (one.mask,) if one.mask else ()
+            uris += [file.uri for file in (one.image, *masks, *one.image_copies, *one.mask_copies)]
+        return tuple(sorted({uri.rpartition("/")[0] for uri in uris}))
+
+    @property
     def files(self) -> int:
         """Image and mask files, those set aside by name included."""
         return sum(1 + (one.mask is not None) for one in self.slices) + len(self.problems)

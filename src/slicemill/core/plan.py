@@ -55,6 +55,8 @@ class TrainPlan:
     """Hash of the split."""
     data_hash: str
     """Hash of the content of the files above."""
+    training_profile: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the training scans look like, for the model card; see `slicemill.core.drift`."""
     threads: int = 1
     """CPU threads of each rank."""
     gpus: str | None = None

@@ -86,6 +86,18 @@ def copied_channels(one: Slice, counted: Histograms) -> list[int | None]:
     return found
 
 
+def missing_sequences(copies: Sequence[Sequence[int | None]]) -> list[str]:
+    """Sequences of a scan that are copies of FLAIR; `copies` has `copied_channels` of each slice."""
+    if not copies or len(copies[0]) != len(SEQUENCES):
+        return []
+    like_flair = np.zeros(len(SEQUENCES))
+    for of in copies:
+        like_flair[0] += of[FLAIR] == 0
+        like_flair[2] += of[2] == FLAIR or (of[2] == 0 and of[FLAIR] == 0)
+    share = like_flair / len(copies)
+    return [SEQUENCES[channel] for channel in (0, 2) if share[channel] > _MISSING_SHARE]
+
+
 class ScanProfile:
     """Everything that is known about one scan's pixels, gathered in one pass over its slices."""
 
@@ -144,22 +156,11 @@ class ScanProfile:
             "height": height,
             "width": width,
             **{name: values.tolist() for name, values in summed.items()},
-            "missing_sequences": self.missing_sequences(),
+            "missing_sequences": missing_sequences(self.copies),
             "slice_gaps": sorted(set(range(min(indices), max(indices) + 1)) - set(indices))[:1000],
             "blank_slices": [one.slice_index for one, blank in zip(slices, self.blank, strict=True) if blank],
             "copied_channel_slices": sum(any(of is not None for of in copies) for copies in self.copies),
         }
-
-    def missing_sequences(self) -> list[str]:
-        """Sequences whose channel copies FLAIR in most slices: the scan has no such series."""
-        if self.histograms.shape[1] != len(SEQUENCES):
-            return []
-        like_flair = np.zeros(len(SEQUENCES))
-        for copies in self.copies:
-            like_flair[0] += copies[FLAIR] == 0
-            like_flair[2] += copies[2] == FLAIR or (copies[2] == 0 and copies[FLAIR] == 0)
-        share = like_flair / len(self.copies)
-        return [SEQUENCES[channel] for channel in (0, 2) if share[channel] > _MISSING_SHARE]
 
     def totals_row(self) -> dict[str, Any]:
         """Row of `schemas.TOTALS`."""

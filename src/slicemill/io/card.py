@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from slicemill.errors import InputError, LakeVersionError, ModelFileError
@@ -52,6 +52,8 @@ class Card:
     """SHA-256 of model.safetensors, in hex digits."""
     channel_mode: str = "rgb"
     """How a scan's slices become input channels: a mode of `slicemill.core.channels`."""
+    training_profile: Mapping[str, Any] = field(default_factory=dict)
+    """Intensities, sizes and missing sequences of the training scans, from `slicemill.core.drift`."""
     options: tuple[str, ...] = ()
     """Test-time options that are on."""
     created: str = ""
@@ -115,6 +117,8 @@ def _parse(uri: str, value: object) -> Card:
             advice="Train again with this release, or score with the release that trained it.",
         )
     known = {field.name for field in dataclasses.fields(Card)}
+    # Cards of earlier releases lack them; their defaults say so.
+    value = {name: default() for name, default in _ADDED_LATER.items()} | value
     wrong = sorted((known | {"model_id"}) ^ value.keys())
     if wrong:
         raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
@@ -134,6 +138,8 @@ def _broken(uri: str, expected: object, found: object) -> ModelFileError:
     return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
 
 
+_ADDED_LATER: dict[str, Callable[[], Any]] = {"training_profile": dict, "channel_mode": lambda: "rgb"}
+
 _Kind = type | tuple[type, ...]
 _NUMBER: tuple[type, ...] = (int, float)
 _KINDS: dict[str, _Kind] = {
@@ -151,6 +157,7 @@ _KINDS: dict[str, _Kind] = {
     "training": dict,
     "weights_sha256": str,
     "channel_mode": str,
+    "training_profile": dict,
     "options": list,
     "created": str,
     "model_id": str,

@@ -21,10 +21,12 @@ from s3fs.errors import translate_boto_error
 #: Key ranges that are listed at once.
 LIST_RANGES = 16
 _PAGE = 1000
+#: Times that an object's body is asked for.
+_BODY_ATTEMPTS = 5
 #: What S3 answers when the condition of a write does not hold.
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404")
 
-Listed = tuple[str, int, str]
+Listed = tuple[str, int, str, float]
 
 
 @cache
@@ -56,7 +58,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def list_keys(uri: str) -> list[Listed]:
-    """URI, size and ETag of every object below a prefix, unsorted.
+    """URI, size, ETag and time of change (seconds since 1970) of every object below a prefix, unsorted.
 
     A prefix of one page costs one request. A larger one is cut at its subfolders into key ranges that are
     listed at once: a request a thousand keys, one a thousand subfolders, and at most one a range on top.
@@ -107,17 +109,35 @@ def _pages(bucket: str, prefix: str, start_after: str) -> Iterator[Any]:
 
 def _rows(bucket: str, page: Any) -> list[Listed]:
     return [
-        (f"s3://{bucket}/{found['Key']}", int(found["Size"]), str(found.get("ETag", "")).strip('"'))
+        (
+            f"s3://{bucket}/{found['Key']}",
+            int(found["Size"]),
+            str(found.get("ETag", "")).strip('"'),
+            found["LastModified"].timestamp(),
+        )
         for found in page.get("Contents", ())
         if not found["Key"].endswith("/")
     ]
 
 
 def read(uri: str) -> bytes:
-    """A whole object, in one request. Raises OSError."""
+    """A whole object, in one request unless its connection breaks. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
-        return bytes(client().get_object(Bucket=bucket, Key=key)["Body"].read())
+        return _get(bucket, key)[0]
+
+
+def _get(bucket: str, key: str) -> tuple[bytes, str]:
+    """An object and its ETag. botocore tries a request again, but not a body that breaks off half-way."""
+    left = _BODY_ATTEMPTS
+    while True:
+        found = client().get_object(Bucket=bucket, Key=key)
+        try:
+            return bytes(found["Body"].read()), str(found["ETag"])
+        except BotoCoreError:
+            left -= 1
+            if not left:
+                raise
 
 
 def write(uri: str, data: bytes) -> None:
@@ -150,10 +170,9 @@ def read_with_tag(uri: str) -> tuple[bytes, str] | None:
     bucket, key = _split(uri)
     with _as_os_errors():
         try:
-            found = client().get_object(Bucket=bucket, Key=key)
+            return _get(bucket, key)
         except client().exceptions.NoSuchKey:
             return None
-        return found["Body"].read(), found["ETag"]
 
 
 def write_if(uri: str, data: bytes, tag: str | None) -> str | None:
@@ -167,6 +186,8 @@ def write_if(uri: str, data: bytes, tag: str | None) -> str | None:
         try:
             return str(client().put_object(Bucket=bucket, Key=key, Body=data, **condition)["ETag"])
         except ClientError as error:
-            if error.response["Error"]["Code"] in _LOST:
-                return None
-            raise
+            if error.response["Error"]["Code"] not in _LOST:
+                raise
+        # The answer to our own write can get lost, and botocore's second try then finds the first.
+        there = read_with_tag(uri)
+        return there[1] if there and there[0] == data else None

@@ -29,12 +29,14 @@ _U = TypeVar("_U")
 class StoredFile:
     """A file of a listing; `version` is S3's ETag, or the modification time in ns on disk.
 
-    An empty folder on disk is listed too, its URI ending in a slash.
+    `modified` is when it was written, in seconds since 1970, by the storage's clock. An empty folder on disk
+    is listed too, its URI ending in a slash.
     """
 
     uri: str
     size: int
     version: str
+    modified: float = 0.0
 
 
 def _s3() -> Any:
@@ -76,12 +78,12 @@ def _list_local(uri: str) -> Iterator[StoredFile]:
                 stat = os.stat(path)
             except FileNotFoundError:
                 continue  # removed, or a dangling link, since the folder was listed
-            yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns))
+            yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
 
 
 def _list_s3(uri: str) -> Iterator[StoredFile]:
-    for listed, size, tag in _s3().list_keys(uri):
-        yield StoredFile(listed, size, tag)
+    for listed in _s3().list_keys(uri):
+        yield StoredFile(*listed)
 
 
 def list_files(uri: str) -> list[StoredFile]:

@@ -191,6 +191,7 @@ def _finish(learner: Learner, position: Position) -> dict[str, Any]:
         split=settings["split"],
         split_hash=plan.split_hash,
         data_hash=plan.data_hash,
+        training_profile=plan.training_profile,
         metrics={name: best[name] for name in ("epoch", "train_loss", "val_dice")},
         versions=_versions(),
         training={**settings, "precision": learner.precision, "device": learner.rank.device.type},

@@ -48,7 +48,7 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     home = canonical(config.lake)
     pattern = scan_pattern(config.scan_pattern)
     clinical = read_clinical(canonical(config.clinical)) if config.clinical else None
-    found = find_scans(config.raw, pattern)
+    found = find_scans(config.raw, list_raw(config.raw), pattern)
     started = datetime.now(UTC)
     job_id = f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     writer = LakeWriter(home, config.bucket, job_id, started, config.max_pixels)
@@ -75,14 +75,19 @@ def scan_pattern(text: str) -> re.Pattern[str]:
         raise ConfigError("--scan-pattern is no regular expression", found=str(error)) from error
 
 
-def find_scans(raw: Sequence[str], pattern: re.Pattern[str]) -> Discovery:
-    """List every raw URI once and group what is there into scans; raise InputError if there is no TIFF."""
-    uris = [canonical(uri) for uri in raw]
-    files = [FoundFile(file.uri, file.size, file.version) for uri in uris for file in storage.list_files(uri)]
-    found = discover(files, pattern)
+def list_raw(raw: Sequence[str]) -> list[storage.StoredFile]:
+    """List every raw URI once; raise InputError for one that is not there."""
+    return [file for uri in raw for file in storage.list_files(canonical(uri))]
+
+
+def find_scans(
+    raw: Sequence[str], files: Sequence[storage.StoredFile], pattern: re.Pattern[str]
+) -> Discovery:
+    """Group what `list_raw` found into scans; raise InputError if there is no TIFF."""
+    found = discover((FoundFile(file.uri, file.size, file.version) for file in files), pattern)
     if not found.scans:
         raise InputError(
-            f"no TIFF slices below {', '.join(display(uri) for uri in uris)}",
+            f"no TIFF slices below {', '.join(display(canonical(uri)) for uri in raw)}",
             expected="scan folders with <scan_id>_<n>.tif files",
             found=f"{len(files)} other files",
             advice="Point --raw at the folder that holds the scan folders.",

@@ -28,7 +28,7 @@ from slicemill.io.score_writer import MANIFEST_SUFFIX, ScoreWriter
 from slicemill.io.split_table import read_split
 from slicemill.io.uri import canonical, display, join
 from slicemill.model.scoring import ScoreSettings, loaded
-from slicemill.pipelines.ingest import find_scans, scan_pattern
+from slicemill.pipelines.ingest import find_scans, list_raw, scan_pattern
 from slicemill.schemas import MANIFEST, SCHEMA_VERSION, SCORED_PATIENTS
 from slicemill.spark.score import ScoreTask, score_scans
 from slicemill.spark.session import Session, cores
@@ -105,7 +105,7 @@ def _key(fingerprint: str, settings: ScoreSettings, card: Card) -> str:
 
 
 def _raw_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Scope:
-    found: Discovery = find_scans(config.raw, scan_pattern(config.scan_pattern))
+    found: Discovery = find_scans(config.raw, list_raw(config.raw), scan_pattern(config.scan_pattern))
     for problem in found.problems:
         log.warning("%s: %s", problem.reason, display(problem.uri))
     tasks = tuple(

@@ -12,6 +12,7 @@ import numpy as np
 
 from slicemill.config import TrainConfig
 from slicemill.core.channels import Layout, input_normalisation, layout_for
+from slicemill.core.drift import PROFILE_COLUMNS, training_profile
 from slicemill.core.normalise import from_histogram
 from slicemill.core.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
 from slicemill.errors import ConfigError, InputError
@@ -32,9 +33,9 @@ _SCAN_COLUMNS = (
     "scan_id",
     "labelled_slices",
     "tumour_slices",
-    "missing_sequences",
     "data_uri",
     "content_hash",
+    *PROFILE_COLUMNS,
 )
 
 ScanRow = Mapping[str, Any]
@@ -112,6 +113,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
         split_hash=read_split(config.lake, config.split).hash,
         data_hash=_data_hash(rows),
+        training_profile=training_profile(sides["train"]),
         threads=threads,
     )
 

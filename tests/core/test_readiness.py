@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import re
+
+from slicemill.core.discovery import FoundFile, ScanTask, discover
+from slicemill.core.readiness import Readiness
+
+NOW = 1000.0
+
+
+def scans(files: dict[str, float]) -> tuple[ScanTask, ...]:
+    return discover([FoundFile(uri, 1, "") for uri in files], re.compile("")).scans
+
+
+def waiting(files: dict[str, float], **rules: object) -> set[str]:
+    return set(Readiness(**rules).waiting(scans(files), files.items(), NOW))  # type: ignore[arg-type]
+
+
+FILES = {
+    "s3://b/raw/old/old_1.tif": 100.0,
+    "s3://b/raw/old/old_1_mask.tif": 200.0,
+    "s3://b/raw/new/new_1.tif": 100.0,
+    "s3://b/raw/new/new_2.tif": 990.0,
+}
+
+
+def test_without_a_rule_every_folder_is_complete() -> None:
+    assert waiting(FILES) == set()
+
+
+def test_the_newest_object_decides() -> None:
+    assert waiting(FILES, quiet=60.0) == {"new"}
+    assert waiting(FILES, quiet=10.0) == set()
+    assert waiting(FILES, quiet=801.0) == {"new", "old"}
+    assert waiting({**FILES, "s3://b/raw/old/notes.txt": 999.0}, quiet=60.0) == {"new", "old"}
+
+
+def test_a_marker_completes_its_own_folder() -> None:
+    marked = {**FILES, "s3://b/raw/new/_READY": 990.0}
+    assert waiting(marked, marker="_READY") == {"old"}
+    assert waiting(marked, marker="_DONE") == {"old", "new"}
+    assert waiting(marked, marker="_READY", quiet=60.0) == {"old", "new"}
+
+
+def test_a_scan_in_two_folders_waits_for_both() -> None:
+    both = {**FILES, "s3://b/raw/deep/old/old_2.tif": 100.0, "s3://b/raw/old/_READY": 200.0}
+    assert "old" in waiting(both, marker="_READY")
+    assert "old" not in waiting({**both, "s3://b/raw/deep/old/_READY": 200.0}, marker="_READY")
