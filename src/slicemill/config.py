@@ -5,6 +5,7 @@ A dataclass checks itself when it is made, and its errors quote the flag.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -199,10 +200,10 @@ class TrainConfig:
 class ScoreConfig:
     """Write predicted masks and per-patient Dice for new scan folders, or for a part of a split."""
 
-    model: str
-    """Folder or s3:// URI of a training run."""
     out: str
     """Folder or s3:// URI of the scores."""
+    model: str | None = None
+    """Folder or s3:// URI of a training run."""
     raw: tuple[str, ...] = ()
     """Folder or s3:// URI of new scan folders, with or without masks. Repeat the flag for several."""
     lake: str | None = None
@@ -211,10 +212,22 @@ class ScoreConfig:
     """Split of the lake."""
     part: str = "test"
     """Part of the split, or fold-K in a split of folds."""
-    batch_size: int = 16
-    """Slices per forward pass."""
+    ready_marker: str | None = None
+    """Score a folder only once an object of this name, such as _READY, is in it."""
+    quiet_minutes: float = 0.0
+    """Score a folder only once its newest object is this old: for senders that leave no marker."""
+    batch_size: int | None = None
+    """Slices per forward pass; 8 on a CPU and 64 on a GPU by default."""
     threshold: float | None = None
     """Probability from which a pixel is tumour; the model card's by default."""
+    tta: bool = False
+    """Test-time augmentation: the mean over the slice and its flips, at four times the work."""
+    largest_component: bool = False
+    """Keep only the largest connected component of a scan's mask, in three dimensions."""
+    compare_with: str | None = None
+    """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
+    verify: bool = False
+    """Score nothing: check what is in --out against the manifest's hashes, with exit code 3 if any differs."""
     scan_pattern: str = PUBLIC_SCAN_PATTERN
     """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
     max_pixels: int = MAX_PIXELS
@@ -227,6 +240,10 @@ class ScoreConfig:
     """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
 
     def __post_init__(self) -> None:
+        if self.verify:
+            return
+        if not self.model:
+            raise ConfigError("--model is missing", expected="the folder of a training run", found="none")
         if bool(self.raw) == bool(self.lake):
             raise ConfigError(
                 "scans come from one place",
@@ -235,7 +252,13 @@ class ScoreConfig:
             )
         if self.lake and not self.split:
             raise ConfigError("--lake lacks its split", expected="--split NAME", found="none")
-        _require(self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size)
+        if self.ready_marker is not None:
+            plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
+            _require(plain, "--ready-marker", "a file name that is no slice's", self.ready_marker)
+        _require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)
+        _require(
+            self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
+        )
         _require(
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )

@@ -7,7 +7,7 @@ narrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,28 @@ def median_interval(
 ) -> tuple[float, float, float]:
     """Median of `values`, and the ends of its interval, as `mean_interval` does for the mean."""
     return _interval(values, "median", resamples, seed, level)
+
+
+def grouped_interval(
+    groups: Sequence[Floats],
+    statistic: Callable[[Floats], float],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """A statistic of all rows of `groups`, and the ends of its interval when whole groups are drawn.
+
+    `statistic` takes the rows of the drawn groups, one after another; draws for which it gives nan are left
+    out. Raises ValueError without groups, or if it gives nan for all rows.
+    """
+    whole = statistic(np.concatenate(groups)) if groups else np.nan
+    if not np.isfinite(whole):
+        raise ValueError(f"bootstrap: expected a finite statistic, found {whole} of {len(groups)} groups")
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, len(groups), (resamples, len(groups)))
+    drawn = np.array([statistic(np.concatenate([groups[group] for group in draw])) for draw in draws])
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(whole), float(low), float(high)
 
 
 def _interval(

@@ -101,6 +101,11 @@ def manifest(scores: str) -> str:
     return join(scores, "manifest")
 
 
+def score_summary(scores: str, suffix: str) -> str:
+    """JSON of the last run's evaluation; the suffix tells later models of one folder apart."""
+    return join(scores, f"summary{suffix}.json")
+
+
 def score_card(scores: str) -> str:
     """JSON that says which schema version a score folder has, and which model wrote to it first."""
     return join(scores, "scores.json")

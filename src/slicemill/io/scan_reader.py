@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from slicemill.core.discovery import FoundFile, ScanTask, SliceFiles
+from slicemill.core.discovery import FoundFile, ScanTask, SliceFiles, discover
 from slicemill.core.integrity import BadImageError, Problem, Reason, binary_mask, eight_bit, usual_shape
 from slicemill.core.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
@@ -57,6 +58,17 @@ def read_scan(task: ScanTask, max_pixels: int) -> Scan:
         for read, image in zip(good, images, strict=True)
     ]
     return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems))
+
+
+def unchanged(task: ScanTask) -> bool:
+    """Whether the scan's folders still hold what was listed: nothing was added, replaced or removed."""
+    files = [
+        FoundFile(file.uri, file.size, file.version)
+        for folder in task.folders
+        for file in storage.list_or_none(folder)
+    ]
+    found = {scan.scan_id: scan.fingerprint for scan in discover(files, re.compile("")).scans}
+    return found.get(task.scan_id) == task.fingerprint
 
 
 def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list[Problem]]:

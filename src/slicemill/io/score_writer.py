@@ -27,10 +27,13 @@ MANIFEST_SUFFIX = ".parquet"
 
 @dataclass(frozen=True)
 class ScoredScan:
-    """What scoring found for one scan: 0/1 masks (S, H, W), peak probabilities (S,), Dice a slice, scores."""
+    """What scoring found for one scan: 0/1 masks (S, H, W), peak probabilities (S,), Dice a slice, scores.
+
+    A classifier gives no masks.
+    """
 
     scan: Scan
-    masks: ScanMasks
+    masks: ScanMasks | None
     peaks: npt.NDArray[np.float32]
     slice_dice: tuple[float | None, ...]
     scores: Mapping[str, Any]
@@ -44,6 +47,10 @@ class ScoreWriter:
     mask_folder: str
     model_id: str
     job_id: str
+
+    def entry_uri(self, scan_id: str, key: str) -> str:
+        """Where the manifest entry of a scan lies."""
+        return commit_uri(lake.manifest(self.scores), scan_id, key, MANIFEST_SUFFIX)
 
     def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[str]) -> dict[str, Any]:
         """Write all outputs of a scan, then its manifest entry; return the entry.
@@ -70,12 +77,14 @@ class ScoreWriter:
             "output_hashes": hashes,
             "job_id": self.job_id,
         }
-        uri = commit_uri(lake.manifest(self.scores), scored.scan.scan_id, key, MANIFEST_SUFFIX)
+        uri = self.entry_uri(scored.scan.scan_id, key)
         storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [entry])))
         return entry
 
     def _remove_stale(self, stale: Sequence[str], kept: set[str]) -> None:
         for entry in stale:
+            if not storage.exists(entry):
+                continue  # an earlier attempt of this task came so far
             for output in read_file(entry, MANIFEST, ["outputs"]).to_pylist()[0]["outputs"]:
                 uri = join(self.scores, output)
                 if uri not in kept:
@@ -87,6 +96,8 @@ class ScoreWriter:
         return hashlib.sha256(data).hexdigest()
 
     def _masks(self, scored: ScoredScan) -> list[tuple[str, bytes]]:
+        if scored.masks is None:
+            return []
         scan_id = scored.scan.scan_id
         home = join(self.scores, self.mask_folder, scan_id)
         return [
@@ -96,20 +107,22 @@ class ScoreWriter:
 
     def _slices(self, scored: ScoredScan) -> tuple[str, bytes]:
         scan = scored.scan
+        masks = scored.masks if scored.masks is not None else [None] * len(scan.slices)
         rows = [
             {
                 "scan_id": scan.scan_id,
                 "slice_index": one.slice_index,
-                "height": mask.shape[0],
-                "width": mask.shape[1],
-                "mask": np.packbits(mask).tobytes(),
-                "tumour_pixels": int(np.count_nonzero(mask)),
+                "height": one.image.shape[0],
+                "width": one.image.shape[1],
+                "mask": None if mask is None else np.packbits(mask).tobytes(),
+                "tumour_pixels": None if mask is None else int(np.count_nonzero(mask)),
+                "true_pixels": None if one.mask is None else int(np.count_nonzero(one.mask)),
                 "max_probability": float(peak),
                 "dice": slice_dice,
                 "model_id": self.model_id,
             }
             for one, mask, peak, slice_dice in zip(
-                scan.slices, scored.masks, scored.peaks, scored.slice_dice, strict=True
+                scan.slices, masks, scored.peaks, scored.slice_dice, strict=True
             )
         ]
         uri = lake.scored_scan(self.scores, scan.patient_id, scan.scan_id, self.model_id)

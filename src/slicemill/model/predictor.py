@@ -10,18 +10,22 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
-from slicemill.errors import ConfigError, ModelFileError
-from slicemill.io import storage
+from slicemill.errors import ConfigError, InputError, ModelFileError
 from slicemill.io.card import Card, load_card, sha256, weights_uri
+from slicemill.io.node_cache import read_known
 from slicemill.io.uri import display
 from slicemill.model.device import autocast, choose_device, choose_precision, placed
+from slicemill.model.fusion import fuse
 from slicemill.model.input import resize, to_network_input
 from slicemill.model.registry import architecture
 from slicemill.types import ScanImages
 
 log = logging.getLogger(__name__)
+
+#: Axes of (N, C, H, W) that test-time augmentation flips: training does both.
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,45 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, run_uri: str, device: str = "auto", precision: str = "auto", threads: int | None = None
+        cls,
+        run_uri: str,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        gpu: int = 0,
     ) -> Predictor:
         """Load a training run's model.
 
         `run_uri`: canonical URI of the run. `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16.
-        `threads`: CPU threads of torch in this process; unchanged if None. Raises ModelFileError if weights
-        and card can't be read, do not belong together, or name a network that this release does not have.
+        `threads`: CPU threads of torch in this process; unchanged if None. `gpu`: which GPU, counted round.
+        Raises ModelFileError if weights and card can't be read, do not belong together, or name a network
+        that this release does not have; MachineError for a GPU that is not there.
         """
         if threads is not None:
             torch.set_num_threads(threads)
+        chosen = choose_device(device, gpu)
         card = load_card(run_uri)
-        chosen = choose_device(device)
-        network = placed(_load_network(run_uri, card), chosen).eval()
-        return cls(card, network, chosen, choose_precision(precision, chosen))
+        network = _load_network(run_uri, card).eval()
+        folded = fuse(network, torch.zeros(1, len(card.channels), card.input_size, card.input_size))
+        log.info("model %s: %d batch norms folded", card.model_id, folded)
+        return cls(card, placed(network, chosen), chosen, choose_precision(precision, chosen))
 
     @property
     def model_id(self) -> str:
         """First 16 hex digits of the SHA-256 of the weights file."""
         return self.card.model_id
+
+    def inputs(self, images: ScanImages, normalisation: npt.NDArray[np.float32]) -> Tensor:
+        """Network input of slices; see `to_network_input`. Raises ValueError for other channels."""
+        if images.ndim != 4 or images.shape[3] != len(self.card.channels):
+            raise ValueError(
+                f"images: expected axes (N, H, W, {len(self.card.channels)}), found shape {images.shape}"
+            )
+        return network_inputs(images, normalisation, self.card.input_size, self.device)
+
+    def logits(self, inputs: Tensor, flips: bool = False) -> Tensor:
+        """The network's output for its input; with `flips` the mean over the input's four flips."""
+        return network_logits(self.network, inputs, self.device, self.precision, flips)
 
     def predict(self, images: ScanImages, normalisation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Tumour probability of every pixel.
@@ -62,13 +86,10 @@ class Predictor:
         its own scan's. Returns float32 with axes (N, H, W), at the source's resolution. Raises ValueError
         for another number of channels than the network was trained on.
         """
-        if images.ndim != 4 or images.shape[3] != len(self.card.channels):
-            raise ValueError(
-                f"images: expected axes (N, H, W, {len(self.card.channels)}), found shape {images.shape}"
-            )
-        return probabilities(
-            self.network, images, normalisation, self.card.input_size, self.device, self.precision
-        )
+        with torch.inference_mode():
+            logits = self.logits(self.inputs(images, normalisation))
+            found: npt.NDArray[np.float32] = at_source(logits, *images.shape[1:3]).cpu().numpy()
+        return found
 
 
 def probabilities(
@@ -82,29 +103,65 @@ def probabilities(
     """Tumour probability of every pixel at source resolution, for scoring and validation alike.
 
     `network` must be in evaluation mode; arrays as in `Predictor.predict`, `size` is the network's input.
+    A classifier's are one a slice, axes (N,).
     """
-    height, width = images.shape[1:3]
     with torch.inference_mode():
-        inputs = to_network_input(
-            torch.tensor(images, device=device), torch.tensor(normalisation, device=device), size
-        )
-        with autocast(device, precision):
-            logits = network(inputs)
-        found = torch.sigmoid(resize(logits.float(), height, width))
-    result: npt.NDArray[np.float32] = found[:, 0].cpu().numpy()
+        inputs = network_inputs(images, normalisation, size, device)
+        logits = network_logits(network, inputs, device, precision)
+        result: npt.NDArray[np.float32] = at_source(logits, *images.shape[1:3]).cpu().numpy()
     return result
+
+
+def network_inputs(
+    images: ScanImages, normalisation: npt.NDArray[np.float32], size: int, device: torch.device
+) -> Tensor:
+    """Slices as uint8 on the device, and there as network input."""
+    return to_network_input(_sent(images, device), _sent(normalisation, device), size)
+
+
+def _sent(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    # A copy even on CPU: decoded slices are views of read-only bytes.
+    held = torch.tensor(array)
+    return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held
+
+
+def network_logits(
+    network: nn.Module, inputs: Tensor, device: torch.device, precision: str, flips: bool = False
+) -> Tensor:
+    """Logits as float32; axes (N, 1, size, size), of a classifier (N, 1)."""
+    found: list[Tensor] = []
+    for axes in _FLIPS if flips else _FLIPS[:1]:
+        with autocast(device, precision):
+            logits = network(inputs.flip(axes).contiguous(memory_format=torch.channels_last))
+        found.append((logits.flip(axes) if axes and logits.ndim == 4 else logits).float())
+    return torch.stack(found).mean(dim=0) if flips else found[0]
+
+
+def at_source(logits: Tensor, height: int, width: int) -> Tensor:
+    """Probabilities from logits: float32 (N, height, width), of a classifier (N,)."""
+    if logits.ndim == 2:
+        return torch.sigmoid(logits)[:, 0]
+    return torch.sigmoid(resize(logits, height, width))[:, 0]
 
 
 def _load_network(run_uri: str, card: Card) -> nn.Module:
     uri = weights_uri(run_uri)
-    data = storage.read_bytes(uri) if storage.exists(uri) else b""
+    try:
+        data = read_known(uri, card.weights_sha256)
+    except InputError as error:
+        raise ModelFileError(
+            f"{display(uri)} can't be read",
+            expected="the weights that train wrote",
+            found=error.found,
+            advice="Copy the whole run folder.",
+        ) from error
     try:
         weights = safetensors.torch.load(data)
     except SafetensorError as error:
         raise ModelFileError(
             f"{display(uri)} is no safetensors file",
             expected="the weights that train wrote",
-            found=f"{len(data)} bytes" if data else "no file",
+            found=f"{len(data)} bytes",
             advice="Train again, or copy the whole run folder.",
         ) from error
     if sha256(data) != card.weights_sha256:

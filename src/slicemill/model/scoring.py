@@ -1,74 +1,78 @@
-"""From a decoded scan to its predicted masks and scores, with one predictor a process."""
+"""From decoded scans to their predicted masks and scores, with one predictor a process."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from slicemill.core.dice import dice_from_counts, scan_scores, slice_counts
-from slicemill.core.normalise import from_histogram
+from slicemill.core.drift import drift_warnings
+from slicemill.core.profile import copied_channels, missing_sequences, statistics
 from slicemill.core.scan import Scan
+from slicemill.io.card import Card
 from slicemill.io.score_writer import ScoredScan
+from slicemill.model.batches import Prediction, predict_scans
+from slicemill.model.components import largest_component
 from slicemill.model.predictor import Predictor
 from slicemill.types import ScanMasks
+
+_T = TypeVar("_T")
+
+#: Slices of a forward pass unless asked otherwise. On a CPU more fall out of its caches.
+BATCH_SIZES = {"cpu": 8, "cuda": 64}
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How to score: which model, on what, from which probability on."""
+    """How to score: which model, on what, from which probability on, with which test-time options."""
 
     model: str
     device: str
     precision: str
     threads: int | None
-    batch_size: int
+    batch_size: int | None
     threshold: float
+    flips: bool = False
+    largest_component: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the test-time options that are on: they change the output."""
+        named = {"flips": self.flips, "largest-component": self.largest_component}
+        return tuple(name for name, on in named.items() if on)
 
 
 @cache
-def loaded(model: str, device: str, precision: str, threads: int | None) -> Predictor:
+def loaded(settings: ScoreSettings, gpu: int = 0) -> Predictor:
     """The predictor of this process, loaded once."""
-    return Predictor.load(model, device, precision, threads)
+    return Predictor.load(settings.model, settings.device, settings.precision, settings.threads, gpu)
 
 
-def scan_normalisation(scan: Scan) -> npt.NDArray[np.float32]:
-    """Clip and z-score of a scan, float32 (C, 4), from the histogram of all its slices."""
-    return from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
+def predictions(
+    scans: Iterable[tuple[_T, Scan]], predictor: Predictor, settings: ScoreSettings
+) -> Iterator[tuple[_T, Scan, Prediction]]:
+    """Predict scans as the settings say; see `predict_scans`."""
+    batch_size = settings.batch_size or BATCH_SIZES[predictor.device.type]
+    return predict_scans(scans, predictor, batch_size, settings.threshold, settings.flips)
 
 
-def score_scan(scan: Scan, settings: ScoreSettings) -> ScoredScan:
-    """Predict every slice of a scan and compare it with the truth where there is one.
-
-    Probabilities never leave this function: they are compared with the threshold a batch at a time.
-    """
-    if not scan.slices:
-        return ScoredScan(
-            scan, np.zeros((0, 0, 0), np.uint8), np.zeros(0, np.float32), (), _scores(scan, None, settings)
-        )
-    predictor = loaded(settings.model, settings.device, settings.precision, settings.threads)
-    normalisation = scan_normalisation(scan)
-    masks, peaks = [], []
-    for start in range(0, len(scan.slices), settings.batch_size):
-        images = np.stack([one.image for one in scan.slices[start : start + settings.batch_size]])
-        probabilities = predictor.predict(images, np.repeat(normalisation[None], len(images), axis=0))
-        masks.append((probabilities >= settings.threshold).view(np.uint8))
-        peaks.append(probabilities.max(axis=(1, 2)))
-    predicted = np.concatenate(masks)
+def scored_scan(scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings) -> ScoredScan:
+    """A predicted scan compared with its truth where there is one, and with the training scans."""
+    masks = prediction.masks
+    if masks is not None and settings.largest_component:
+        masks = largest_component(masks)
     return ScoredScan(
-        scan,
-        predicted,
-        np.concatenate(peaks),
-        _slice_dice(scan, predicted),
-        _scores(scan, predicted, settings),
+        scan, masks, prediction.peaks, _slice_dice(scan, masks), _scores(scan, masks, card, settings)
     )
 
 
-def _slice_dice(scan: Scan, predicted: ScanMasks) -> tuple[float | None, ...]:
+def _slice_dice(scan: Scan, predicted: ScanMasks | None) -> tuple[float | None, ...]:
+    if predicted is None:
+        return (None,) * len(scan.slices)
     found: list[float | None] = []
     for one, mask in zip(scan.slices, predicted, strict=True):
         counts = None if one.mask is None else slice_counts(mask[None], one.mask[None])[0]
@@ -76,31 +80,30 @@ def _slice_dice(scan: Scan, predicted: ScanMasks) -> tuple[float | None, ...]:
     return tuple(found)
 
 
-def _scores(scan: Scan, predicted: ScanMasks | None, settings: ScoreSettings) -> Mapping[str, Any]:
+def _scores(
+    scan: Scan, predicted: ScanMasks | None, card: Card, settings: ScoreSettings
+) -> Mapping[str, Any]:
     labelled = [position for position, one in enumerate(scan.slices) if one.mask is not None]
     row: dict[str, Any] = {
-        "predicted_volume": 0 if predicted is None else int(np.count_nonzero(predicted)),
+        "predicted_volume": None if predicted is None else int(np.count_nonzero(predicted)),
         "slices": len(scan.slices),
         "labelled_slices": len(labelled),
-        "warnings": _warnings(scan),
-        "options": [],
+        "warnings": _warnings(scan, card),
+        "options": list(settings.options),
         "threshold": settings.threshold,
     }
-    if predicted is not None and labelled:
-        true = np.stack([one.mask for one in scan.slices if one.mask is not None])
+    if not labelled:
+        return row
+    true = np.stack([one.mask for one in scan.slices if one.mask is not None])
+    row["true_volume"] = int(np.count_nonzero(true))
+    if predicted is not None:
         scores = scan_scores(predicted[labelled], true)
-        row |= {
-            "dice": scores.dice,
-            "iou": scores.iou,
-            "slice_mean_dice": scores.slice_mean_dice,
-            "hd95": scores.hd95,
-            "true_volume": scores.true_volume,
-        }
+        row |= {name: getattr(scores, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
     return row
 
 
-def _warnings(scan: Scan) -> list[str]:
-    found = []
+def _warnings(scan: Scan, card: Card) -> list[str]:
+    found = drift_warnings(_profile_columns(scan), card.training_profile) if scan.slices else []
     if not scan.slices:
         found.append("no usable slice")
     rejected = sum(one.mask_status == "rejected" for one in scan.slices)
@@ -109,3 +112,14 @@ def _warnings(scan: Scan) -> list[str]:
     if scan.problems:
         found.append(f"{len(scan.problems)} files set aside")
     return found
+
+
+def _profile_columns(scan: Scan) -> dict[str, Any]:
+    """`slicemill.core.drift.PROFILE_COLUMNS` of a scan, as the scans table has them."""
+    height, width, _ = scan.slices[0].image.shape
+    return {
+        "height": height,
+        "width": width,
+        "missing_sequences": missing_sequences([copied_channels(one, one.histogram) for one in scan.slices]),
+        **statistics(np.sum([one.histogram for one in scan.slices], axis=0)),
+    }

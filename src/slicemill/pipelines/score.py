@@ -2,71 +2,114 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import hashlib
-import io
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from slicemill.config import ScoreConfig
-from slicemill.core.discovery import Discovery
-from slicemill.errors import LakeVersionError
+from slicemill.core.readiness import Readiness
+from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
 from slicemill.io.card import Card, load_card
-from slicemill.io.commits import Commit, by_scan, list_commits
+from slicemill.io.commits import Commit, by_scan
 from slicemill.io.lake_reader import read_scans
 from slicemill.io.lock import sole_writer
-from slicemill.io.parquet import read_file, read_small_or_empty, write_small
-from slicemill.io.score_writer import MANIFEST_SUFFIX, ScoreWriter
+from slicemill.io.score_tables import Row, entries, publish
+from slicemill.io.score_writer import ScoreWriter
 from slicemill.io.split_table import read_split
 from slicemill.io.uri import canonical, display, join
 from slicemill.model.scoring import ScoreSettings, loaded
+from slicemill.pipelines.evaluate import compare, evaluate
 from slicemill.pipelines.ingest import find_scans, list_raw, scan_pattern
-from slicemill.schemas import MANIFEST, SCHEMA_VERSION, SCORED_PATIENTS
-from slicemill.spark.score import ScoreTask, score_scans
+from slicemill.schemas import SCHEMA_VERSION
+from slicemill.spark.score import CHANGED, ScoreTask, check_entries, score_scans
 from slicemill.spark.session import Session, cores
 
 log = logging.getLogger(__name__)
 
+#: Outputs that the summary of --verify names; the log names all.
+_NAMED = 20
+
 
 @dataclass(frozen=True)
 class _Scope:
-    """The scans that this run answers for, and how many files discovery saw."""
+    """The scans that this run answers for, how many files discovery saw, and how many scans are not ready."""
 
     tasks: tuple[ScoreTask, ...]
     files: int
+    waiting: int = 0
 
 
 def run(config: ScoreConfig, spark: Session) -> dict[str, Any]:
-    """Score what has no manifest entry yet and return the summary.
+    """Score what has no manifest entry yet and return the summary; or only verify what is there.
 
     Raises ModelFileError for a model that can't be trusted, InputError or ConfigError for wrong input.
     """
-    home, model = canonical(config.out), canonical(config.model)
+    home = canonical(config.out)
+    if config.verify:
+        return _verify(home, spark)
+    model = canonical(config.model or "")
     card = load_card(model)
     settings = _settings(config, model, card, spark)
-    # Here and once: a bad weights file is one clear line, not a lost task on every worker.
-    loaded(model, settings.device, settings.precision, None)
+    # Here and once: a bad weights file is one clear line, not a lost task on every worker. A driver may have
+    # no GPU.
+    loaded(dataclasses.replace(settings, device="cpu", precision="fp32", threads=None))
+    if not card.training_profile:
+        log.warning("the model card has no training profile: scans can't be compared with the training scans")
     scope = _raw_scope(config, settings, card) if config.raw else _lake_scope(config, settings, card)
     job_id = f"score-{uuid.uuid4().hex[:12]}"
     with sole_writer(home, job_id):
-        writer = ScoreWriter(home, _mask_folder(home, card), card.model_id, job_id)
-        there = by_scan(list_commits(lake.manifest(home), MANIFEST_SUFFIX))
+        suffix = _suffix(home, card)
+        writer = ScoreWriter(home, f"masks{suffix}", card.model_id, job_id)
+        there = by_scan(entries(home))
         fresh = [_with_stale(task, there, card) for task in scope.tasks if not _done(task, there)]
-        done = len(scope.tasks) - len(fresh)
-        log.info("%d scans found, %d to score, %d done before", len(scope.tasks), len(fresh), done)
+        log.info(
+            "%d scans found, %d to score, %d done before, %d still being written",
+            len(scope.tasks) + scope.waiting,
+            len(fresh),
+            len(scope.tasks) - len(fresh),
+            scope.waiting,
+        )
         start = time.monotonic()
-        score_scans(spark, fresh, settings, writer, config.max_pixels)
+        states = score_scans(spark, fresh, settings, writer, config.max_pixels)
         seconds = time.monotonic() - start
         rows = publish(home)
-    return _summary(config, scope, fresh, rows, seconds, card)
+        summary = _summary(config, scope, states, rows, seconds, card)
+        evaluation = _evaluation(config, home, scope, rows, settings, card)
+        storage.write_json(lake.score_summary(home, suffix), evaluation)
+    return summary | _headline(evaluation)
+
+
+def _verify(home: str, spark: Session) -> dict[str, Any]:
+    """Compare every output with the manifest; the status falls short if one is missing or changed."""
+    found = entries(home)
+    if not found:
+        raise InputError(
+            f"{display(home)} holds no scores",
+            expected="a folder that slicemill score wrote",
+            found="no manifest",
+        )
+    checks = check_entries(spark, home, [entry.uri for entry in found])
+    missing = sorted(name for check in checks for name in check.missing)
+    changed = sorted(name for check in checks for name in check.changed)
+    for what, names in (("missing", missing), ("changed", changed)):
+        for name in names:
+            log.error("%s: %s", what, name)
+    return {
+        "job": "score",
+        "status": "data_short" if missing or changed else "done",
+        "verified_scans": len(found),
+        "verified_outputs": sum(check.outputs for check in checks),
+        "missing": len(missing),
+        "changed": len(changed),
+        "named": [*missing, *changed][:_NAMED],
+    }
 
 
 def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> ScoreSettings:
@@ -78,15 +121,17 @@ def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> Sc
         threads=slots if cores(spark) > 1 else None,
         batch_size=config.batch_size,
         threshold=config.threshold if config.threshold is not None else card.threshold,
+        flips=config.tta,
+        largest_component=config.largest_component,
     )
 
 
-def _mask_folder(home: str, card: Card) -> str:
-    """masks for the first model that ever scored into this folder, masks-<model_id> for every other."""
+def _suffix(home: str, card: Card) -> str:
+    """Nothing for the first model that ever scored into this folder, -<model_id> for every other."""
     uri = lake.score_card(home)
     if not storage.exists(uri):
         storage.write_json(uri, {"schema_version": SCHEMA_VERSION, "model_id": card.model_id})
-        return "masks"
+        return ""
     there = storage.read_json(uri)
     if there.get("schema_version") != SCHEMA_VERSION:
         raise LakeVersionError(
@@ -95,26 +140,31 @@ def _mask_folder(home: str, card: Card) -> str:
             found=there.get("schema_version"),
             advice="Score into a new folder.",
         )
-    return "masks" if there.get("model_id") == card.model_id else f"masks-{card.model_id}"
+    return "" if there.get("model_id") == card.model_id else f"-{card.model_id}"
 
 
 def _key(fingerprint: str, settings: ScoreSettings, card: Card) -> str:
     """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
-    digest = hashlib.blake2b(f"{fingerprint}|{settings.threshold}".encode(), digest_size=8).hexdigest()
+    text = "|".join([fingerprint, str(settings.threshold), *settings.options])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return f"{card.model_id}-{digest}"
 
 
 def _raw_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Scope:
-    found: Discovery = find_scans(config.raw, list_raw(config.raw), scan_pattern(config.scan_pattern))
+    files = list_raw(config.raw)
+    found = find_scans(config.raw, files, scan_pattern(config.scan_pattern))
     for problem in found.problems:
         log.warning("%s: %s", problem.reason, display(problem.uri))
+    ready = Readiness(config.ready_marker, 60 * config.quiet_minutes)
+    waiting = ready.waiting(found.scans, ((file.uri, file.modified) for file in files), time.time())
+    scans = [scan for scan in found.scans if scan.scan_id not in waiting]
     tasks = tuple(
         ScoreTask(
             scan.scan_id, scan.fingerprint, _key(scan.fingerprint, settings, card), (), scan.size, raw=scan
         )
-        for scan in found.scans
+        for scan in scans
     )
-    return _Scope(tasks, sum(scan.files for scan in found.scans))
+    return _Scope(tasks, sum(scan.files for scan in scans), len(waiting))
 
 
 def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Scope:
@@ -137,96 +187,86 @@ def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Sc
     return _Scope(tasks, sum(row["slices"] for row in chosen))
 
 
-def _done(task: ScoreTask, there: Any) -> bool:
+def _done(task: ScoreTask, there: Mapping[str, Sequence[Commit]]) -> bool:
     return any(commit.key == task.key for commit in there.get(task.scan_id, ()))
 
 
-def _with_stale(task: ScoreTask, there: Any, card: Card) -> ScoreTask:
+def _with_stale(task: ScoreTask, there: Mapping[str, Sequence[Commit]], card: Card) -> ScoreTask:
     stale = tuple(
         commit.uri
         for commit in there.get(task.scan_id, ())
         if commit.key.startswith(card.model_id) and commit.key != task.key
     )
-    return ScoreTask(
-        task.scan_id, task.fingerprint, task.key, stale, task.size, task.raw, task.lake, task.lake_row
-    )
+    return dataclasses.replace(task, stale=stale)
 
 
-def publish(home: str) -> list[dict[str, Any]]:
-    """Write the patients table and its CSV from the manifest; return the rows.
-
-    Entries that the table holds already are not read again.
-    """
-    commits = list_commits(lake.manifest(home), MANIFEST_SUFFIX)
-    earlier = {row["manifest"]: row for row in _published(home)}
-    missing = [commit for commit in commits if commit.uri.rpartition("/")[2] not in earlier]
-    read = storage.each(_entry, missing, home)
-    rows = [*(earlier[name] for name in _names(commits) if name in earlier), *read]
-    rows.sort(key=lambda row: (row["patient_id"], row["scan_id"], row["model_id"]))
-    write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
-    storage.write_bytes(lake.scored_patients_csv(home), _csv(rows))
-    return rows
-
-
-def _published(home: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_small_or_empty(lake.scored_patients(home), SCORED_PATIENTS).to_pylist()
-    return rows
-
-
-def _names(commits: Sequence[Commit]) -> list[str]:
-    return [commit.uri.rpartition("/")[2] for commit in commits]
-
-
-def _entry(commit: Commit) -> dict[str, Any]:
-    table: pa.Table = read_file(commit.uri, MANIFEST)
-    row: dict[str, Any] = table.to_pylist()[0]
-    return {
-        **{name: row.get(name) for name in SCORED_PATIENTS.names},
-        "manifest": commit.uri.rpartition("/")[2],
-    }
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, SCORED_PATIENTS.names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(row[name]) for name in SCORED_PATIENTS.names})
-    return sink.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds")
-    return "; ".join(map(str, value)) if isinstance(value, list) else value
+def _in_scope(scope: _Scope, rows: Sequence[Row], card: Card) -> list[Row]:
+    scans = {task.scan_id for task in scope.tasks}
+    return [row for row in rows if row["scan_id"] in scans and row["model_id"] == card.model_id]
 
 
 def _summary(
     config: ScoreConfig,
     scope: _Scope,
-    fresh: Sequence[ScoreTask],
-    rows: Sequence[dict[str, Any]],
+    states: Mapping[str, str],
+    rows: Sequence[Row],
     seconds: float,
     card: Card,
 ) -> dict[str, Any]:
-    in_scope = {task.scan_id for task in scope.tasks}
-    new = {task.scan_id for task in fresh}
-    here = [row for row in rows if row["scan_id"] in in_scope and row["model_id"] == card.model_id]
-    dice = [row["dice"] for row in here if row["dice"] is not None]
+    here = _in_scope(scope, rows, card)
     quarantined = sum(row["quarantined"] for row in here)
-    new_slices = sum(row["slices"] for row in here if row["scan_id"] in new)
+    became = Counter(states.values())
+    scored = len(states) - became[CHANGED]
+    new_slices = sum(row["slices"] for row in here if states.get(row["scan_id"], CHANGED) != CHANGED)
     return {
         "job": "score",
         "status": "data_short" if quarantined > config.max_bad_fraction * scope.files else "done",
-        "scans": len(scope.tasks),
+        "scans": len(scope.tasks) + scope.waiting,
         "slices": sum(row["slices"] for row in here),
-        "scored": len(fresh),
-        "skipped_done": len(scope.tasks) - len(fresh),
+        "scored": scored,
+        "skipped_done": len(scope.tasks) - len(states),
+        "waiting": scope.waiting,
+        "changed_while_read": became[CHANGED],
         "quarantined": quarantined,
-        "mean_patient_dice": sum(dice) / len(dice) if dice else None,
-        "slices_per_second": round(new_slices / seconds, 2) if fresh else None,
+        "scans_with_warnings": sum(bool(row["warnings"]) for row in here),
+        "slices_per_second": round(new_slices / seconds, 2) if scored else None,
         "model_id": card.model_id,
         "patients_csv": display(join(canonical(config.out), "patients.csv")),
     }
+
+
+def _evaluation(
+    config: ScoreConfig,
+    home: str,
+    scope: _Scope,
+    rows: Sequence[Row],
+    settings: ScoreSettings,
+    card: Card,
+) -> dict[str, Any]:
+    here = _in_scope(scope, rows, card)
+    # Of new folders the old are not read again, so a classifier is judged on splits only.
+    classifier = card.task == "classify" and config.lake is not None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model_id": card.model_id,
+        "threshold": settings.threshold,
+        "options": list(settings.options),
+        "split": config.split,
+        "part": config.part if config.split else None,
+        **evaluate(home, here, settings.threshold, classifier=classifier),
+        "comparison": compare(home, here, config.compare_with) if config.compare_with else None,
+    }
+
+
+def _headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the evaluation that the summary line shows."""
+    found: dict[str, Any] = {}
+    for name in ("mean_patient_dice", "median_patient_dice", "slice_accuracy", "slice_auroc"):
+        if name in evaluation:
+            found[name] = evaluation[name] and evaluation[name]["value"]
+    if evaluation["mean_patient_dice"]:
+        interval = evaluation["mean_patient_dice"]
+        found["mean_patient_dice_interval"] = [interval["low"], interval["high"]]
+    if evaluation["comparison"]:
+        found["comparison"] = evaluation["comparison"]
+    return found

@@ -1,30 +1,46 @@
-"""Score scans on the workers by `mapInPandas`: a row in is one scan to score, a row out is one that is done.
+"""Score scans on the workers by `mapInPandas`: a row in is one scan to score, a row out is what became of it.
 
-Only task records pass through the JVM. A worker reads its scans' bytes itself, loads the model once, and
-reads the next scan while the network runs on this one.
+Only task records pass through the JVM. A worker reads its scans' bytes itself and loads the model once; it
+reads the next scan and writes the last one while the network runs.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from slicemill.core.discovery import ScanTask
 from slicemill.core.scan import Scan
+from slicemill.errors import MachineError, ModelFileError
+from slicemill.io import storage
 from slicemill.io.lake_reader import read_lake_scan
-from slicemill.io.scan_reader import read_scan
+from slicemill.io.scan_reader import read_scan, unchanged
+from slicemill.io.score_check import EntryCheck, check_entry
 from slicemill.io.score_writer import ScoreWriter
-from slicemill.model.scoring import ScoreSettings, score_scan
+from slicemill.model.batches import Prediction
+from slicemill.model.predictor import Predictor
+from slicemill.model.scoring import ScoreSettings, loaded, predictions, scored_scan
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
+from slicemill.spark.worker import reuse_freed_memory
 
 #: Scans that one Spark task scores: minutes on a CPU.
 SCANS_PER_TASK = 20
+#: Manifest entries that one Spark task checks.
+ENTRIES_PER_TASK = 200
+
+#: What became of a scan.
+SCORED, CHANGED, STOPPED = "scored", "changed", "stopped"
+
+Result = tuple[str, str, str | None]
+_RESULT = "scan_id string, state string, reason string"
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,11 @@ class ScoreTask:
     lake: str | None = None
     lake_row: dict[str, Any] | None = None
 
-    def read(self, max_pixels: int) -> Scan:
-        """The scan's checked slices."""
+    def read(self, max_pixels: int) -> Scan | None:
+        """The scan's checked slices; None if its folder is no longer what was listed."""
         if self.raw is not None:
-            return read_scan(self.raw, max_pixels)
+            scan = read_scan(self.raw, max_pixels)
+            return scan if unchanged(self.raw) else None
         if self.lake is None or self.lake_row is None:
             raise ValueError(f"{self.scan_id} has no source")
         return read_lake_scan(self.lake, self.lake_row)
@@ -55,10 +72,13 @@ def score_scans(
     settings: ScoreSettings,
     writer: ScoreWriter,
     max_pixels: int,
-) -> None:
-    """Score and commit every task; the manifest is the result."""
+) -> dict[str, str]:
+    """Score and commit every task; return what became of each, by scan id. The manifest is the result.
+
+    Raises MachineError for a device that a worker lacks, or a model that it can't load.
+    """
     if not tasks:
-        return
+        return {}
     parts = parts_for(spark, len(tasks), len(tasks), SCANS_PER_TASK)
     ordered = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
     shares = [[(pickle.dumps(task),) for task in ordered[part::parts]] for part in range(parts)]
@@ -67,28 +87,106 @@ def score_scans(
     def run(batches: Iterable[Any]) -> Iterator[Any]:
         import pandas as pd
 
-        with ThreadPoolExecutor(1) as reader:
-            for task, scan in _ahead(reader, batches, max_pixels):
-                writer.write(score_scan(scan, settings), task.fingerprint, task.key, task.stale)
-                yield pd.DataFrame({"scan_id": [task.scan_id], "slices": [len(scan.slices)]})
+        reuse_freed_memory()
+        for row in _Worker(settings, writer, max_pixels).score(_records(batches)):
+            yield pd.DataFrame([row], columns=["scan_id", "state", "reason"])
 
     frame = spark.createDataFrame(rows, "task binary")
     with progress(spark.sparkContext, "score", parts):
-        frame.mapInPandas(run, "scan_id string, slices long").collect()
+        results = frame.mapInPandas(run, _RESULT).collect()
+    for row in results:
+        if row["state"] == STOPPED:
+            raise MachineError("a worker can't score", found=row["reason"].rstrip("."))
+    return {row["scan_id"]: row["state"] for row in results}
 
 
-def _ahead(
-    reader: ThreadPoolExecutor, batches: Iterable[Any], max_pixels: int
-) -> Iterator[tuple[ScoreTask, Scan]]:
-    """Each task with its scan, the next one being read while the caller works on this one."""
-    waiting: tuple[ScoreTask, Future[Scan]] | None = None
+def check_entries(spark: SparkSession, home: str, entries: Sequence[str]) -> list[EntryCheck]:
+    """Compare the outputs of manifest entries with their hashes; see `check_entry`."""
+    parts = parts_for(spark, len(entries), len(entries), ENTRIES_PER_TASK)
+    work = spark.sparkContext.parallelize(list(entries), parts)
+    with progress(spark.sparkContext, "verify", parts):
+        return work.map(lambda entry: check_entry(home, entry)).collect()
+
+
+def _records(batches: Iterable[Any]) -> Iterator[ScoreTask]:
     for batch in batches:
         for record in batch["task"]:
             # From our own driver through Spark, as the closure around it is; nothing stored is unpickled.
             task: ScoreTask = pickle.loads(record)  # noqa: S301
-            following = (task, reader.submit(task.read, max_pixels))
-            if waiting:
-                yield waiting[0], waiting[1].result()
-            waiting = following
-    if waiting:
-        yield waiting[0], waiting[1].result()
+            yield task
+
+
+def _gpu() -> int:
+    """The GPU that Spark gave this task; without Spark's resource API tasks take GPUs in turn."""
+    context = TaskContext.get()
+    if context is None:
+        return 0
+    given = context.resources().get("gpu")
+    return int(given.addresses[0]) if given else context.partitionId()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """One Spark task at work: a thread reads ahead, a thread writes behind, this one predicts."""
+
+    settings: ScoreSettings
+    writer: ScoreWriter
+    max_pixels: int
+
+    def score(self, tasks: Iterable[ScoreTask]) -> Iterator[Result]:
+        """Scan id, state and reason of each task."""
+        try:
+            predictor = loaded(self.settings, _gpu())
+        except (MachineError, ModelFileError) as error:
+            # Not the task's fault: to try it elsewhere would only bury the reason under traces.
+            yield "", STOPPED, str(error)
+            return
+        set_aside: list[Result] = []
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as behind:
+            writes: deque[Future[str]] = deque()
+            scans = self._ahead(reader, tasks, set_aside)
+            for task, scan, prediction in predictions(scans, predictor, self.settings):
+                writes.append(behind.submit(self._write, task, scan, prediction, predictor))
+                if len(writes) > 1:
+                    yield writes.popleft().result(), SCORED, None
+            for write in writes:
+                yield write.result(), SCORED, None
+        yield from set_aside
+
+    def _ahead(
+        self, reader: ThreadPoolExecutor, tasks: Iterable[ScoreTask], set_aside: list[Result]
+    ) -> Iterator[tuple[ScoreTask, Scan]]:
+        """Each task with its scan, the next one being read while the caller works on this one.
+
+        A scan that changed while it was read is set aside, and so is one that is finished already.
+        """
+        waiting: deque[tuple[ScoreTask, Future[Scan | None]]] = deque()
+
+        def first() -> Iterator[tuple[ScoreTask, Scan]]:
+            task, read = waiting.popleft()
+            scan = read.result()
+            if scan is None:
+                set_aside.append((task.scan_id, CHANGED, None))
+            else:
+                yield task, scan
+
+        for task in tasks:
+            if self._finished_before(task):
+                set_aside.append((task.scan_id, SCORED, None))
+                continue
+            waiting.append((task, reader.submit(task.read, self.max_pixels)))
+            if len(waiting) > 1:
+                yield from first()
+        while waiting:
+            yield from first()
+
+    def _finished_before(self, task: ScoreTask) -> bool:
+        """Whether an earlier attempt of this Spark task, lost on its way, finished the scan."""
+        context = TaskContext.get()
+        again = context is not None and context.attemptNumber() > 0
+        return again and storage.exists(self.writer.entry_uri(task.scan_id, task.key))
+
+    def _write(self, task: ScoreTask, scan: Scan, prediction: Prediction, predictor: Predictor) -> str:
+        scored = scored_scan(scan, prediction, predictor.card, self.settings)
+        self.writer.write(scored, task.fingerprint, task.key, task.stale)
+        return task.scan_id
