@@ -227,7 +227,7 @@ class ScoreConfig:
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False
-    """Score nothing: check what is in --out against the manifest's hashes, with exit code 3 if any differs."""
+    """Score nothing: check what is in --out against the manifest's hashes; exit code 3 if any differs."""
     scan_pattern: str = PUBLIC_SCAN_PATTERN
     """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
     max_pixels: int = MAX_PIXELS
