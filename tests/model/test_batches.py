@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slicemill.core.scan import Scan, Slice
 from slicemill.io.tiff import count_values
 from slicemill.model import batches
-from slicemill.model.batches import predict_scans, scan_normalisation
+from slicemill.model.batches import predict_scans, scan_input
 from slicemill.model.device import placed
 from slicemill.model.predictor import Predictor
 from slicemill.model.registry import architecture
@@ -21,7 +21,7 @@ SIZE = 32
 
 
 class Card:
-    channels, input_size, threshold = ("a", "b", "c"), SIZE, 0.5
+    channels, input_size, threshold, channel_mode = ("a", "b", "c"), SIZE, 0.5, "rgb"
 
 
 class Brightness(nn.Module):
@@ -56,7 +56,7 @@ def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
 
 def alone(one: Scan, by: Predictor, threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Masks and peaks of a scan, slice by slice."""
-    scale = scan_normalisation(one)[None]
+    scale = scan_input(one, "rgb")[1][None]
     found = np.concatenate([by.predict(each.image[None], scale) for each in one.slices])
     return (found >= threshold).astype(np.uint8), found.max(axis=(1, 2))
 

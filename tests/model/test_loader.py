@@ -12,10 +12,14 @@ from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
 from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.core.scan import Scan, Slice
 from slicemill.errors import TrainingError
 from slicemill.io import storage
 from slicemill.io.uri import canonical, local_path
+from slicemill.io.tiff import count_values
+from slicemill.io.uri import local_path
 from slicemill.model import loader
+from slicemill.model.batches import predict_scans
 from slicemill.model.input import to_network_input
 from slicemill.model.loader import EpochLoader, LabelledSlice, SliceCache, batches, read_labelled, shuffled
 from slicemill.model.loop import network_batch
@@ -181,10 +185,11 @@ def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake)
     assert layouts == [["rgb" if file != sides["train"][1]["scan_id"] else "flair25d" for file in "acbd"]]
 
 
+@pytest.mark.parametrize("mode", ["auto", "rgb", "flair25d"])
 def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scorer(
-    make, tiny_scans, monkeypatch
+    make, tiny_scans, mode: str
 ) -> None:
-    plan, scans = make(), {scan.scan_id: scan for scan in tiny_scans}
+    plan, scans = make(channels=mode), {scan.scan_id: _as_read(scan) for scan in tiny_scans}
     seen: list[torch.Tensor] = []
 
     class Network(torch.nn.Module):
@@ -193,7 +198,7 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
             return inputs[:, :1]
 
     class Card:
-        channels, input_size = ("a", "b", "c"), 32
+        channels, input_size, channel_mode = ("a", "b", "c"), 32, mode
 
     predictor = Predictor(Card(), Network(), torch.device("cpu"), "fp32")
     for batch in EpochLoader(
@@ -202,9 +207,16 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
         inputs, _, _ = network_batch(batch, plan, torch.device("cpu"))
         for entry, trained in zip(batch.slices, inputs, strict=True):
             scan = scans[entry.scan_id]
-            scales = np.asarray(plan.normalisation[entry.scan_id], dtype=np.float32)
-            predictor.predict(scan.images, np.repeat(scales[None], len(scan.images), axis=0))
+            list(predict_scans([(None, scan)], predictor, len(scan.slices), 0.5))
             assert torch.equal(seen.pop()[entry.slice_index - 1], trained)
+
+
+def _as_read(scan: TinyScan) -> Scan:
+    """The scan as scoring reads it."""
+    slices = [
+        Slice(at + 1, image, None, count_values(image), "absent", "") for at, image in enumerate(scan.images)
+    ]
+    return Scan(scan.scan_id, scan.patient_id, tuple(slices), ())
 
 
 def test_slices_of_several_sizes_keep_their_places_in_a_batch(make) -> None:

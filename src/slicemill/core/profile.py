@@ -98,6 +98,11 @@ def missing_sequences(copies: Sequence[Sequence[int | None]]) -> list[str]:
     return [SEQUENCES[channel] for channel in (0, 2) if share[channel] > _MISSING_SHARE]
 
 
+def scan_missing_sequences(scan: Scan) -> list[str]:
+    """Sequences of a scan that are copies of FLAIR, from its pixels: the scan has no such series."""
+    return missing_sequences([copied_channels(one, one.histogram) for one in scan.slices])
+
+
 class ScanProfile:
     """Everything that is known about one scan's pixels, gathered in one pass over its slices."""
 

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from slicemill.core.channels import ChannelMode
 from slicemill.errors import InputError, LakeVersionError, ModelFileError
 from slicemill.io import storage
 from slicemill.io.uri import display, join
@@ -50,7 +51,7 @@ class Card:
     """Settings of the training run."""
     weights_sha256: str
     """SHA-256 of model.safetensors, in hex digits."""
-    channel_mode: str = "rgb"
+    channel_mode: ChannelMode = "rgb"
     """How a scan's slices become input channels: a mode of `slicemill.core.channels`."""
     training_profile: Mapping[str, Any] = field(default_factory=dict)
     """Intensities, sizes and missing sequences of the training scans, from `slicemill.core.drift`."""
@@ -125,6 +126,10 @@ def _parse(uri: str, value: object) -> Card:
     for name, kind in _KINDS.items():
         if not isinstance(value[name], kind) or isinstance(value[name], bool):
             raise _broken(uri, f"{name} as {_KIND_NAMES[kind]}", repr(value[name]))
+    if value["channel_mode"] not in get_args(ChannelMode):
+        raise _broken(
+            uri, f"channel_mode as one of {', '.join(get_args(ChannelMode))}", value["channel_mode"]
+        )
     fields: dict[str, Any] = {
         name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in known
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slicemill.core.channels import ChannelMode, input_normalisation, input_slices, layout_for
 from slicemill.core.normalise import from_histogram
+from slicemill.core.profile import scan_missing_sequences
 from slicemill.core.scan import Scan
 from slicemill.model.predictor import Predictor, at_source
-from slicemill.types import ScanMasks
+from slicemill.types import ScanMasks, SliceImage
 
 _T = TypeVar("_T")
 
@@ -41,6 +43,7 @@ class _Open(Generic[_T]):
 
     item: _T
     scan: Scan
+    images: Sequence[SliceImage]
     normalisation: npt.NDArray[np.float32]
     masks: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     peaks: list[npt.NDArray[np.float32]] = field(default_factory=list)
@@ -65,7 +68,7 @@ class _Piece(Generic[_T]):
     peaks: Tensor | None = None
 
     def inputs(self, predictor: Predictor) -> Tensor:
-        images = np.stack([one.image for one in self.of.scan.slices[self.start : self.stop]])
+        images = np.stack(self.of.images[self.start : self.stop])
         return predictor.inputs(images, np.repeat(self.of.normalisation[None], len(images), axis=0))
 
     def take(self, logits: Tensor, threshold: float) -> None:
@@ -101,9 +104,18 @@ def _fetched(result: Tensor) -> Tensor:
     return result.to("cpu", non_blocking=True)
 
 
-def scan_normalisation(scan: Scan) -> npt.NDArray[np.float32]:
-    """Clip and z-score of a scan, float32 (C, 4), from the histogram of all its slices."""
-    return from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
+def scan_input(scan: Scan, mode: ChannelMode) -> tuple[Sequence[SliceImage], npt.NDArray[np.float32]]:
+    """A scan's slices with the network's channels, and their clip and z-score, float32 (C, 4).
+
+    As in training: the layout is the scan's own, by its missing sequences where the mode leaves it open, and
+    the numbers come from the histogram of all its slices.
+    """
+    if not scan.slices:
+        return [], np.zeros((0, 4), np.float32)
+    layout = layout_for(mode, scan_missing_sequences(scan))
+    normalisation = from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
+    images = input_slices([one.image for one in scan.slices], layout)
+    return images, input_normalisation(normalisation, layout)
 
 
 def predict_scans(
@@ -124,7 +136,7 @@ def predict_scans(
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
     for item, scan in scans:
-        one = _Open(item, scan, scan_normalisation(scan) if scan.slices else np.zeros((0, 4), np.float32))
+        one = _Open(item, scan, *scan_input(scan, predictor.card.channel_mode))
         open_scans.append(one)
         for piece in _cut(one, batch_size - _slices(filling), batch_size):
             filling.append(piece)

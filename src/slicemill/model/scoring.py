@@ -11,7 +11,7 @@ import numpy as np
 
 from slicemill.core.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.drift import drift_warnings
-from slicemill.core.profile import copied_channels, missing_sequences, statistics
+from slicemill.core.profile import scan_missing_sequences, statistics
 from slicemill.core.scan import Scan
 from slicemill.io.card import Card
 from slicemill.io.score_writer import ScoredScan
@@ -120,6 +120,6 @@ def _profile_columns(scan: Scan) -> dict[str, Any]:
     return {
         "height": height,
         "width": width,
-        "missing_sequences": missing_sequences([copied_channels(one, one.histogram) for one in scan.slices]),
+        "missing_sequences": scan_missing_sequences(scan),
         **statistics(np.sum([one.histogram for one in scan.slices], axis=0)),
     }
