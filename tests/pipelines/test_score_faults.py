@@ -1,0 +1,114 @@
+"""Scoring from and to an S3 that refuses one request in ten and breaks one connection in fifty."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from pyspark.sql import SparkSession
+from raw_builder import write_scan
+from run_builder import write_run
+from werkzeug.serving import make_server
+
+from slicemill.config import ScoreConfig
+from slicemill.io.uri import canonical
+from slicemill.pipelines import score
+
+SLOW_DOWN = (
+    b'<?xml version="1.0" encoding="UTF-8"?>'
+    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
+
+Start = Callable[..., Any]
+
+
+class Faulty:
+    """An S3 server's application, with faults by the number of the request."""
+
+    def __init__(self) -> None:
+        self.inner = DomainDispatcherApplication(create_backend_app)
+        self.on = False
+        self.made: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        """Answer, refuse, drop before the answer, or break off half-way through it."""
+        with self._lock:
+            self.made["requests"] += self.on
+            number = self.made["requests"] if self.on else 1
+        if number % 10 == 0:
+            self.made["503"] += 1
+            start("503 Slow Down", [("Content-Type", "application/xml"), ("Connection", "close")])
+            return [SLOW_DOWN]
+        if number % 100 == 25:
+            self.made["dropped"] += 1
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        answer = self.inner(environ, start)
+        if number % 100 == 75:
+            self.made["broken"] += 1
+            return self._half(environ, b"".join(answer))
+        return answer
+
+    def _half(self, environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "synthetic")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    application = Faulty()
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    yield application
+    server.shutdown()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_nothing_is_lost(spark: SparkSession, faulty: Faulty, tmp_path: Path) -> None:
+    for number in range(10):
+        write_scan(tmp_path / "raw", f"TEST_AA_{number:04}_20200101", slices=12)
+    write_run(canonical(str(tmp_path / "run")), size=32)
+    out = tmp_path / "scores"
+    score.run(ScoreConfig(model=str(tmp_path / "run"), raw=(str(tmp_path / "raw"),), out=str(out)), spark)
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.create_bucket(Bucket="faulty")
+    for path in [*(tmp_path / "raw").rglob("*.tif"), *(tmp_path / "run").iterdir()]:
+        client.put_object(Bucket="faulty", Key=str(path.relative_to(tmp_path)), Body=path.read_bytes())
+
+    faulty.on = True
+    command = [str(Path(sys.executable).parent / "slicemill"), "score", "--model", "s3://faulty/run"]
+    done = subprocess.run(
+        [*command, "--raw", "s3://faulty/raw", "--out", "s3://faulty/scores"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SLICEMILL_MASTER": "local[2,3]"},
+        timeout=300,
+        check=True,
+    )
+    faulty.on = False
+
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["scored"], summary["slices"], summary["quarantined"]) == (10, 120, 0)
+    assert min(faulty.made[kind] for kind in ("503", "dropped", "broken")) > 2
+    for path in [*out.glob("masks/**/*.tif"), *out.glob("slices/**/*.parquet")]:
+        there = client.get_object(Bucket="faulty", Key=f"scores/{path.relative_to(out)}")["Body"].read()
+        assert there == path.read_bytes()

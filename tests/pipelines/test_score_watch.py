@@ -1,0 +1,229 @@
+"""What a scheduled run meets: folders still being written, folders that grow, many that are done, damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from raw_builder import SCAN_IDS, write_raw, write_scan
+from run_builder import write_run
+
+from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
+from slicemill.core.discovery import FoundFile, discover
+from slicemill.core.drift import training_profile
+from slicemill.errors import ConfigError, InputError
+from slicemill.io import lake, storage
+from slicemill.io.card import load_card, save_card
+from slicemill.io.lake_reader import read_scans
+from slicemill.io.parquet import write_small
+from slicemill.io.score_writer import ScoreWriter
+from slicemill.io.uri import canonical
+from slicemill.model.scoring import ScoreSettings
+from slicemill.pipelines import ingest, score, split
+from slicemill.schemas import SCORED_PATIENTS
+from slicemill.spark.score import CHANGED, SCORED, ScoreTask, score_scans
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("run")
+    write_run(canonical(str(home)), size=32)
+    return home
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw(tmp_path / "raw")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "scores"
+
+
+def run(spark: SparkSession, model: object, raw: object, out: object, **more: Any) -> dict[str, Any]:
+    return score.run(ScoreConfig(model=str(model), out=str(out), raw=(str(raw),), **more), spark)
+
+
+def patients(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["scan_id"]: row for row in pq.read_table(out / "patients" / "part-0.parquet").to_pylist()}
+
+
+def masks(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("masks*/**/*.tif"))}
+
+
+def test_folders_wait_for_their_marker(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    (raw / SCAN_IDS[1] / "_READY").touch()
+    first = run(spark, model, raw, out, ready_marker="_READY")
+    assert (first["scans"], first["scored"], first["waiting"]) == (3, 1, 2)
+    for scan_id in SCAN_IDS:
+        (raw / scan_id / "_READY").touch()
+    second = run(spark, model, raw, out, ready_marker="_READY")
+    assert (second["scored"], second["waiting"], second["skipped_done"]) == (2, 0, 1)
+
+
+def test_folders_wait_until_they_are_quiet(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    for path in (raw / SCAN_IDS[0]).iterdir():
+        os.utime(path, (time.time() - 600, time.time() - 600))
+    found = run(spark, model, raw, out, quiet_minutes=5)
+    assert (found["scored"], found["waiting"]) == (1, 2)
+    assert set(patients(out)) == {SCAN_IDS[0]}
+
+
+def test_a_folder_that_grew_while_it_was_read_is_left_for_the_next_run(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    home = canonical(str(out))
+    files = storage.list_files(canonical(str(raw)))
+    listed = discover([FoundFile(file.uri, file.size, file.version) for file in files], re.compile("")).scans
+    tasks = [ScoreTask(one.scan_id, one.fingerprint, "k", (), one.size, raw=one) for one in listed]
+    write_scan(raw, SCAN_IDS[1], slices=5)
+    settings = ScoreSettings(canonical(str(model)), "cpu", "fp32", 1, 4, 0.5)
+    states = score_scans(spark, tasks, settings, ScoreWriter(home, "masks", "m", "job"), 10_000)
+    assert states == {SCAN_IDS[0]: SCORED, SCAN_IDS[1]: CHANGED, SCAN_IDS[2]: SCORED}
+    assert {path.name.partition("--")[0] for path in (out / "manifest").iterdir()} == {
+        SCAN_IDS[0],
+        SCAN_IDS[2],
+    }
+    assert not (out / "masks" / SCAN_IDS[1]).exists()
+
+
+def test_one_slice_and_five_hundred(spark: SparkSession, model: Path, out: Path, tmp_path: Path) -> None:
+    write_scan(tmp_path / "raw", SCAN_IDS[0], slices=1, side=16)
+    write_scan(tmp_path / "raw", SCAN_IDS[1], slices=500, side=16, masks=False)
+    assert run(spark, model, tmp_path / "raw", out)["slices"] == 501
+    assert len(list((out / "masks" / SCAN_IDS[1]).iterdir())) == 500
+
+
+def test_ten_thousand_done_scans_are_not_read_again(
+    spark: SparkSession, model: Path, out: Path, tmp_path: Path
+) -> None:
+    raw, home = tmp_path / "raw", canonical(str(out))
+    for number in range(10_000):
+        name = f"TEST_OLD_{number:05}_20200101"
+        (raw / name).mkdir(parents=True)
+        (raw / name / f"{name}_1.tif").write_bytes(b"?")
+    card, settings = load_card(canonical(str(model))), ScoreSettings("", "cpu", "fp32", 1, None, 0.5)
+    files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(canonical(str(raw)))]
+    rows = []
+    (out / "manifest").mkdir(parents=True)
+    for scan in discover(files, re.compile("")).scans:
+        name = f"{scan.scan_id}--{score._key(scan.fingerprint, settings, card)}.parquet"
+        # Neither the scans nor their entries can be read: whoever tries fails.
+        (out / "manifest" / name).write_bytes(b"not Parquet")
+        rows.append(_row(scan.scan_id, name, card.model_id))
+    write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
+    for number in range(20):
+        write_scan(raw, f"TEST_NEW_{number:05}_20200101", slices=1, side=16)
+    found = run(spark, model, raw, out)
+    assert (found["scans"], found["scored"], found["skipped_done"]) == (10_020, 20, 10_000)
+    assert len(patients(out)) == 10_020
+
+
+def _row(scan_id: str, name: str, model_id: str) -> dict[str, Any]:
+    """A row of the patients table, empty as far as it may be."""
+    row: dict[str, Any] = {
+        column.name: [] if column.repeated else 0 for column in SCORED_PATIENTS.columns if not column.nullable
+    }
+    return row | {
+        "scan_id": scan_id,
+        "patient_id": scan_id,
+        "model_id": model_id,
+        "manifest": name,
+        "schema_version": 1,
+    }
+
+
+def test_verify_names_what_is_missing_and_what_has_changed(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    run(spark, model, raw, out)
+    check = ScoreConfig(out=str(out), verify=True)
+    good = score.run(check, spark)
+    # Four masks and a table a scan.
+    assert (good["status"], good["verified_scans"], good["verified_outputs"]) == ("done", 3, 15)
+    gone, other = sorted(masks(out))[:2]
+    (out / gone).unlink()
+    (out / other).write_bytes(b"other")
+    bad = score.run(check, spark)
+    assert (bad["status"], bad["missing"], bad["changed"]) == ("data_short", 1, 1)
+    assert bad["named"] == [gone, other]
+
+
+def test_verify_of_nothing_is_an_error(spark: SparkSession, out: Path) -> None:
+    with pytest.raises(InputError, match="holds no scores"):
+        score.run(ScoreConfig(out=str(out), verify=True), spark)
+
+
+def test_options_are_named_and_change_the_key(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+    run(spark, model, raw, out)
+    plain = masks(out)
+    asked = {"tta": True, "largest_component": True}
+    assert run(spark, model, raw, out, **asked)["scored"] == 3
+    assert {tuple(row["options"]) for row in patients(out).values()} == {("flips", "largest-component")}
+    assert masks(out) != plain
+    assert run(spark, model, raw, out, **asked)["scored"] == 0
+    assert run(spark, model, raw, out)["scored"] == 3
+    assert masks(out) == plain
+
+
+def test_drift_is_said_in_the_warnings(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    ingest.run(IngestConfig(raw=(str(raw),), lake=str(tmp_path / "lake")), spark)
+    profile = training_profile(read_scans(canonical(str(tmp_path / "lake"))))
+    trained = canonical(str(tmp_path / "trained"))
+    card = write_run(trained, size=32)
+    save_card(trained, dataclasses.replace(card, training_profile=profile))
+    write_scan(raw, "TEST_DD_0004_20200104", slices=2, side=48)
+    found = run(spark, trained, raw, out)
+    assert found["scans_with_warnings"] == 1
+    warnings = {scan: row["warnings"] for scan, row in patients(out).items()}
+    assert warnings["TEST_DD_0004_20200104"] == ["slices are 48x48, in training 32x32"]
+    assert warnings[SCAN_IDS[0]] == []
+
+
+def test_a_split_is_evaluated_and_two_models_are_compared(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    home = str(tmp_path / "lake")
+    ingest.run(IngestConfig(raw=(str(raw),), lake=home), spark)
+    split.run(SplitConfig(lake=home, name="all", fractions="0,0,1"))
+    first = ScoreConfig(model=str(model), out=str(out), lake=home, split="all")
+    summary = score.run(first, spark)
+    stored = json.loads((out / "summary.json").read_text())
+    assert (stored["split"], stored["part"], stored["scans_with_truth"]) == ("all", "test", 3)
+    interval = stored["mean_patient_dice"]
+    assert interval["low"] <= interval["value"] <= interval["high"]
+    assert summary["mean_patient_dice"] == interval["value"]
+    dice = sorted(row["dice"] for row in patients(out).values())
+    assert [one["dice"] for one in stored["worst"]] == dice
+    card = write_run(canonical(str(tmp_path / "second")), seed=1, size=32)
+    second = ScoreConfig(
+        model=str(tmp_path / "second"), out=str(out), lake=home, split="all", compare_with=str(out)
+    )
+    found = score.run(second, spark)["comparison"]
+    other = json.loads((out / f"summary-{card.model_id}.json").read_text())
+    assert found["model_id"] == stored["model_id"]
+    assert found["patients"] == 3
+    expected = other["mean_patient_dice"]["value"] - interval["value"]
+    assert found["mean_difference"]["value"] == pytest.approx(expected)
+    assert json.loads((out / "summary.json").read_text()) == stored
+
+
+def test_flags_are_checked() -> None:
+    with pytest.raises(ConfigError, match="--model is missing"):
+        ScoreConfig(out="x", raw=("a",))
+    with pytest.raises(ConfigError, match="--ready-marker"):
+        ScoreConfig(out="x", model="m", raw=("a",), ready_marker="a/b")
+    with pytest.raises(ConfigError, match="--quiet-minutes"):
+        ScoreConfig(out="x", model="m", raw=("a",), quiet_minutes=-1)
