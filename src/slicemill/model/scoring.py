@@ -84,8 +84,9 @@ def _scores(
     scan: Scan, predicted: ScanMasks | None, card: Card, settings: ScoreSettings
 ) -> Mapping[str, Any]:
     labelled = [position for position, one in enumerate(scan.slices) if one.mask is not None]
+    volume = 0 if predicted is None else int(np.count_nonzero(predicted))
     row: dict[str, Any] = {
-        "predicted_volume": None if predicted is None else int(np.count_nonzero(predicted)),
+        "predicted_volume": None if card.task == "classify" else volume,
         "slices": len(scan.slices),
         "labelled_slices": len(labelled),
         "warnings": _warnings(scan, card),

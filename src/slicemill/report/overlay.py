@@ -74,6 +74,8 @@ def read_scored_scan(inputs: Inputs, row: Row) -> ScoredScan | None:
 def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
     uri = lake.scored_scan(scores, row["patient_id"], row["scan_id"], row["model_id"])
     for stored in read_file(uri, SCORED_SLICES).to_pylist():
+        if stored["mask"] is None:
+            continue  # a classifier's
         shape = stored["height"], stored["width"]
         bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
         yield stored["slice_index"], Predicted(bits.reshape(shape), stored["tumour_pixels"], stored["dice"])

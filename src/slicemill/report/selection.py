@@ -47,11 +47,16 @@ def by_dice(rows: Sequence[Row]) -> list[Row]:
     )
 
 
+def _largest_first(row: Row) -> tuple[int, str]:
+    # A classifier predicts no volume.
+    return -(row["predicted_volume"] or 0), row["scan_id"]
+
+
 def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The worst, middle and best scans by Dice, none twice; without truth, the largest predictions."""
     ranked = by_dice(rows)
     if not ranked:
-        largest = sorted(rows, key=lambda row: (-row["predicted_volume"], row["scan_id"]))
+        largest = sorted(rows, key=_largest_first)
         return {"Largest predictions": list(largest[: 3 * EXAMPLES])}
     if len(ranked) <= 3 * EXAMPLES:
         return {"All scans, worst first": ranked}
@@ -66,7 +71,7 @@ def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def pages(rows: Sequence[Row], everything: Sequence[Row], asked: Sequence[str]) -> list[Row]:
     """Scans that get a page: those asked for of `everything`, then the three worst and two best of `rows`."""
     by_id = {row["scan_id"]: row for row in everything}
-    ranked = by_dice(rows) or sorted(rows, key=lambda row: (-row["predicted_volume"], row["scan_id"]))
+    ranked = by_dice(rows) or sorted(rows, key=_largest_first)
     wanted = [by_id[scan_id] for scan_id in asked if scan_id in by_id] + ranked[:3] + ranked[-2:]
     return list({row["scan_id"]: row for row in wanted}.values())
 
@@ -80,7 +85,7 @@ def compared_scans(rows: Sequence[Row]) -> list[Row]:
         return list(rows)
     half = MAX_SLICE_SCANS // 2
     excess = sorted(
-        rows, key=lambda row: ((row["true_volume"] or 0) - row["predicted_volume"], row["scan_id"])
+        rows, key=lambda row: ((row["true_volume"] or 0) - (row["predicted_volume"] or 0), row["scan_id"])
     )
     chosen = {row["scan_id"]: row for row in [*by_dice(rows)[:half], *excess[:half]]}
     return list(chosen.values())
@@ -99,17 +104,20 @@ def read_slices(inputs: Inputs, rows: Sequence[Row]) -> list[SliceScore]:
         uri = lake.scored_scan(home, row["patient_id"], row["scan_id"], row["model_id"])
         stored = read_file(uri, SCORED_SLICES, _SLICE_COLUMNS).to_pylist()
         areas = truth.get(row["scan_id"], {})
-        return [_slice_score(row["scan_id"], one, areas) for one in stored]
+        return [_slice_score(row, one, areas) for one in stored]
 
     return [one for slices in storage.each(read, rows, home) for one in slices]
 
 
-def _slice_score(scan_id: str, stored: Mapping[str, Any], areas: Mapping[int, int | None]) -> SliceScore:
+def _slice_score(row: Row, stored: Mapping[str, Any], areas: Mapping[int, int | None]) -> SliceScore:
     index, predicted, dice = stored["slice_index"], stored["tumour_pixels"], stored["dice"]
+    if predicted is None:
+        # A classifier says of a slice whether there is any tumour, not how much.
+        predicted = int(stored["max_probability"] >= row["threshold"])
     true = areas.get(index)
     if true is None and dice == 1.0 and predicted == 0:
         true = 0
-    return SliceScore(scan_id, index, predicted, true, stored["max_probability"], dice)
+    return SliceScore(row["scan_id"], index, predicted, true, stored["max_probability"], dice)
 
 
 def _truth(inputs: Inputs, rows: Sequence[Row]) -> dict[str, dict[int, int | None]]:
