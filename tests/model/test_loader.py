@@ -15,9 +15,8 @@ from slicemill.core.plan import LabelledFile, TrainPlan
 from slicemill.core.scan import Scan, Slice
 from slicemill.errors import TrainingError
 from slicemill.io import storage
-from slicemill.io.uri import canonical, local_path
 from slicemill.io.tiff import count_values
-from slicemill.io.uri import local_path
+from slicemill.io.uri import canonical, local_path
 from slicemill.model import loader
 from slicemill.model.batches import predict_scans
 from slicemill.model.input import to_network_input
