@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from slicemill.core.evaluation import slice_summary
 from slicemill.report import result_figures
 from slicemill.report.blocks import Block, Chart, Charts, Column, Note, Table, Tile, Tiles, number, words
-from slicemill.report.selection import SliceScore, told_apart
+from slicemill.report.selection import SliceScore, told_apart, truth_and_probability
 from slicemill.report.style import picture
 
 
@@ -31,8 +32,11 @@ class _Counts:
         return self.alarm + self.quiet
 
 
-def detection_blocks(slices: Sequence[SliceScore]) -> list[Block]:
-    """Slices whose truth is known, counted by truth and prediction; curves where both kinds occur."""
+def detection_blocks(slices: Sequence[SliceScore], threshold: float | None) -> list[Block]:
+    """Slices whose truth is known, counted by truth and prediction; curves where both kinds occur.
+
+    `threshold` is a classifier's, None of a network that draws masks.
+    """
     truth, found, peak = told_apart(slices)
     if not truth.size:
         text = (
@@ -41,7 +45,8 @@ def detection_blocks(slices: Sequence[SliceScore]) -> list[Block]:
         return [Note(text, "missing")]
     kinds = (truth & found, truth & ~found, ~truth & found, ~truth & ~found)
     counts = _Counts(*(int(np.count_nonzero(kind)) for kind in kinds))
-    blocks: list[Block] = [Tiles(_tiles(counts)), _table(counts)]
+    tiles = _tiles(counts) if threshold is None else (*_overall(slices, threshold), *_tiles(counts))
+    blocks: list[Block] = [Tiles(tiles), _table(counts, threshold)]
     if counts.tumour and counts.healthy:
         used = counts.alarm / counts.healthy, counts.hit / counts.tumour
         curve = Chart(
@@ -59,6 +64,14 @@ def detection_blocks(slices: Sequence[SliceScore]) -> list[Block]:
     return blocks
 
 
+def _overall(slices: Sequence[SliceScore], threshold: float) -> Iterator[Tile]:
+    found = slice_summary(truth_and_probability(slices), threshold)
+    for key, name in (("slice_accuracy", "Slice accuracy"), ("slice_auroc", "Area under the ROC curve")):
+        if found[key]:
+            value, low, high = (found[key][part] for part in ("value", "low", "high"))
+            yield Tile(name, f"{value:.3f}", f"95% interval {low:.3f} to {high:.3f}, over patients")
+
+
 def _tiles(counts: _Counts) -> tuple[Tile, ...]:
     tiles = []
     if counts.tumour:
@@ -71,7 +84,7 @@ def _tiles(counts: _Counts) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def _table(counts: _Counts) -> Table:
+def _table(counts: _Counts, threshold: float | None) -> Table:
     columns = (
         Column("Truth"),
         Column("Tumour predicted", "slices", numeric=True),
@@ -81,5 +94,8 @@ def _table(counts: _Counts) -> Table:
         (words("Tumour"), number(counts.hit), number(counts.missed)),
         (words("No tumour"), number(counts.alarm), number(counts.quiet)),
     )
-    caption = "Slices by truth and prediction: a slice counts as predicted if its mask holds a single pixel."
+    rule = (
+        "if its mask holds a single pixel" if threshold is None else f"from a probability of {threshold:g} on"
+    )
+    caption = f"Slices by truth and prediction: a slice counts as predicted {rule}."
     return Table("confusion", caption, columns, rows)

@@ -11,14 +11,12 @@ import numpy.typing as npt
 from contourpy import LineType, contour_generator
 
 from slicemill.core.scan import FLAIR, Scan
-from slicemill.io import lake
-from slicemill.io.parquet import read_file
 from slicemill.io.picture import webp
+from slicemill.io.score_tables import slice_rows
 from slicemill.report.blocks import Channel, Frame, Overlay, Viewer
 from slicemill.report.data_figures import channel_name
 from slicemill.report.inputs import Inputs, Row, read_pixels
 from slicemill.report.style import data_uri
-from slicemill.schemas import SCORED_SLICES
 from slicemill.types import ScanImages, SliceMask
 
 #: Rows and columns up to which a slice is shown in full; a larger one is averaged down by a whole number.
@@ -35,11 +33,19 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Predicted:
-    """One predicted slice: mask, 0/1 uint8 (H, W), area in pixels, Dice (None without truth)."""
+    """One predicted slice: mask, 0/1 uint8 (H, W), area in pixels (both None from a classifier), Dice (None
+    without truth), highest tumour probability.
+    """
 
-    mask: SliceMask
-    area: int
+    mask: SliceMask | None
+    area: int | None
     dice: float | None
+    probability: float
+
+    @property
+    def words(self) -> str:
+        """What was predicted: an area, or a classifier's probability."""
+        return f"probability {self.probability:.2f}" if self.area is None else f"predicted {self.area:,} px"
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,20 @@ def read_scored_scan(inputs: Inputs, row: Row) -> ScoredScan | None:
 
 
 def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
-    uri = lake.scored_scan(scores, row["patient_id"], row["scan_id"], row["model_id"])
-    for stored in read_file(uri, SCORED_SLICES).to_pylist():
-        if stored["mask"] is None:
-            continue  # a classifier's
-        shape = stored["height"], stored["width"]
-        bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
-        yield stored["slice_index"], Predicted(bits.reshape(shape), stored["tumour_pixels"], stored["dice"])
+    columns = ("slice_index", "height", "width", "mask", "tumour_pixels", "dice", "max_probability")
+    for stored in slice_rows(scores, row, columns):
+        yield (
+            stored["slice_index"],
+            Predicted(_mask(stored), stored["tumour_pixels"], stored["dice"], stored["max_probability"]),
+        )
+
+
+def _mask(stored: Row) -> SliceMask | None:
+    if stored["mask"] is None:
+        return None
+    shape = stored["height"], stored["width"]
+    bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
+    return bits.reshape(shape)
 
 
 def outline_points(mask: SliceMask | None) -> list[npt.NDArray[np.float64]]:
@@ -176,9 +189,7 @@ def viewer(scored: ScoredScan, anchor: str, detail: str) -> Viewer:
 def _frame(scored: ScoredScan, place: int) -> Frame:
     one = scored.scan.slices[place]
     predicted = scored.predicted.get(one.slice_index)
-    words = []
-    if predicted is not None:
-        words.append(f"predicted {predicted.area:,} px")
+    words = [] if predicted is None else [predicted.words]
     if one.mask is not None:
         words.append(f"true {int(np.count_nonzero(one.mask)):,} px")
     if predicted is not None and predicted.dice is not None:
@@ -189,18 +200,19 @@ def _frame(scored: ScoredScan, place: int) -> Frame:
 
 
 def largest_slice(scored: ScoredScan) -> int:
-    """Number of the slice with the largest true tumour; without one, of the largest prediction."""
+    """Number of the slice with the largest true tumour; without one, of the largest or surest prediction."""
     slices = scored.scan.slices
     true = [0 if one.mask is None else int(np.count_nonzero(one.mask)) for one in slices]
-    areas = (
-        true
-        if any(true)
-        else [
-            scored.predicted[one.slice_index].area if one.slice_index in scored.predicted else 0
-            for one in slices
-        ]
+    sizes: list[float] = (
+        [*true] if any(true) else [_size(scored.predicted.get(one.slice_index)) for one in slices]
     )
-    return slices[int(np.argmax(areas))].slice_index
+    return slices[int(np.argmax(sizes))].slice_index
+
+
+def _size(predicted: Predicted | None) -> float:
+    if predicted is None:
+        return 0.0
+    return predicted.probability if predicted.area is None else float(predicted.area)
 
 
 def _nearest(scored: ScoredScan, chosen: npt.NDArray[np.int_]) -> int:

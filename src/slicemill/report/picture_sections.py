@@ -26,6 +26,7 @@ from slicemill.report.selection import (
     compared_scans,
     examples,
     false_alarms,
+    is_classifier,
     pages,
     read_slices,
     worst_with_tumour,
@@ -68,6 +69,7 @@ def picture_sections(inputs: Inputs, asked: Sequence[str]) -> tuple[list[Section
     shown, _ = headline_scans(inputs, scores)
     compared = compared_scans(shown)
     slices = read_slices(inputs, compared)
+    threshold = shown[0]["threshold"] if is_classifier(shown) else None
     groups = {
         **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(shown).items()},
         "slice: alarm": [_slice_overlay(one) for one in false_alarms(slices)],
@@ -83,7 +85,7 @@ def picture_sections(inputs: Inputs, asked: Sequence[str]) -> tuple[list[Section
         Section(
             "slices",
             "Slice by slice",
-            tuple(_slice_blocks(inputs, slices, drawn, len(compared), len(shown))),
+            tuple(_slice_blocks(slices, threshold, drawn, len(compared), len(shown))),
         ),
         Section("pages", "Scan pages", tuple(_page_blocks(viewers, left_out, asked))),
     ]
@@ -100,14 +102,19 @@ def _example(row: Row) -> Wanted:
 
 
 def _slice_overlay(one: SliceScore) -> Wanted:
-    detail = f"slice {one.slice_index}, predicted {one.predicted:,} px, true {one.true or 0:,} px"
+    said = (
+        f"probability {one.max_probability:.2f}"
+        if one.predicted is None
+        else f"predicted {one.predicted:,} px"
+    )
+    detail = f"slice {one.slice_index}, {said}, true {one.true or 0:,} px"
     if one.dice is not None:
         detail += f", Dice {one.dice:.3f}"
     return Wanted(one.scan_id, lambda scored: overlay(scored, one.slice_index, one.scan_id, detail))
 
 
 def _page(row: Row, place: int) -> Wanted:
-    dice = "No truth." if row["dice"] is None else f"Dice {row['dice']:.3f}."
+    dice = "No Dice." if row["dice"] is None else f"Dice {row['dice']:.3f}."
     return Wanted(
         row["scan_id"], lambda scored: viewer(scored, f"scan-{place + 1}", f"{dice} {row['slices']} slices.")
     )
@@ -146,6 +153,8 @@ def _example_blocks(drawn: Mapping[str, Sequence[Made | None]], anchors: Mapping
         f"The {EXAMPLES} worst, {EXAMPLES} middle and {EXAMPLES} best scans by Dice (all of them up "
         f"to {3 * EXAMPLES}), each at the slice with its largest tumour."
     )
+    if not any(name.startswith("scan: ") for name in drawn):
+        return [Note("A classifier draws no masks: its slices are shown below.")]
     blocks: list[Block] = [Note(rule)]
     for name, made in drawn.items():
         kind, _, title = name.partition(": ")
@@ -155,8 +164,8 @@ def _example_blocks(drawn: Mapping[str, Sequence[Made | None]], anchors: Mapping
 
 
 def _slice_blocks(
-    inputs: Inputs,
     slices: Sequence[SliceScore],
+    threshold: float | None,
     drawn: Mapping[str, Sequence[Made | None]],
     compared: int,
     scans: int,
@@ -169,26 +178,17 @@ def _slice_blocks(
                 "of lowest Dice and as many with most voxels predicted beyond the truth."
             )
         )
-    blocks += detection_blocks(slices)
-    unsure = sum(one.true is None and one.dice is not None for one in slices)
-    if unsure:
-        blocks.append(
-            Note(
-                f"Of {unsure:,} slices with truth, no lake here tells whether they show a tumour, so "
-                "they are left out.",
-                "missing",
-            )
-        )
+    blocks += detection_blocks(slices, threshold)
     blocks.append(Heading("False alarms: slices without tumour on which one was predicted"))
     rule = f" first, at most {OF_ONE_SCAN} of a scan."
-    blocks += _ranked(drawn["slice: alarm"], f"The largest{rule}", slices, "false alarm")
-    blocks.append(Heading("Tumour slices of lowest Dice"))
-    blocks += _ranked(
-        drawn["slice: tumour"],
-        f"The lowest Dice first, of equals the largest tumour{rule}",
-        slices,
-        "tumour slice",
-    )
+    first = "The largest" if threshold is None else "The highest probability"
+    blocks += _ranked(drawn["slice: alarm"], f"{first}{rule}", slices, "false alarm")
+    if threshold is None:
+        title, order = "Tumour slices of lowest Dice", "The lowest Dice first, of equals the largest tumour"
+    else:
+        title, order = "Tumour slices that were missed", "The lowest probability"
+    blocks.append(Heading(title))
+    blocks += _ranked(drawn["slice: tumour"], f"{order}{rule}", slices, "such slice")
     return blocks
 
 
@@ -208,9 +208,9 @@ def _page_blocks(viewers: Sequence[Viewer], left_out: int, asked: Sequence[str])
         return [Note(_NO_PIXELS, "missing")]
     text = (
         "The three worst and the two best scans by Dice (without truth, the largest and the "
-        "smallest predictions), and those that were asked for with --scan ID. "
+        "smallest predictions; of a classifier, the first five), and those that were asked for "
+        "with --scan ID. Move with the slider or the arrow keys."
     )
-    text += "Move with the slider or the arrow keys."
     blocks: list[Block] = [Note(text)]
     if left_out:
         blocks.append(

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.bootstrap import mean_interval, median_interval
+from slicemill.core.evaluation import patient_means
 from slicemill.io import lake
 from slicemill.io.uri import display
 from slicemill.report import result_figures
@@ -29,7 +30,7 @@ from slicemill.report.blocks import (
 )
 from slicemill.report.figures import distribution, group_caption, grouped
 from slicemill.report.inputs import Inputs, Row, ScoresInput, parts_of
-from slicemill.report.selection import by_dice
+from slicemill.report.selection import by_dice, is_classifier
 from slicemill.report.style import picture
 
 #: Rows of the table of scans.
@@ -114,18 +115,10 @@ def headline_scans(inputs: Inputs, scores: ScoresInput) -> tuple[list[Row], list
     return unseen, [Note(text, "warning")]
 
 
-def patient_means(rows: Sequence[Row], key: str = "dice") -> dict[str, float]:
-    """Mean over a patient's scans, by patient; patients without a value are left out."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        if row[key] is not None:
-            values.setdefault(row["patient_id"], []).append(row[key])
-    return {patient: fmean(found) for patient, found in values.items()}
-
-
 def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
     tiles = _dice_tiles(rows)
-    truthful = sum(row["dice"] is not None for row in rows)
+    classifier = is_classifier(rows)
+    truthful = sum(bool(row["labelled_slices"]) if classifier else row["dice"] is not None for row in rows)
     tiles += [
         Tile(
             "Scans",
@@ -139,7 +132,9 @@ def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
         ),
     ]
     blocks: list[Block] = [Tiles(tuple(tiles))]
-    if not truthful:
+    if classifier:
+        blocks.append(Note("A classifier made these scores: it draws no masks, so there is no Dice."))
+    elif not truthful:
         blocks.append(Note("None of these scans has a true mask, so there is no Dice.", "missing"))
     options = Counter(option for row in rows for option in row["options"])
     thresholds = sorted({row["threshold"] for row in rows})
@@ -153,7 +148,7 @@ def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
         "A patient's Dice is the mean over the patient's scans. Intervals are 95% percentile "
         "bootstrap intervals over patients."
     )
-    return [*blocks, Note(used + (rule if truthful else ""))]
+    return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
 
 
 def _dice_tiles(rows: Sequence[Row]) -> list[Tile]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.io import lake, storage
-from slicemill.io.parquet import read_file
-from slicemill.io.uri import join
+from slicemill.io import storage
+from slicemill.io.score_tables import slice_rows
 from slicemill.report.inputs import Inputs, Row
-from slicemill.schemas import PROFILE, SCORED_SLICES
+from slicemill.types import Floats
 
 #: Scans of each kind (worst, middle, best) that are shown with outlines.
 EXAMPLES = 4
@@ -23,21 +21,25 @@ MAX_SLICE_SCANS = 400
 #: Slices of each kind (false alarm, missed tumour) that are shown, and how many of them may be of one scan.
 WORST_SLICES, OF_ONE_SCAN = 10, 2
 
-#: The table of slices has one row a slice, and the profile one a slice and channel.
-_SLICE_COLUMNS = ("slice_index", "tumour_pixels", "max_probability", "dice")
-_PROFILE_COLUMNS = ("slice_index", "channel", "tumour_pixels")
+_SLICE_COLUMNS = ("slice_index", "tumour_pixels", "true_pixels", "max_probability", "dice")
 
 
 @dataclass(frozen=True)
 class SliceScore:
-    """One scored slice; `true` is its tumour's area in pixels, None where no lake tells."""
+    """One scored slice; areas in pixels.
 
+    `predicted` is None from a classifier, `true` without truth. `found` says that a tumour was predicted: the
+    mask is not empty, or a classifier's probability reaches its threshold.
+    """
+
+    patient_id: str
     scan_id: str
     slice_index: int
-    predicted: int
+    predicted: int | None
     true: int | None
     max_probability: float
     dice: float | None
+    found: bool
 
 
 def by_dice(rows: Sequence[Row]) -> list[Row]:
@@ -47,16 +49,16 @@ def by_dice(rows: Sequence[Row]) -> list[Row]:
     )
 
 
-def _largest_first(row: Row) -> tuple[int, str]:
-    # A classifier predicts no volume.
-    return -(row["predicted_volume"] or 0), row["scan_id"]
-
-
 def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The worst, middle and best scans by Dice, none twice; without truth, the largest predictions."""
+    """The worst, middle and best scans by Dice, none twice; without truth, the largest predictions.
+
+    None of a classifier, which gives a scan no number.
+    """
     ranked = by_dice(rows)
+    if is_classifier(rows):
+        return {}
     if not ranked:
-        largest = sorted(rows, key=_largest_first)
+        largest = sorted(rows, key=lambda row: (-(row["predicted_volume"] or 0), row["scan_id"]))
         return {"Largest predictions": list(largest[: 3 * EXAMPLES])}
     if len(ranked) <= 3 * EXAMPLES:
         return {"All scans, worst first": ranked}
@@ -69,10 +71,14 @@ def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def pages(rows: Sequence[Row], everything: Sequence[Row], asked: Sequence[str]) -> list[Row]:
-    """Scans that get a page: those asked for of `everything`, then the three worst and two best of `rows`."""
+    """Scans that get a page: those asked for of `everything`, then the three worst and two best of `rows`.
+
+    Of a classifier, the first five.
+    """
     by_id = {row["scan_id"]: row for row in everything}
-    ranked = by_dice(rows) or sorted(rows, key=_largest_first)
-    wanted = [by_id[scan_id] for scan_id in asked if scan_id in by_id] + ranked[:3] + ranked[-2:]
+    ranked = by_dice(rows) or sorted(rows, key=lambda row: (-(row["predicted_volume"] or 0), row["scan_id"]))
+    ends = ranked[:5] if is_classifier(rows) else ranked[:3] + ranked[-2:]
+    wanted = [by_id[scan_id] for scan_id in asked if scan_id in by_id] + ends
     return list({row["scan_id"]: row for row in wanted}.values())
 
 
@@ -91,64 +97,62 @@ def compared_scans(rows: Sequence[Row]) -> list[Row]:
     return list(chosen.values())
 
 
+def is_classifier(rows: Sequence[Row]) -> bool:
+    """Whether these scans were scored by a classifier, which draws no masks."""
+    return any(row["slices"] for row in rows) and all(
+        row["predicted_volume"] is None for row in rows if row["slices"]
+    )
+
+
 def read_slices(inputs: Inputs, rows: Sequence[Row]) -> list[SliceScore]:
-    """The scored slices of scans, with the lake's truth where it holds the scan."""
+    """The scored slices of scans."""
     if inputs.scores is None:
         return []
     home = inputs.scores.home
-    truth = _truth(inputs, rows)
 
     def read(row: Row) -> list[SliceScore]:
-        if not row["slices"]:
-            return []
-        uri = lake.scored_scan(home, row["patient_id"], row["scan_id"], row["model_id"])
-        stored = read_file(uri, SCORED_SLICES, _SLICE_COLUMNS).to_pylist()
-        areas = truth.get(row["scan_id"], {})
-        return [_slice_score(row, one, areas) for one in stored]
+        return [_slice_score(row, stored) for stored in slice_rows(home, row, _SLICE_COLUMNS)]
 
     return [one for slices in storage.each(read, rows, home) for one in slices]
 
 
-def _slice_score(row: Row, stored: Mapping[str, Any], areas: Mapping[int, int | None]) -> SliceScore:
-    index, predicted, dice = stored["slice_index"], stored["tumour_pixels"], stored["dice"]
-    if predicted is None:
-        # A classifier says of a slice whether there is any tumour, not how much.
-        predicted = int(stored["max_probability"] >= row["threshold"])
-    true = areas.get(index)
-    if true is None and dice == 1.0 and predicted == 0:
-        true = 0
-    return SliceScore(row["scan_id"], index, predicted, true, stored["max_probability"], dice)
-
-
-def _truth(inputs: Inputs, rows: Sequence[Row]) -> dict[str, dict[int, int | None]]:
-    """Area of the tumour by scan and slice, from the lake's profile."""
-    if inputs.lake is None:
-        return {}
-    home = inputs.lake.home
-    wanted = {row["scan_id"] for row in rows if row["labelled_slices"]}
-    there = [row for row in inputs.lake.scans if row["scan_id"] in wanted]
-
-    def read(row: Row) -> dict[int, int | None]:
-        # The profile's folders are those of the slices.
-        uri = join(lake.profile(home), row["data_uri"].partition("/")[2])
-        if not storage.exists(uri):
-            return {}
-        stored = read_file(uri, PROFILE, _PROFILE_COLUMNS).to_pylist()
-        return {one["slice_index"]: one["tumour_pixels"] for one in stored if one["channel"] == 0}
-
-    return dict(zip((row["scan_id"] for row in there), storage.each(read, there, home), strict=True))
+def _slice_score(row: Row, stored: Row) -> SliceScore:
+    predicted, probability = stored["tumour_pixels"], stored["max_probability"]
+    return SliceScore(
+        patient_id=row["patient_id"],
+        scan_id=row["scan_id"],
+        slice_index=stored["slice_index"],
+        predicted=predicted,
+        true=stored["true_pixels"],
+        max_probability=probability,
+        dice=stored["dice"],
+        found=probability >= row["threshold"] if predicted is None else predicted > 0,
+    )
 
 
 def false_alarms(slices: Sequence[SliceScore]) -> list[SliceScore]:
-    """Slices without tumour on which one was predicted, the largest first."""
-    wrong = [one for one in slices if one.true == 0 and one.predicted > 0]
-    return _spread(sorted(wrong, key=lambda one: (-one.predicted, one.scan_id, one.slice_index)))
+    """Slices without tumour on which one was predicted, the largest (or a classifier's surest) first."""
+    wrong = [one for one in slices if one.true == 0 and one.found]
+    return _spread(
+        sorted(
+            wrong,
+            key=lambda one: (-(one.predicted or 0), -one.max_probability, one.scan_id, one.slice_index),
+        )
+    )
 
 
 def worst_with_tumour(slices: Sequence[SliceScore]) -> list[SliceScore]:
-    """Slices with tumour of lowest Dice, of equals the largest tumour first."""
-    there = [one for one in slices if one.true and one.dice is not None]
-    return _spread(sorted(there, key=lambda one: (one.dice, -(one.true or 0), one.scan_id, one.slice_index)))
+    """Slices with tumour of lowest Dice, of equals the largest tumour first.
+
+    Of a classifier: those that it missed, of lowest probability first.
+    """
+    there = [one for one in slices if one.true and (one.dice is not None or not one.found)]
+    return _spread(sorted(there, key=_badness))
+
+
+def _badness(one: SliceScore) -> tuple[float, int, str, int]:
+    fault = one.dice if one.dice is not None else one.max_probability
+    return fault, -(one.true or 0), one.scan_id, one.slice_index
 
 
 def _spread(ranked: Sequence[SliceScore]) -> list[SliceScore]:
@@ -169,6 +173,15 @@ def told_apart(
     known = [one for one in slices if one.true is not None]
     return (
         np.array([bool(one.true) for one in known], bool),
-        np.array([one.predicted > 0 for one in known], bool),
+        np.array([one.found for one in known], bool),
         np.array([one.max_probability for one in known], np.float64),
     )
+
+
+def truth_and_probability(slices: Sequence[SliceScore]) -> dict[str, Floats]:
+    """Slices whose truth is known by patient: axes (N, 2), columns truth (0 or 1) and highest probability."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for one in slices:
+        if one.true is not None:
+            found.setdefault(one.patient_id, []).append((float(one.true > 0), one.max_probability))
+    return {patient: np.array(rows) for patient, rows in found.items()}
