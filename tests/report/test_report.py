@@ -217,7 +217,7 @@ def test_pictures_come_from_raw_folders_where_there_is_no_lake(homes, whole, tmp
     assert page.text.count('class="viewer"') == 3
     examples = re.findall(r'image href="(data:[^"]+)"', whole[1].text)[:2]
     assert set(examples) < set(re.findall(r'image href="(data:[^"]+)"', page.text))
-    assert summary["figures"] == 10
+    assert summary["figures"] == 19
 
 
 def test_a_scan_that_neither_lake_nor_raw_folder_holds_is_said_to_lack_its_picture(homes, tmp_path):
@@ -300,6 +300,29 @@ def test_scores_without_truth_have_pictures_and_no_dice(homes, tmp_path):
     assert "Largest predictions" in page.words
     assert page.text.count('class="overlay"') == 3
     assert "Mean patient Dice" not in page.words
+
+
+def test_a_classifiers_scores_are_of_slices(homes, tmp_path):
+    home = f"file://{tmp_path}/scores"
+    write_scores(home, homes.lake, classifier=True)
+    _, page = make(tmp_path / "out", scores=home, lake=homes.lake)
+    assert "A classifier made these scores" in page.words
+    assert "Mean patient Dice" not in page.words
+    assert page.tables["confusion"][1:] == [["Tumour", "3", "3"], ["No tumour", "1", "5"]]
+    assert page.tile("Slice accuracy") == f"{8 / 12:.3f}"
+    # Of 36 pairs of a tumour slice and another, 15 are in the right order and 18 are even.
+    assert page.tile("Area under the ROC curve") == f"{(15 + 18 / 2) / 36:.3f}"
+    assert f"{FALSE_ALARM} slice 1, probability 0.90, true 0 px" in page.words
+    assert f"{MISSED} slice 4, probability 0.20, true 16 px" in page.words
+    assert "slice 4, probability 0.90, true 16 px" in page.words
+    assert page.text.count('class="viewer"') == 3
+
+
+def test_a_classifiers_scores_without_truth_say_so(homes, tmp_path):
+    home = f"file://{tmp_path}/scores"
+    write_scores(home, homes.lake, truth=False, classifier=True)
+    _, page = make(tmp_path / "out", scores=home, lake=homes.lake)
+    assert "no slice has a truth here" in page.words
 
 
 def test_a_run_that_is_not_finished_shows_its_curves(tmp_path):
