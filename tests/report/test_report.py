@@ -29,6 +29,7 @@ from slicemill.errors import ConfigError, InputError, LakeVersionError
 from slicemill.io import lake, run_files, storage
 from slicemill.io.parquet import write_small
 from slicemill.pipelines import report
+from slicemill.report import picture_sections
 from slicemill.report.build import build
 from slicemill.report.inputs import Inputs, LakeInput, ScoresInput, read_inputs
 from slicemill.schemas import SCANS, SCHEMA_VERSION
@@ -412,6 +413,13 @@ def test_names_from_outside_are_words_and_never_markup(homes):
     assert page.tables["clinical"][1][0] == HOSTILE
     assert HOSTILE not in page.text
     assert page.tags.count("script") == 1
+
+
+def test_scan_pages_that_are_too_heavy_are_left_out_and_counted(homes, tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_sections, "PAGE_BUDGET", 20_000)
+    _, page = make(tmp_path, lake=homes.lake, scores=homes.scores)
+    assert page.text.count('class="viewer"') == 1
+    assert "2 pages did not fit into 0.02 MB and were left out." in page.words
 
 
 def test_a_page_of_ten_thousand_scans_is_bounded(homes):
