@@ -416,10 +416,10 @@ def test_names_from_outside_are_words_and_never_markup(homes):
 
 
 def test_scan_pages_that_are_too_heavy_are_left_out_and_counted(homes, tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_sections, "PAGE_BUDGET", 20_000)
+    monkeypatch.setattr(picture_sections, "PAGE_BUDGET", 12_000)
     _, page = make(tmp_path, lake=homes.lake, scores=homes.scores)
     assert page.text.count('class="viewer"') == 1
-    assert "2 pages did not fit into 0.02 MB and were left out." in page.words
+    assert "2 pages did not fit into 0.012 MB and were left out." in page.words
 
 
 def test_a_page_of_ten_thousand_scans_is_bounded(homes):

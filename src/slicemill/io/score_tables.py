@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,7 +45,7 @@ def publish(home: str) -> list[Row]:
     return rows
 
 
-def slice_rows(home: str, patient_row: Row, columns: Sequence[str]) -> list[Row]:
+def slice_rows(home: str, patient_row: Mapping[str, Any], columns: Sequence[str]) -> list[Row]:
     """Predicted slices of a scan, by its row of the patients table."""
     if not patient_row["slices"]:
         return []

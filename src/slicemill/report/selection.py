@@ -49,6 +49,11 @@ def by_dice(rows: Sequence[Row]) -> list[Row]:
     )
 
 
+def _largest_first(row: Row) -> tuple[int, str]:
+    # A classifier predicts no volume.
+    return -(row["predicted_volume"] or 0), row["scan_id"]
+
+
 def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The worst, middle and best scans by Dice, none twice; without truth, the largest predictions.
 
@@ -58,7 +63,7 @@ def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
     if is_classifier(rows):
         return {}
     if not ranked:
-        largest = sorted(rows, key=lambda row: (-(row["predicted_volume"] or 0), row["scan_id"]))
+        largest = sorted(rows, key=_largest_first)
         return {"Largest predictions": list(largest[: 3 * EXAMPLES])}
     if len(ranked) <= 3 * EXAMPLES:
         return {"All scans, worst first": ranked}
@@ -76,7 +81,7 @@ def pages(rows: Sequence[Row], everything: Sequence[Row], asked: Sequence[str]) 
     Of a classifier, the first five.
     """
     by_id = {row["scan_id"]: row for row in everything}
-    ranked = by_dice(rows) or sorted(rows, key=lambda row: (-(row["predicted_volume"] or 0), row["scan_id"]))
+    ranked = by_dice(rows) or sorted(rows, key=_largest_first)
     ends = ranked[:5] if is_classifier(rows) else ranked[:3] + ranked[-2:]
     wanted = [by_id[scan_id] for scan_id in asked if scan_id in by_id] + ends
     return list({row["scan_id"]: row for row in wanted}.values())
