@@ -150,6 +150,8 @@ def test_the_table_of_scans_holds_what_was_scored(alone):
     assert by_scan[FALSE_ALARM]["Institution"] == "BB"
     assert by_scan[MISSED]["HD95 (px)"] == "\N{EN DASH}"
     assert by_scan[PERFECT]["Warnings"] == "synthetic warning"
+    assert "1 of 3 scans carry a warning" in alone["scores"][1].words
+    assert f"The first, {PERFECT}: synthetic warning." in alone["scores"][1].words
 
 
 def test_the_headline_is_the_mean_over_patients(alone):

@@ -29,6 +29,6 @@ def show(*figures: Figure | None) -> Shown:
 
 def _image(figure: Figure) -> str:
     first = figure.axes[0]
-    words = ", ".join(filter(None, (first.get_title(), first.get_xlabel(), first.get_ylabel())))
+    words = ", ".join(filter(None, (first.get_title("left"), first.get_xlabel(), first.get_ylabel())))
     width = round(figure.get_figwidth() * figure.dpi)
     return f'<img alt="{escape(words)}" width="{width}" src="{data_uri("image/png", png(figure))}">'

@@ -55,6 +55,7 @@ def result_section(inputs: Inputs, anchors: Mapping[str, str]) -> Section:
             *_model_notes(inputs, scores),
             *notes,
             *_numbers(counted, scores),
+            *_warnings(scores),
             *_charts(inputs, counted),
             *_table(inputs, scores, anchors),
         ]
@@ -149,6 +150,17 @@ def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
         "bootstrap intervals over patients."
     )
     return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
+
+
+def _warnings(scores: ScoresInput) -> list[Block]:
+    warned = [row for row in scores.scans if row["warnings"]]
+    if not warned:
+        return []
+    text = (
+        f"{len(warned):,} of {len(scores.scans):,} scans carry a warning, in the last column of the table. "
+        f"The first, {warned[0]['scan_id']}: {'; '.join(warned[0]['warnings'])}."
+    )
+    return [Note(text, "warning")]
 
 
 def _dice_tiles(rows: Sequence[Row]) -> list[Tile]:
