@@ -33,8 +33,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Predicted:
-    """One predicted slice: mask, 0/1 uint8 (H, W), area in pixels (both None from a classifier), Dice (None
-    without truth), highest tumour probability.
+    """One predicted slice: mask, 0/1 uint8 (H, W), area in pixels, Dice, highest tumour probability.
+
+    Mask and area are None from a classifier, Dice is None without truth.
     """
 
     mask: SliceMask | None
