@@ -174,6 +174,16 @@ class TrainConfig:
     """Device of every process; auto takes a GPU if one is there."""
     threshold: float = 0.5
     """Probability from which a pixel is tumour."""
+    figures: bool = True
+    """Draw curves and example slices each time validation improves."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run."""
+    track: str | None = None
+    """Log to MLflow: mlflow for mlflow.db in this folder, or mlflow:URI of a store (SQLite or a server)."""
+    experiment: str = "slicemill"
+    """With --track: experiment that the run belongs to."""
+    run_name: str | None = None
+    """With --track: name of the run; the last part of --out by default."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
@@ -194,6 +204,12 @@ class TrainConfig:
         _require(self.oversample >= 1, "--oversample", "at least 1", self.oversample)
         _require(self.weight_decay >= 0, "--weight-decay", "0 or more", self.weight_decay)
         _require(0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold)
+        _require(
+            self.track is None or self.track == "mlflow" or self.track.startswith("mlflow:"),
+            "--track",
+            "mlflow or mlflow:URI",
+            self.track,
+        )
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def make(tiny_lake: str, tmp_path: Path) -> MakePlan:
                 "image_size": 32,
                 "batch_size": 4,
                 "device": "cpu",
+                "figures": False,
                 **settings,
             }
         )

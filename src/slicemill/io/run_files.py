@@ -25,6 +25,26 @@ def figures(run: str) -> str:
     return join(run, "figures")
 
 
+def curves(run: str) -> str:
+    """PNG of the numbers in metrics.jsonl over epochs."""
+    return join(run, "figures", "curves.png")
+
+
+def examples(run: str, epoch: int) -> str:
+    """PNG of a few validation slices as they were predicted after this epoch."""
+    return join(run, "figures", f"examples-epoch-{epoch:03d}.png")
+
+
+def tensorboard(run: str) -> str:
+    """Folder of TensorBoard's event files."""
+    return join(run, "tensorboard")
+
+
+def tracking(run: str) -> str:
+    """The run of an MLflow store that this run is logged to."""
+    return join(run, "tracking.json")
+
+
 def last_checkpoint(run: str) -> str:
     """The checkpoint to go on from."""
     return join(run, "checkpoints", "last.safetensors")

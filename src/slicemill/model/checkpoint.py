@@ -27,7 +27,21 @@ from slicemill.io.uri import display
 _STATE = "slicemill.state"
 
 #: Settings that may differ between a run and its continuation.
-_FREE_SETTINGS = frozenset({"resume", "out", "lake", "device", "init_weights", "cache"})
+_FREE_SETTINGS = frozenset(
+    {
+        "resume",
+        "out",
+        "lake",
+        "device",
+        "init_weights",
+        "cache",
+        "figures",
+        "tensorboard",
+        "track",
+        "experiment",
+        "run_name",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from slicemill.model.device import choose_precision, placed, see_gpus
 from slicemill.model.loop import EpochResult, Learner, make_learner, train_epoch
 from slicemill.model.ranks import Rank, average_buffers, joined, preflight, summed
 from slicemill.model.registry import architecture
+from slicemill.model.tracking import witnessed
 from slicemill.model.validate import validation_dice
 from slicemill.model.weights import load_encoder
 
@@ -87,10 +88,12 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     learner = make_learner(plan, rank, network, choose_precision(settings["precision"], rank.device))
     position = _start(learner)
     trained = [EpochResult(0.0, 0, 0.0, 0.0)]
-    for epoch in range(position.epochs_done, settings["epochs"]):
-        result = train_epoch(learner, epoch)
-        trained.append(result)
-        position = _finish_epoch(learner, position, result)
+    with witnessed(learner, position) as tell:
+        for epoch in range(position.epochs_done, settings["epochs"]):
+            result = train_epoch(learner, epoch)
+            trained.append(result)
+            position = _finish_epoch(learner, position, result)
+            tell(position)
     summary = _finish(learner, position) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
         lake=canonical(config.lake),
         out=canonical(config.out),
         init_weights=canonical(config.init_weights) if config.init_weights else None,
+        # A rank's working directory may be another.
+        track=f"mlflow:sqlite:///{Path.cwd()}/mlflow.db" if config.track == "mlflow" else config.track,
     )
     architecture(config.model, config.task)
     sides = scans_by_part(config)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import colors, image
+
+from slicemill.core.plan import TrainPlan
+from slicemill.errors import ConfigError
+from slicemill.io import run_files, storage
+from slicemill.io.uri import local_path
+from slicemill.model import train
+from slicemill.model.pictures import PREDICTION, TRUTH, draw_curves, draw_examples, example_slices
+from slicemill.model.tracking import numbers
+
+
+def _train(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
+    storage.remove(run_files.started(plan.settings["out"]))
+    plan = dataclasses.replace(plan, settings={**plan.settings, **settings})
+    return json.loads(train.train(plan.to_json()))
+
+
+def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for line in storage.read_bytes(run_files.metrics(plan.settings["out"])).splitlines()
+    ]
+
+
+def _interrupted(plan: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, cut off in the second epoch."""
+    real = train.train_epoch
+
+    def cut_off(learner: Any, epoch: int, *rest: Any) -> Any:
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return real(learner, epoch, *rest)
+
+    monkeypatch.setattr(train, "train_epoch", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        _train(plan)
+    monkeypatch.setattr(train, "train_epoch", real)
+
+
+def _pixels(png: bytes, colour: str) -> int:
+    """Pixels of about this colour."""
+    found = image.imread(io.BytesIO(png))[..., :3]
+    return int((np.abs(found - colors.to_rgb(colour)).max(axis=-1) < 0.08).sum())
+
+
+def test_each_epoch_that_improves_leaves_its_examples_and_the_curves(make) -> None:
+    plan = make(epochs=4, figures=True)
+    _train(plan)
+
+    best, improved = -1.0, set()
+    for line in _metrics(plan):
+        if line["val_dice"] > best:
+            best = line["val_dice"]
+            improved.add(f"examples-epoch-{line['epoch']:03d}.png")
+    folder = local_path(run_files.curves(plan.settings["out"])).parent
+    assert {path.name for path in folder.iterdir()} == {"curves.png", *improved}
+    for path in folder.iterdir():
+        assert image.imread(path).std() > 0.05
+
+
+def test_examples_are_the_largest_tumours_of_the_first_validation_scans(make, tiny_scans) -> None:
+    (found,) = example_slices(make())
+
+    (scan,) = [scan for scan in tiny_scans if scan.scan_id == "e"]
+    assert found.scan_id == "e"
+    assert found.mask.sum() == max(mask.sum() for mask in scan.masks)
+
+
+def test_an_example_shows_truth_and_prediction_where_there_are_some(make) -> None:
+    slices = example_slices(make())
+    other = np.zeros_like(slices[0].mask)
+    other[5:15, 5:15] = 1
+
+    both = draw_examples(slices, [other], "Epoch 3")
+    missed = draw_examples(slices, [np.zeros_like(other)], "Epoch 3")
+
+    assert min(_pixels(both, TRUTH), _pixels(both, PREDICTION)) > 50
+    assert _pixels(missed, TRUTH) > 50
+    assert _pixels(missed, PREDICTION) == 0
+
+
+def test_curves_leave_out_what_was_not_measured() -> None:
+    line = {"epoch": 1, "train_loss": 1.0, "learning_rate": 1e-3, "val_dice": None}
+
+    without = image.imread(io.BytesIO(draw_curves([line, {**line, "epoch": 2}])))
+    with_dice = image.imread(io.BytesIO(draw_curves([line, {**line, "epoch": 2, "val_dice": 0.5}])))
+
+    assert with_dice.shape[0] > without.shape[0]
+
+
+def test_single_scans_have_names_of_their_own() -> None:
+    line = {"epoch": 2, "train_loss": 0.5, "val_dice": None, "val_dice_by_scan": {"a": 1.0, "b": 0.25}}
+
+    assert numbers(line) == {"train_loss": 0.5, "val_dice_by_scan/a": 1.0, "val_dice_by_scan/b": 0.25}
+
+
+def _mlflow_runs(store: str, experiment: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    return list(client.search_runs([client.get_experiment_by_name(experiment).experiment_id]))
+
+
+@pytest.mark.slow
+def test_mlflow_holds_the_run_once_even_if_it_was_interrupted(make, tmp_path, monkeypatch) -> None:
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    plan = make(epochs=3, track=f"mlflow:{store}", experiment="sweep", run_name="trial-7")
+
+    _interrupted(plan, monkeypatch)
+    (run,) = _mlflow_runs(store, "sweep")
+    assert run.info.status == "FAILED"
+    _train(plan, resume=True)
+
+    (run,) = _mlflow_runs(store, "sweep")
+    assert (run.info.run_name, run.info.status) == ("trial-7", "FINISHED")
+    assert run.data.metrics == pytest.approx(numbers(_metrics(plan)[-1]))
+    assert run.data.params["learning_rate"] == "0.002"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def _told(folder: str) -> Mapping[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(folder)
+    events.Reload()
+    return {
+        name: [(point.step, point.value) for point in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+
+
+def test_tensorboard_shows_every_epoch_once_even_if_the_run_was_interrupted(make, monkeypatch) -> None:
+    plan = make(epochs=3, tensorboard=True)
+
+    _interrupted(plan, monkeypatch)
+    _train(plan, resume=True)
+
+    told = _told(str(local_path(run_files.tensorboard(plan.settings["out"]))))
+    lines = _metrics(plan)
+    assert told.keys() == numbers(lines[0]).keys()
+    assert told["train_loss"] == [(line["epoch"], pytest.approx(line["train_loss"])) for line in lines]
+
+
+def test_tensorboard_files_of_a_run_in_s3_are_there_too(make, bucket: str, tmp_path) -> None:
+    plan = make(epochs=2, tensorboard=True, out=f"{bucket}/run")
+    _train(plan)
+
+    (tmp_path / "copy").mkdir()
+    for file in storage.list_files(run_files.tensorboard(f"{bucket}/run")):
+        (tmp_path / "copy" / file.uri.rpartition("/")[2]).write_bytes(storage.read_bytes(file.uri))
+    assert [step for step, _ in _told(str(tmp_path / "copy"))["train_loss"]] == [1, 2]
+
+
+def test_a_package_that_is_not_there_is_named_with_what_to_do(make, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    plan = make(track="mlflow:sqlite:////nowhere/mlflow.db")
+
+    assert _train(plan) == {}
+
+    reason = storage.read_json(run_files.failure(plan.settings["out"], 0))
+    assert (reason["kind"], reason["expected"]) == ("MachineError", "mlflow-skinny")
+    assert "slicemill[track]" in reason["advice"]
+
+
+def test_only_mlflow_is_known(make) -> None:
+    with pytest.raises(ConfigError, match=r"--track.*mlflow:URI"):
+        make(track="wandb:online")
