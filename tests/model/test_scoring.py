@@ -16,7 +16,7 @@ from slicemill.model.batches import Prediction
 from slicemill.model.scoring import ScoreSettings, scored_scan
 from slicemill.pipelines.evaluate import evaluate
 
-SETTINGS = ScoreSettings("", "cpu", "fp32", 1, None, 0.5)
+SETTINGS = ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5)
 
 
 def card(task: str) -> Card:
@@ -88,7 +88,7 @@ def test_the_largest_component_is_kept_if_asked() -> None:
         one,
         prediction,
         card("segment"),
-        ScoreSettings("", "cpu", "fp32", 1, None, 0.5, largest_component=True),
+        ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5, largest_component=True),
     )
     assert (plain.scores["predicted_volume"], kept.scores["predicted_volume"]) == (5, 4)
     assert kept.scores["options"] == ["largest-component"]

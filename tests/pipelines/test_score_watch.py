@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from pyspark.sql import SparkSession
 from raw_builder import SCAN_IDS, write_raw, write_scan
 from run_builder import write_run
@@ -19,7 +20,7 @@ from run_builder import write_run
 from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
 from slicemill.core.discovery import FoundFile, discover
 from slicemill.core.drift import training_profile
-from slicemill.errors import ConfigError, InputError
+from slicemill.errors import ConfigError, InputError, MachineError
 from slicemill.io import lake, storage
 from slicemill.io.card import load_card, save_card
 from slicemill.io.lake_reader import read_scans
@@ -87,7 +88,8 @@ def test_a_folder_that_grew_while_it_was_read_is_left_for_the_next_run(
     listed = discover([FoundFile(file.uri, file.size, file.version) for file in files], re.compile("")).scans
     tasks = [ScoreTask(one.scan_id, one.fingerprint, "k", (), one.size, raw=one) for one in listed]
     write_scan(raw, SCAN_IDS[1], slices=5)
-    settings = ScoreSettings(canonical(str(model)), "cpu", "fp32", 1, 4, 0.5)
+    card = load_card(canonical(str(model)))
+    settings = ScoreSettings(canonical(str(model)), card.model_id, "cpu", "fp32", 1, 4, 0.5)
     states = score_scans(spark, tasks, settings, ScoreWriter(home, "masks", "m", "job"), 10_000)
     assert states == {SCAN_IDS[0]: SCORED, SCAN_IDS[1]: CHANGED, SCAN_IDS[2]: SCORED}
     assert {path.name.partition("--")[0] for path in (out / "manifest").iterdir()} == {
@@ -112,7 +114,7 @@ def test_ten_thousand_done_scans_are_not_read_again(
         name = f"TEST_OLD_{number:05}_20200101"
         (raw / name).mkdir(parents=True)
         (raw / name / f"{name}_1.tif").write_bytes(b"?")
-    card, settings = load_card(canonical(str(model))), ScoreSettings("", "cpu", "fp32", 1, None, 0.5)
+    card, settings = load_card(canonical(str(model))), ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5)
     files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(canonical(str(raw)))]
     rows = []
     (out / "manifest").mkdir(parents=True)
@@ -218,6 +220,50 @@ def test_a_split_is_evaluated_and_two_models_are_compared(
     expected = other["mean_patient_dice"]["value"] - interval["value"]
     assert found["mean_difference"]["value"] == pytest.approx(expected)
     assert json.loads((out / "summary.json").read_text()) == stored
+
+
+def test_a_scan_that_can_not_be_read_does_not_stop_the_others(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "lake"
+    ingest.run(IngestConfig(raw=(str(raw),), lake=str(home)), spark)
+    split.run(SplitConfig(lake=str(home), name="all", fractions="0,0,1"))
+    (data,) = home.glob(f"slices/*/{SCAN_IDS[1]}.parquet")
+    kept = data.read_bytes()
+    data.unlink()
+    config = ScoreConfig(model=str(model), out=str(out), lake=str(home), split="all")
+    found = score.run(config, spark)
+    assert (found["status"], found["scored"], found["failed"]) == ("failed", 2, 1)
+    assert SCAN_IDS[1] in found["error"]
+    data.write_bytes(kept)
+    again = score.run(config, spark)
+    assert (again["status"], again["scored"], again["skipped_done"]) == ("done", 1, 2)
+
+
+def test_a_model_that_is_replaced_in_its_place_is_noticed_by_workers_that_knew_the_old(
+    spark: SparkSession, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    home = canonical(str(tmp_path / "run"))
+    first = write_run(home, size=32)
+    run(spark, home, raw, out)
+    second = write_run(home, seed=1, size=32)
+    assert run(spark, home, raw, out)["scored"] == 3
+    run(spark, home, raw, tmp_path / "fresh")
+    by_second = {path.name: path.read_bytes() for path in out.glob(f"masks-{second.model_id}/**/*.tif")}
+    by_first = {path.name: path.read_bytes() for path in out.glob("masks/**/*.tif")}
+    assert first.model_id != second.model_id
+    assert len(by_second) == 12
+    assert by_second != by_first
+    assert by_second == {path.name: path.read_bytes() for path in tmp_path.glob("fresh/masks/**/*.tif")}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_one_clear_line(
+    spark: SparkSession, model: Path, raw: Path, out: Path
+) -> None:
+    with pytest.raises(MachineError, match="no GPU is seen") as caught:
+        run(spark, model, raw, out, device="cuda")
+    assert "\n" not in str(caught.value)
 
 
 def test_flags_are_checked() -> None:

@@ -11,6 +11,7 @@ from slicemill.core.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.tiff import count_values, decode_slice, decode_tiff
+from slicemill.io.uri import is_s3
 from slicemill.types import FilePixels, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
@@ -135,6 +136,9 @@ def _fetch(file: FoundFile, max_pixels: int) -> bytes:
     try:
         data = storage.read_bytes(file.uri)
     except InputError as error:
+        if is_s3(file.uri) and not isinstance(error.__cause__, FileNotFoundError | PermissionError):
+            # Storage that does not answer says nothing about the file.
+            raise
         raise BadImageError(
             Reason.UNREADABLE, "the file can't be fetched", error.found, "a readable file"
         ) from error

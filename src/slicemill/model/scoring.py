@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +13,10 @@ from slicemill.core.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.drift import drift_warnings
 from slicemill.core.profile import scan_missing_sequences, statistics
 from slicemill.core.scan import Scan
+from slicemill.errors import ModelFileError
 from slicemill.io.card import Card
 from slicemill.io.score_writer import ScoredScan
+from slicemill.io.uri import display
 from slicemill.model.batches import Prediction, predict_scans
 from slicemill.model.components import largest_component
 from slicemill.model.predictor import Predictor
@@ -31,6 +33,7 @@ class ScoreSettings:
     """How to score: which model, on what, from which probability on, with which test-time options."""
 
     model: str
+    model_id: str
     device: str
     precision: str
     threads: int | None
@@ -46,10 +49,30 @@ class ScoreSettings:
         return tuple(name for name, on in named.items() if on)
 
 
-@cache
 def loaded(settings: ScoreSettings, gpu: int = 0) -> Predictor:
-    """The predictor of this process, loaded once."""
-    return Predictor.load(settings.model, settings.device, settings.precision, settings.threads, gpu)
+    """The predictor of this process, loaded once.
+
+    Raises ModelFileError if the run holds another model than the settings name.
+    """
+    predictor = _loaded(
+        settings.model, settings.model_id, settings.device, settings.precision, settings.threads, gpu
+    )
+    if predictor.model_id != settings.model_id:
+        raise ModelFileError(
+            f"{display(settings.model)} was written again while it scored",
+            expected=f"model {settings.model_id}",
+            found=predictor.model_id,
+            advice="Score again.",
+        )
+    return predictor
+
+
+# By the id too: a worker outlives a job, and the next one may bring another model in the same place.
+@lru_cache(maxsize=2)
+def _loaded(
+    model: str, model_id: str, device: str, precision: str, threads: int | None, gpu: int
+) -> Predictor:
+    return Predictor.load(model, device, precision, threads, gpu)
 
 
 def predictions(

@@ -28,12 +28,12 @@ from slicemill.model.scoring import ScoreSettings, loaded
 from slicemill.pipelines.evaluate import compare, evaluate
 from slicemill.pipelines.ingest import find_scans, list_raw, scan_pattern
 from slicemill.schemas import SCHEMA_VERSION
-from slicemill.spark.score import CHANGED, ScoreTask, check_entries, score_scans
+from slicemill.spark.score import CHANGED, FAILED, SCORED, ScoreTask, check_entries, score_scans
 from slicemill.spark.session import Session, cores
 
 log = logging.getLogger(__name__)
 
-#: Outputs that the summary of --verify names; the log names all.
+#: Outputs or scans that a summary names; the log names all.
 _NAMED = 20
 
 
@@ -116,6 +116,7 @@ def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> Sc
     slots = int(spark.conf.get("spark.task.cpus", "1") or 1)
     return ScoreSettings(
         model=model,
+        model_id=card.model_id,
         device=config.device,
         precision=config.precision,
         threads=slots if cores(spark) > 1 else None,
@@ -216,17 +217,24 @@ def _summary(
     here = _in_scope(scope, rows, card)
     quarantined = sum(row["quarantined"] for row in here)
     became = Counter(states.values())
-    scored = len(states) - became[CHANGED]
-    new_slices = sum(row["slices"] for row in here if states.get(row["scan_id"], CHANGED) != CHANGED)
+    scored = became[SCORED]
+    new_slices = sum(row["slices"] for row in here if states.get(row["scan_id"]) == SCORED)
+    failed = sorted(scan_id for scan_id, state in states.items() if state == FAILED)
+    status = "data_short" if quarantined > config.max_bad_fraction * scope.files else "done"
+    error = (
+        {"error": f"could not be read: {', '.join(failed[:_NAMED])}; see standard error"} if failed else {}
+    )
     return {
         "job": "score",
-        "status": "data_short" if quarantined > config.max_bad_fraction * scope.files else "done",
+        "status": "failed" if failed else status,
+        **error,
         "scans": len(scope.tasks) + scope.waiting,
         "slices": sum(row["slices"] for row in here),
         "scored": scored,
         "skipped_done": len(scope.tasks) - len(states),
         "waiting": scope.waiting,
         "changed_while_read": became[CHANGED],
+        "failed": len(failed),
         "quarantined": quarantined,
         "scans_with_warnings": sum(bool(row["warnings"]) for row in here),
         "slices_per_second": round(new_slices / seconds, 2) if scored else None,

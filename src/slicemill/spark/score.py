@@ -6,6 +6,7 @@ reads the next scan and writes the last one while the network runs.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from slicemill.core.discovery import ScanTask
 from slicemill.core.scan import Scan
-from slicemill.errors import MachineError, ModelFileError
+from slicemill.errors import MachineError, ModelFileError, SlicemillError
 from slicemill.io import storage
 from slicemill.io.lake_reader import read_lake_scan
 from slicemill.io.scan_reader import read_scan, unchanged
@@ -31,13 +32,15 @@ from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory
 
+log = logging.getLogger(__name__)
+
 #: Scans that one Spark task scores: minutes on a CPU.
 SCANS_PER_TASK = 20
 #: Manifest entries that one Spark task checks.
 ENTRIES_PER_TASK = 200
 
-#: What became of a scan.
-SCORED, CHANGED, STOPPED = "scored", "changed", "stopped"
+#: What became of a scan; a worker that lacks its device or model stops.
+SCORED, CHANGED, FAILED, STOPPED = "scored", "changed", "failed", "stopped"
 
 Result = tuple[str, str, str | None]
 _RESULT = "scan_id string, state string, reason string"
@@ -97,6 +100,8 @@ def score_scans(
     for row in results:
         if row["state"] == STOPPED:
             raise MachineError("a worker can't score", found=row["reason"].rstrip("."))
+        if row["state"] == FAILED:
+            log.error("%s: %s", row["scan_id"], row["reason"])
     return {row["scan_id"]: row["state"] for row in results}
 
 
@@ -158,13 +163,19 @@ class _Worker:
     ) -> Iterator[tuple[ScoreTask, Scan]]:
         """Each task with its scan, the next one being read while the caller works on this one.
 
-        A scan that changed while it was read is set aside, and so is one that is finished already.
+        A scan that changed while it was read is set aside, and so are one that can't be read and one that is
+        finished already.
         """
         waiting: deque[tuple[ScoreTask, Future[Scan | None]]] = deque()
 
         def first() -> Iterator[tuple[ScoreTask, Scan]]:
             task, read = waiting.popleft()
-            scan = read.result()
+            try:
+                scan = read.result()
+            except (SlicemillError, OSError) as error:
+                # What does not answer for one scan may for the next; this one is left for another run.
+                set_aside.append((task.scan_id, FAILED, str(error)))
+                return
             if scan is None:
                 set_aside.append((task.scan_id, CHANGED, None))
             else:
