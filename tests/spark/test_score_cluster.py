@@ -75,13 +75,13 @@ def start(home: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=400)
     summary: dict[str, Any] = json.loads(said.splitlines()[-1])
     return summary
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError
