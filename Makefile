@@ -65,6 +65,12 @@ demo: setup
 	@RAW="$(RAW)" OUT="$(OUT)" SCANS="$(SCANS)" EPOCHS="$(EPOCHS)" IMAGE_SIZE="$(IMAGE_SIZE)" \
 	BATCH_SIZE="$(BATCH_SIZE)" PROCESSES="$(PROCESSES)" $(BIN)/python scripts/demo.py
 
+# Not in a cluster's environment, or installed into it in the build that fits its nodes.
+CLUSTER_BRINGS := pyspark py4j
+TORCH_BRINGS := torch torchvision triton cuda-bindings cuda-pathfinder cuda-toolkit \
+	nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
+	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
 # Keeps the pins that still fit; delete requirements/all.txt first to take everything anew.
 requirements: $(STAMPS)/tools
 	@$(UV) pip compile --quiet requirements/uv.in --universal --python-version 3.11 --generate-hashes \
@@ -72,6 +78,10 @@ requirements: $(STAMPS)/tools
 	@$(UV) pip compile --quiet pyproject.toml requirements/build.in --all-extras --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make requirements" -o requirements/all.txt
+	@$(UV) pip compile --quiet pyproject.toml --extra train --extra aws --extra report --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --constraints requirements/all.txt --no-annotate \
+	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) \
+	--custom-compile-command "make requirements" -o requirements/emr.txt
 
 clean:
 	rm -rf demo-out build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
