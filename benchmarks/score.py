@@ -138,7 +138,7 @@ def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
 
     @functions.pandas_udf("array<float>")
     def predict(images: pd.Series) -> pd.Series:
-        network = architecture(card.architecture, card.task).build()
+        network = architecture(card.architecture, card.task).build(card.training)
         network.load_state_dict(safetensors.torch.load_file(weights))
         network.eval()
         batch = torch.tensor(np.stack(images.to_numpy())).reshape(-1, len(SEQUENCES), SIZE, SIZE)

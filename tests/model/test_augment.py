@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from slicemill.model.augment import INTENSITY, Augmentation
+from slicemill.model.augment import INTENSITY, NOISE, Augmentation
 
 
 def _disks(count: int) -> torch.Tensor:
@@ -15,16 +15,36 @@ def _disks(count: int) -> torch.Tensor:
 def test_image_and_mask_move_together() -> None:
     masks = _disks(16)
     torch.manual_seed(0)
-    images, moved = Augmentation()(masks.repeat(1, 3, 1, 1), masks)
+    images, moved = Augmentation().geometry(masks.repeat(1, 3, 1, 1), masks)
 
-    # Intensity scales and shifts a channel: what is left of it is the mask, moved alike.
-    for image, mask in zip(images, moved, strict=True):
-        for channel in image:
-            offset = channel[mask[0] == 0].mean()
-            gain = (channel[mask[0] == 1] - offset).mean()
-            assert abs(offset) <= INTENSITY + 1e-5
-            assert abs(gain - 1) <= INTENSITY + 1e-5
-            torch.testing.assert_close((channel - offset) / gain, mask[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(images, moved.repeat(1, 3, 1, 1), atol=1e-6, rtol=0)
+    assert not torch.equal(moved, masks)
+
+
+def test_strength_0_leaves_flips_only() -> None:
+    masks = _disks(16)
+    torch.manual_seed(0)
+    images, moved = Augmentation(0.0)(masks.repeat(1, 3, 1, 1), masks)
+
+    seen = set()
+    for image, mask, before in zip(images, moved, masks, strict=True):
+        flips = {axes: torch.flip(before, axes) for axes in ((), (1,), (2,), (1, 2))}
+        (found,) = (axes for axes, flipped in flips.items() if torch.allclose(mask, flipped, atol=1e-4))
+        torch.testing.assert_close(image, mask.expand(3, -1, -1), atol=1e-4, rtol=0)
+        seen.add(found)
+    assert len(seen) == 4
+
+
+def test_intensity_keeps_the_order_of_grey_values_and_stays_within_its_draws() -> None:
+    ramp = torch.linspace(-2, 3, 64 * 64).reshape(1, 1, 64, 64).repeat(32, 3, 1, 1)
+    torch.manual_seed(0)
+    changed = Augmentation().intensity(ramp)
+
+    # The noise alone may swap neighbours: block means may not be.
+    blocks = changed.reshape(32, 3, 16, 256).mean(dim=3)
+    assert (blocks.diff(dim=2) > 0).all()
+    assert (changed.amax(dim=(2, 3)) <= 3 * (1 + INTENSITY) + INTENSITY + 6 * NOISE).all()
+    assert blocks[:, :, 8].std() > 0.05
 
 
 def test_masks_stay_shares_and_keep_about_their_area() -> None:
@@ -53,6 +73,6 @@ def test_every_slice_has_its_own_draw_and_the_seed_decides() -> None:
 
 def test_the_border_continues_instead_of_becoming_a_dark_frame() -> None:
     torch.manual_seed(0)
-    images, _ = Augmentation()(torch.full((8, 3, 32, 32), -2.0), torch.zeros(8, 1, 32, 32))
+    images, _ = Augmentation().geometry(torch.full((8, 3, 32, 32), -2.0), torch.zeros(8, 1, 32, 32))
 
     assert (images.amax(dim=(2, 3)) - images.amin(dim=(2, 3)) < 1e-4).all()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,19 @@ import torch
 
 from slicemill.core.dice import dice
 from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.core.schedule import Span
 from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
 from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card, weights_uri
-from slicemill.io.uri import local_path
-from slicemill.model import loop, train
-from slicemill.model.checkpoint import network_bytes
+from slicemill.io.uri import canonical, local_path
+from slicemill.model import loop, losses, train
+from slicemill.model.checkpoint import Position, network_bytes
+from slicemill.model.learner import Learner, make_learner
+from slicemill.model.pace import Pace
 from slicemill.model.predictor import Predictor
+from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
+from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -112,10 +119,10 @@ def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkey
     plan = make(epochs=3)
     real = train.train_epoch
 
-    def cut_off(learner: loop.Learner, epoch: int) -> loop.EpochResult:
+    def cut_off(learner: Learner, epoch: int, span: Span) -> loop.EpochResult:
         if epoch == stop_in:
             raise KeyboardInterrupt
-        return real(learner, epoch)
+        return real(learner, epoch, span)
 
     monkeypatch.setattr(train, "train_epoch", cut_off)
     with pytest.raises(KeyboardInterrupt):
@@ -170,21 +177,162 @@ def test_resuming_without_a_checkpoint_starts_at_the_beginning(make) -> None:
     assert _train(make(epochs=1, resume=True))["epochs"] == 1
 
 
-def test_a_loss_that_is_not_finite_names_epoch_and_step(make, monkeypatch) -> None:
-    plan = make()
-    real = loop.segmentation_loss
-    calls: list[int] = []
+def _nan_in(monkeypatch, *steps: int) -> None:
+    """Make the loss of these steps, counted from 1 over all epochs, nan."""
+    real, calls = losses.SEGMENTATION["bce-dice"], itertools.count(1)
 
-    def at_some_time_nan(*arguments: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        return real(*arguments) * (float("nan") if len(calls) == plan.steps_per_epoch + 2 else 1)
+    def sometimes_nan(*arguments: torch.Tensor) -> torch.Tensor:
+        return real(*arguments) * (float("nan") if next(calls) in steps else 1)
 
-    monkeypatch.setattr(loop, "segmentation_loss", at_some_time_nan)
+    monkeypatch.setitem(losses.SEGMENTATION, "bce-dice", sometimes_nan)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_where_that_is_the_rule(make, monkeypatch) -> None:
+    plan = make(non_finite="stop")
+    _nan_in(monkeypatch, plan.steps_per_epoch + 2)
 
     assert _train(plan) == {}
     assert _reason(plan)["kind"] == TrainingError.__name__
     assert _reason(plan)["what"] == "training went astray in epoch 2, step 2"
-    assert "loss nan" in _reason(plan)["found"]
+
+
+def test_a_lost_step_is_named_and_counted_and_leaves_no_trace_in_the_network(
+    make, monkeypatch, caplog
+) -> None:
+    plan = make()
+    _nan_in(monkeypatch, 3)
+
+    with caplog.at_level(logging.WARNING):
+        summary = _train(plan)
+
+    assert "epoch 1, step 3: the gradient is not finite; the step is lost" in caplog.text
+    assert summary["lost_steps"] == 1
+    assert [line["lost_steps"] for line in _metrics(plan)] == [1, 0]
+    weights = safetensors.torch.load(storage.read_bytes(weights_uri(_out(plan))))
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:
+    learner, batch = _learner_and_batch(make())
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    _nan_in(monkeypatch, 1)
+    learner = dataclasses.replace(learner, loss=losses.SEGMENTATION["bce-dice"])
+
+    assert take_step(learner, batch) is None
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.network.state_dict().items())
+
+
+def test_a_run_of_lost_steps_only_is_stopped(make, monkeypatch, tmp_path: Path) -> None:
+    for batch_size, most in ((4, 5), (1, 11)):
+        plan = make(batch_size=batch_size, out=canonical(str(tmp_path / str(batch_size))))
+        _nan_in(monkeypatch, *range(6, 99))
+
+        assert _train(plan) == {}
+        assert _reason(plan)["found"] == f"neither, in {most} steps in a row"
+
+
+def test_fp16_finds_its_scale_and_learns(make) -> None:
+    # The scale begins where tiny gradients overflow: the first steps are lost, and no more than these.
+    plan = make(epochs=6, precision="fp16")
+    summary = _train(plan)
+
+    lines = _metrics(plan)
+    assert summary["lost_steps"] < MOST_LOST
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    assert load_card(_out(plan)).training["precision"] == "fp16"
+
+
+def _learner_and_batch(plan: TrainPlan) -> tuple[Learner, NetworkBatch]:
+    rank = Rank(0, 1, torch.device("cpu"))
+    torch.manual_seed(0)
+    learner = make_learner(plan, rank, architecture(plan.settings["model"]).build(plan.settings), "fp32")
+    return learner, loop.prepared(learner, next(iter(loop.open_epoch(learner, 0))))
+
+
+def test_a_step_in_parts_has_the_gradient_of_the_whole(make) -> None:
+    # Without batch norm, and with a loss that is a mean over slices, parts must add up.
+    gradients = []
+    for parts in (1, 2, 4):
+        learner, batch = _learner_and_batch(make(accumulate=parts, augment=False))
+        network = learner.network.eval()
+        learner = dataclasses.replace(
+            learner, loss=lambda logits, targets, weights: losses.cross_entropy(logits, targets, weights)
+        )
+        take_step(learner, batch)
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+
+    for others in gradients[1:]:
+        for one, other in zip(gradients[0], others, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_what_is_published_is_the_average_of_the_weights(make) -> None:
+    learner, batch = _learner_and_batch(make(ema=0.99))
+    first = [parameter.detach().clone() for parameter in learner.network.parameters()]
+    take_step(learner, batch)
+    second = [parameter.detach().clone() for parameter in learner.network.parameters()]
+    take_step(learner, batch)
+    third = [parameter.detach().clone() for parameter in learner.network.parameters()]
+
+    # The first update takes the weights as they are, the next keeps (1 + 1) / (10 + 1) of the average.
+    for average, one, two, three in zip(learner.published.parameters(), first, second, third, strict=True):
+        assert not torch.equal(one, two)
+        torch.testing.assert_close(average, two + (three - two) * (1 - 2 / 11))
+
+
+def test_without_an_average_the_network_itself_is_published(make) -> None:
+    learner, _ = _learner_and_batch(make(ema=0.0))
+
+    assert learner.published is learner.network
+
+
+def test_a_budget_ends_the_run_with_its_schedule_at_the_end(make) -> None:
+    plan = make(epochs=None, budget_minutes=0.05)
+    summary = _train(plan)
+
+    lines = _metrics(plan)
+    assert summary["epochs"] == len(lines) >= 2
+    assert lines[-1]["learning_rate"] < 0.2 * max(line["learning_rate"] for line in lines)
+
+
+def test_a_budget_that_was_used_up_before_a_resume_leaves_nothing_to_do(make) -> None:
+    plan = make(epochs=None, budget_minutes=0.03)
+    first = _train(plan)
+
+    assert _resume(plan)["model_id"] == first["model_id"]
+
+
+def test_trying_the_pace_leaves_no_trace(make) -> None:
+    learner, _ = _learner_and_batch(make(budget_minutes=1.0))
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+
+    Pace(learner, Position())
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.network.state_dict().items())
+    assert not learner.optimiser.state_dict()["state"]
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(make) -> None:
+    # At this rate nothing changes: the first epoch stays the best.
+    plan = make(epochs=9, patience=2, learning_rate=1e-12, ema=0.0, weight_decay=0.0)
+    _train(plan)
+
+    lines = _metrics(plan)
+    best = max(range(len(lines)), key=lambda at: lines[at]["val_dice"])
+    assert len(lines) == best + 3
+
+
+def test_the_rate_finder_tries_rising_rates_and_leaves_no_model(make) -> None:
+    plan = make(find_learning_rate=True)
+    summary = _train(plan)
+
+    found = storage.read_json(run_files.learning_rates(_out(plan)))
+    assert found["learning_rate"] == sorted(found["learning_rate"])
+    assert len(found["loss"]) == len(found["learning_rate"]) == summary["steps"] > 20
+    assert found["learning_rate"][0] < found["suggested"] == summary["suggested_learning_rate"] < 1
+    assert min(found["loss"]) < found["loss"][0]
+    assert not storage.exists(weights_uri(_out(plan)))
 
 
 def test_slices_that_went_missing_stop_the_run_with_the_numbers(make) -> None:

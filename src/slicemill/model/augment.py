@@ -1,38 +1,76 @@
-"""Random changes of a training batch, on its device, a different draw for each slice."""
+"""Random changes of a training batch, on its device, a different draw for each slice.
+
+Flip, rotation, scale, shift and elastic bending are one sampling grid, so that image and mask are
+interpolated once: kornia's affine and elastic transforms, one after the other, take twice as long.
+"""
 
 from __future__ import annotations
 
-import torch
-from kornia import augmentation
-from kornia.constants import DataKey, Resample
-from torch import Tensor, nn
+import math
 
-#: Half-width of the uniform draws of gain and offset, in network units, per slice and channel.
-INTENSITY = 0.15
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: Half-width of the uniform draws, at strength 1: of the angle in degrees, of scale and shift as shares of
+#: the image, of gain and offset in network units, and of the exponent's logarithm.
+ROTATION, SCALE, SHIFT, INTENSITY, GAMMA = 15.0, 0.1, 0.1, 0.15, 0.3
+
+#: Standard deviation of the elastic displacement at a knot, as a share of the image, and knots a side.
+ELASTIC, KNOTS = 0.01, 6
+
+#: Largest standard deviation of the noise, in network units.
+NOISE = 0.05
 
 
 class Augmentation(nn.Module):
-    """Flips, rotation by up to 15 degrees, shift and scale by up to a tenth, and intensity.
+    """Geometry for image and mask together, then intensity for the image.
 
-    Image and mask move together. Draws come from torch's global generator.
+    `strength` scales all draws but the flips, 0 leaves only those. Draws come from torch's global generator.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, strength: float = 1.0) -> None:
         super().__init__()
-        self._geometry = augmentation.AugmentationSequential(
-            augmentation.RandomHorizontalFlip(p=0.5),
-            augmentation.RandomVerticalFlip(p=0.5),
-            augmentation.RandomAffine(
-                degrees=15.0, translate=(0.1, 0.1), scale=(0.9, 1.1), padding_mode="border", p=0.9
-            ),
-            data_keys=["input", "mask"],
-            # Kornia moves masks by nearest neighbours; ours are shares of tumour and move like the image.
-            extra_args={DataKey.MASK: {"resample": Resample.BILINEAR}},
-        )
+        self._strength = strength
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Change float32 images with axes (N, C, H, W) and masks with axes (N, 1, H, W)."""
-        images, masks = self._geometry(images, masks)
-        gain, offset = (2 * torch.rand(2, *images.shape[:2], 1, 1, device=images.device) - 1) * INTENSITY
-        images = images * (1 + gain) + offset
-        return images.contiguous(memory_format=torch.channels_last), masks
+        images, masks = self.geometry(images, masks)
+        return self.intensity(images).contiguous(memory_format=torch.channels_last), masks
+
+    def geometry(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Move each slice and its mask alike; what comes in from outside repeats the border."""
+        count, _, height, width = images.shape
+        grid = functional.affine_grid(self._affine(images), [count, 1, height, width], align_corners=False)
+        knots = torch.randn(count, 2, KNOTS, KNOTS, device=images.device) * (2 * ELASTIC * self._strength)
+        bend = functional.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+        moved = functional.grid_sample(
+            torch.cat([images, masks], dim=1).contiguous(),
+            grid + bend.permute(0, 2, 3, 1),
+            padding_mode="border",
+            align_corners=False,
+        )
+        return moved[:, :-1], moved[:, -1:]
+
+    def intensity(self, images: Tensor) -> Tensor:
+        """Change each channel's brightness, contrast and gamma, and add noise."""
+        low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
+        extent = (high - low).clamp_min(1e-6)
+        gamma = torch.exp(self._draw(images, GAMMA))
+        images = ((images - low) / extent).clamp(0, 1).pow(gamma) * extent + low
+        images = images * (1 + self._draw(images, INTENSITY)) + self._draw(images, INTENSITY)
+        deviation = torch.rand(len(images), 1, 1, 1, device=images.device) * (NOISE * self._strength)
+        return images + torch.randn_like(images) * deviation
+
+    def _affine(self, images: Tensor) -> Tensor:
+        count, device = len(images), images.device
+        angle, scale, *shift = (2 * torch.rand(4, count, device=device) - 1) * self._strength
+        angle = angle * (ROTATION * math.pi / 180)
+        flip = torch.randint(2, (count, 1, 2), device=device) * 2.0 - 1
+        rows = [torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)]
+        turn = torch.stack(rows, dim=1).reshape(count, 2, 2) * (1 + SCALE * scale)[:, None, None] * flip
+        return torch.cat([turn, torch.stack(shift, dim=1)[:, :, None] * (2 * SHIFT)], dim=2)
+
+    def _draw(self, images: Tensor, half_width: float) -> Tensor:
+        draws = torch.rand(*images.shape[:2], 1, 1, device=images.device)
+        return (2 * draws - 1) * (half_width * self._strength)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors
@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import run_files, storage
 from slicemill.io.uri import display
+from slicemill.model.learner import Learner
 
 _STATE = "slicemill.state"
 
@@ -48,10 +48,14 @@ _FREE_SETTINGS = frozenset(
 class Position:
     """Where a run stands after an epoch."""
 
-    epochs_done: int
-    best_epoch: int
-    best_score: float
-    history: list[dict[str, Any]]
+    epochs_done: int = 0
+    progress: float = 0.0
+    """Of the schedule, 0 to 1; see `slicemill.core.schedule`."""
+    seconds: float = 0.0
+    """Time that the run has taken, over all its launches."""
+    best_epoch: int = 0
+    best_score: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
 
 
@@ -62,39 +66,31 @@ def network_bytes(network: nn.Module) -> bytes:
     )
 
 
-def save_checkpoint(
-    run_uri: str,
-    network: nn.Module,
-    optimiser: Optimizer,
-    schedule: LRScheduler,
-    position: Position,
-    settings: Mapping[str, Any],
-) -> None:
+def save_checkpoint(learner: Learner, position: Position) -> None:
     """Write the run's last checkpoint."""
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    state = optimiser.state_dict()
+    tensors = {f"network/{name}": tensor for name, tensor in learner.network.state_dict().items()}
+    if learner.average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in learner.average.state_dict().items()}
+    state = learner.optimiser.state_dict()
     for index, moments in state["state"].items():
         tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
     rest = {
         "position": vars(position),
         "groups": state["param_groups"],
-        "schedule": schedule.state_dict(),
-        "settings": dict(settings),
+        "scaler": learner.scaler.state_dict(),
+        "settings": dict(learner.plan.settings),
     }
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    storage.write_bytes(
-        run_files.last_checkpoint(run_uri), safetensors.torch.save(packed, {_STATE: json.dumps(rest)})
-    )
+    uri = run_files.last_checkpoint(learner.plan.settings["out"])
+    storage.write_bytes(uri, safetensors.torch.save(packed, {_STATE: json.dumps(rest)}))
 
 
-def load_checkpoint(
-    run_uri: str, network: nn.Module, optimiser: Optimizer, schedule: LRScheduler, settings: Mapping[str, Any]
-) -> Position | None:
+def load_checkpoint(learner: Learner) -> Position | None:
     """Take up the run's last checkpoint; None if there is none.
 
     Raises ModelFileError for a file that is no checkpoint, ConfigError if the run had other settings.
     """
-    uri = run_files.last_checkpoint(run_uri)
+    uri = run_files.last_checkpoint(learner.plan.settings["out"])
     if not storage.exists(uri):
         return None
     data = storage.read_bytes(uri)
@@ -105,12 +101,14 @@ def load_checkpoint(
         raise ModelFileError(
             f"{display(uri)} is no checkpoint", expected="the file that train wrote", found=str(error)
         ) from error
-    _check_settings(rest["settings"], settings)
-    network.load_state_dict(_below("network/", tensors))
-    optimiser.load_state_dict(
-        {"state": _moments(_below("optimiser/", tensors), optimiser), "param_groups": rest["groups"]}
+    _check_settings(rest["settings"], learner.plan.settings)
+    learner.network.load_state_dict(_below("network/", tensors))
+    if learner.average is not None:
+        learner.average.load_state_dict(_below("average/", tensors))
+    learner.optimiser.load_state_dict(
+        {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
     )
-    schedule.load_state_dict(rest["schedule"])
+    learner.scaler.load_state_dict(rest["scaler"])
     return Position(**rest["position"])
 
 

@@ -35,11 +35,11 @@ def choose_device(asked: str, rank: int = 0) -> torch.device:
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """fp32 or bf16; auto takes bf16 where the hardware multiplies it, and not where it is emulated."""
+    """fp32, bf16 or fp16; auto takes bf16 where the hardware multiplies it, and not where it is emulated."""
     if asked != "auto":
         return asked
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if fast else "fp32"
 
@@ -58,6 +58,9 @@ def placed(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+_REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Context of the forward pass."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device.type, _REDUCED[precision]) if precision in _REDUCED else nullcontext()

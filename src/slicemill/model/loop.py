@@ -1,4 +1,4 @@
-"""The steps of one training epoch."""
+"""One training epoch: batches from the lake, steps, and the count of what was read."""
 
 from __future__ import annotations
 
@@ -8,97 +8,36 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch import Tensor
 
+from slicemill.core.labels import random_label
 from slicemill.core.plan import TrainPlan
+from slicemill.core.schedule import Span
 from slicemill.errors import TrainingError
-from slicemill.model.augment import Augmentation
-from slicemill.model.device import autocast
 from slicemill.model.input import to_network_input, to_network_mask
-from slicemill.model.loader import Batch, EpochLoader, SliceCache
-from slicemill.model.losses import segmentation_loss
+from slicemill.model.learner import Learner
+from slicemill.model.loader import Batch, EpochLoader
 from slicemill.model.ranks import Rank, summed
-
-#: Norm that a step's gradient is cut down to.
-GRADIENT_NORM = 1.0
-
-#: Steps below which torch's one-cycle schedule divides by zero; a shorter run ends on the way.
-_SHORTEST_CYCLE = 10
-
-#: Share of the steps in which the one-cycle schedule warms up.
-WARM_UP = 0.2
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What a rank trains with. `network` is the bare one; `stepped` is it, or its DDP wrapper."""
-
-    plan: TrainPlan
-    rank: Rank
-    precision: str
-    network: nn.Module
-    stepped: nn.Module
-    optimiser: Optimizer
-    schedule: LRScheduler
-    augmentation: nn.Module | None
-    cache: SliceCache
+from slicemill.model.step import LostSteps, NetworkBatch, take_step
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Over all ranks: mean loss of a step, slices read, and seconds on this rank."""
+    """Over all ranks: mean loss of a step, slices read; steps lost, and seconds on this rank."""
 
     loss: float
     slices: int
+    lost_steps: int
     seconds: float
     learning_rate: float
 
 
-def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str) -> Learner:
-    """Optimiser, one-cycle schedule, augmentation and DDP around a network that is on its device."""
-    settings = plan.settings
-    stepped: nn.Module = network
-    if rank.count > 1:
-        if rank.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        # Running statistics are averaged once an epoch instead of copied from rank 0 at each step.
-        stepped = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
-    optimiser = AdamW(
-        _parameter_groups(network, settings["weight_decay"]), lr=settings["learning_rate"], fused=True
-    )
-    steps = max(settings["epochs"] * plan.steps_per_epoch, _SHORTEST_CYCLE)
-    schedule = OneCycleLR(optimiser, settings["learning_rate"], total_steps=steps, pct_start=WARM_UP)
-    augmentation = Augmentation().to(rank.device) if settings["augment"] else None
-    return Learner(
-        plan, rank, precision, network, stepped, optimiser, schedule, augmentation, SliceCache.planned(plan)
-    )
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    # Decay pulls weights to zero; norms and biases have no reason to be there.
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": weight_decay,
-        },
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def train_epoch(learner: Learner, epoch: int) -> EpochResult:
-    """One pass over the rank's share; every random draw follows from seed, epoch and rank.
-
-    Raises TrainingError if a loss or gradient is not finite, or if the ranks together did not read each
-    labelled slice exactly once.
-    """
+def open_epoch(learner: Learner, epoch: int) -> EpochLoader:
+    """The rank's batches of an epoch, counted from 0; every random draw follows from seed, epoch and rank."""
     plan, rank = learner.plan, learner.rank
     seed = int(plan.settings["seed"])
     torch.manual_seed(_epoch_seed(seed, epoch, rank.index))
-    loader = EpochLoader(
+    return EpochLoader(
         plan.train[rank.index],
         batch_size=plan.batch_per_rank,
         steps=plan.steps_per_epoch,
@@ -107,41 +46,45 @@ def train_epoch(learner: Learner, epoch: int) -> EpochResult:
         rank=rank.index,
         cache=learner.cache,
     )
-    learning_rate = learner.optimiser.param_groups[0]["lr"]
+
+
+def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
+    """One pass over the rank's share, its learning rate following `span`.
+
+    Raises TrainingError if training goes astray by the rule of --non-finite, or if the ranks together did not
+    read each labelled slice exactly once.
+    """
+    loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
     started = time.perf_counter()
-    losses = [_step(learner, batch, epoch, step) for step, batch in enumerate(loader)]
+    for step, batch in enumerate(loader):
+        learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
+        loss = take_step(learner, prepared(learner, batch))
+        lost.note(loss, epoch, step)
+        if loss is not None:
+            losses.append(loss)
     seconds = time.perf_counter() - started
-    slices = _check_count(loader, rank, epoch)
-    loss = summed([sum(losses) / len(losses)], rank)[0] / rank.count
-    return EpochResult(loss, slices, seconds, learning_rate)
+    slices = _check_count(loader, learner.rank, epoch)
+    loss_sum, steps = summed([sum(losses), float(len(losses))], learner.rank)
+    return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate)
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
 
 
-def _step(learner: Learner, batch: Batch, epoch: int, step: int) -> float:
+def prepared(learner: Learner, batch: Batch) -> NetworkBatch:
+    """A batch as the network takes it: on the device, augmented, with the targets of the run's task."""
+    settings = learner.plan.settings
     inputs, masks, weights = network_batch(batch, learner.plan, learner.rank.device)
+    if settings["random_labels"]:
+        drawn = [random_label(settings["seed"], entry.scan_id, entry.slice_index) for entry in batch.slices]
+        labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
+    else:
+        labels = (masks.flatten(1).amax(dim=1, keepdim=True) > 0).float()
     if learner.augmentation is not None:
         with torch.no_grad():
             inputs, masks = learner.augmentation(inputs, masks)
-    learner.optimiser.zero_grad(set_to_none=True)
-    with autocast(learner.rank.device, learner.precision):
-        logits = learner.stepped(inputs)
-    loss = segmentation_loss(logits, masks, weights)
-    torch.autograd.backward(loss)
-    norm = nn.utils.clip_grad_norm_(learner.network.parameters(), GRADIENT_NORM)
-    value, length = loss.item(), norm.item()
-    if not np.isfinite(value) or not np.isfinite(length):
-        raise TrainingError(
-            f"training went astray in epoch {epoch + 1}, step {step + 1}",
-            expected="a finite loss and gradient",
-            found=f"loss {value}, gradient norm {length}",
-            advice="Lower --learning-rate, or use --precision fp32.",
-        )
-    learner.optimiser.step()
-    learner.schedule.step()
-    return value
+    return NetworkBatch(inputs, masks if settings["task"] == "segment" else labels, weights)
 
 
 def network_batch(batch: Batch, plan: TrainPlan, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

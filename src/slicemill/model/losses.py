@@ -1,6 +1,8 @@
-"""Losses for masks with soft targets, where a slice that only fills the step has no say."""
+"""Losses where a slice that only fills the step has no say."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,21 +13,53 @@ from torch.nn import functional
 #: felt.
 DICE_SMOOTHING = 1e-3
 
+#: Exponent of the focal term: how little a pixel counts that is right already.
+FOCUS = 2.0
 
-def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+#: Logits, targets and weights of a batch to a float32 scalar.
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Binary cross-entropy plus soft Dice over the batch.
 
     `logits`, `targets`: axes (N, 1, H, W), targets 0 to 1. `weights`: axes (N), 1 counts, 0 does not. The
     cross-entropy is averaged over all N slices, so that the ranks' mean weighs each slice alike even where
     some fill the step. Returns a float32 scalar.
     """
+    return _pixelwise(logits, targets, weights, focus=0.0) + _soft_dice(logits, targets, weights)
+
+
+def dice_focal(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Focal cross-entropy (Lin 2017) plus soft Dice over the batch; arguments as in `bce_dice`."""
+    return _pixelwise(logits, targets, weights, focus=FOCUS) + _soft_dice(logits, targets, weights)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross-entropy of slices; `logits`, `targets` with axes (N, 1), `weights` as in `bce_dice`."""
+    return _pixelwise(logits, targets, weights, focus=0.0)
+
+
+#: What segmentation can minimise, by its name.
+SEGMENTATION: dict[str, Loss] = {"bce-dice": bce_dice, "dice-focal": dice_focal}
+
+
+def _shares(weights: Tensor, like: Tensor) -> Tensor:
+    return weights.reshape(-1, *(1 for _ in like.shape[1:]))
+
+
+def _pixelwise(logits: Tensor, targets: Tensor, weights: Tensor, focus: float) -> Tensor:
     logits, targets = logits.float(), targets.float()
-    share = weights[:, None, None, None]
-    entropy = (functional.binary_cross_entropy_with_logits(logits, targets, reduction="none") * share).mean()
-    return entropy + _soft_dice_loss(torch.sigmoid(logits) * share, targets * share)
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if focus:
+        # 1 - exp(-entropy) is how wrong a hard target's pixel is, without a second sigmoid.
+        entropy = entropy * (1 - torch.exp(-entropy)) ** focus
+    return (entropy * _shares(weights, entropy)).mean()
 
 
-def _soft_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+def _soft_dice(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    shares = _shares(weights, logits)
+    probabilities, targets = torch.sigmoid(logits.float()) * shares, targets.float() * shares
     smoothing = DICE_SMOOTHING * targets.numel()
     overlap = 2 * (probabilities * targets).sum() + smoothing
     return 1 - overlap / (probabilities.sum() + targets.sum() + smoothing)

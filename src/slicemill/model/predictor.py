@@ -176,7 +176,7 @@ def _load_network(run_uri: str, card: Card) -> nn.Module:
 
 def _build(uri: str, card: Card) -> nn.Module:
     try:
-        return architecture(card.architecture, card.task).build()
+        return architecture(card.architecture, card.task).build(card.training)
     except ConfigError as error:
         raise ModelFileError(
             f"{display(uri)} is of a network that this release does not have",

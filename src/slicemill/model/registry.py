@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slicemill.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
+
+#: Settings of a run that shape a network, where its architecture knows them.
+_SHAPING = ("filters", "dropout")
 
 
 @dataclass(frozen=True)
@@ -18,23 +22,42 @@ class Architecture:
 
     `builder` is module and function, apart from the import itself: a driver that only checks a name does
     without torch. `encoder` names the submodule that takes a torchvision state dict by --init-weights; None
-    if it has none.
+    if it has none. `options` are the settings that its builder takes.
     """
 
     builder: tuple[str, str]
     task: str
     encoder: str | None = None
+    options: tuple[str, ...] = ()
 
-    def build(self) -> nn.Module:
-        """A new network, its weights drawn by torch's global generator."""
+    def build(self, settings: Mapping[str, Any] | None = None) -> nn.Module:
+        """A new network for a run's settings, its weights drawn by torch's global generator."""
         module, function = self.builder
-        network: nn.Module = getattr(import_module(module), function)()
+        asked = {name: (settings or {}).get(name) for name in self.options}
+        given = {name: value for name, value in asked.items() if value is not None}
+        network: nn.Module = getattr(import_module(module), function)(**given)
         return network
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "unet-resnet18": Architecture(("slicemill.model.unet", "unet_resnet18"), "segment", "encoder"),
+    "unet-resnet18": Architecture(
+        ("slicemill.model.unet", "unet_resnet18"), "segment", "encoder", ("dropout",)
+    ),
+    "unet-resnet50": Architecture(
+        ("slicemill.model.unet", "unet_resnet50"), "segment", "encoder", ("dropout",)
+    ),
+    "monai-unet": Architecture(
+        ("slicemill.model.monai_unets", "unet"), "segment", options=("filters", "dropout")
+    ),
+    "monai-attention-unet": Architecture(
+        ("slicemill.model.monai_unets", "attention_unet"), "segment", options=("filters", "dropout")
+    ),
+    "resnet18": Architecture(("slicemill.model.classifier", "resnet18"), "classify", "encoder", ("dropout",)),
+    "resnet50": Architecture(("slicemill.model.classifier", "resnet50"), "classify", "encoder", ("dropout",)),
 }
+
+#: The network of each task where none is named.
+DEFAULT = {"segment": "unet-resnet18", "classify": "resnet18"}
 
 
 def architecture(name: str, task: str | None = None) -> Architecture:
@@ -47,3 +70,23 @@ def architecture(name: str, task: str | None = None) -> Architecture:
             found=name,
         )
     return ARCHITECTURES[name]
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a network that is not there, or for settings that it has no use for."""
+    name = settings["model"]
+    entry = architecture(name, settings["task"])
+    for option in _SHAPING:
+        if settings[option] is not None and option not in entry.options:
+            raise ConfigError(
+                f"{name} has no --{option}",
+                expected=", ".join(entry.options) or "none",
+                found=settings[option],
+            )
+    for option in ("init_weights", "freeze_encoder"):
+        if settings[option] and entry.encoder is None:
+            raise ConfigError(
+                f"{name} has no encoder of torchvision's, which --{option.replace('_', '-')} is about",
+                expected=", ".join(known for known, other in ARCHITECTURES.items() if other.encoder),
+                found=name,
+            )

@@ -21,8 +21,8 @@ from slicemill.errors import MachineError
 from slicemill.io import run_files, storage
 from slicemill.io.uri import display, is_s3, local_path
 from slicemill.model.checkpoint import Position
+from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice
-from slicemill.model.loop import Learner
 from slicemill.model.pictures import draw_curves, draw_examples, example_slices
 from slicemill.model.predictor import probabilities
 from slicemill.types import SliceMask
@@ -117,16 +117,16 @@ class FigureTracker:
     def _predicted(self, entry: LabelledSlice) -> SliceMask:
         learner, settings = self._learner, self._learner.plan.settings
         scales = np.asarray([learner.plan.normalisation[entry.scan_id]], dtype=np.float32)
-        learner.network.eval()
+        network = learner.published.eval()
         (found,) = probabilities(
-            learner.network,
+            network,
             entry.image[None],
             scales,
             settings["image_size"],
             learner.rank.device,
             learner.precision,
         )
-        learner.network.train()
+        network.train()
         predicted: SliceMask = (found >= settings["threshold"]).view(np.uint8)
         return predicted
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import platform
 import sys
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,19 +18,26 @@ from torch import nn
 
 from slicemill.core.normalise import NORMALISATION
 from slicemill.core.plan import CHANNELS, TrainPlan
+from slicemill.core.schedule import Span
 from slicemill.errors import SlicemillError
 from slicemill.io import run_files, storage
 from slicemill.io.card import Card, save_card, sha256, weights_uri
 from slicemill.model.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
 from slicemill.model.device import choose_precision, placed, see_gpus
-from slicemill.model.loop import EpochResult, Learner, make_learner, train_epoch
+from slicemill.model.learner import Learner, make_learner
+from slicemill.model.loop import EpochResult, train_epoch
+from slicemill.model.pace import Pace
 from slicemill.model.ranks import Rank, average_buffers, joined, preflight, summed
+from slicemill.model.rate_finder import find_rate
 from slicemill.model.registry import architecture
 from slicemill.model.tracking import witnessed
-from slicemill.model.validate import validation_dice
+from slicemill.model.validate import validate
 from slicemill.model.weights import load_encoder
 
 log = logging.getLogger(__name__)
+
+#: Rows and columns of the network's input where none are asked for, by the kind of device.
+IMAGE_SIZES = {"cpu": 128, "cuda": 256}
 
 
 def train(plan_json: str) -> str:
@@ -82,53 +89,70 @@ def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
 
 
 def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
-    settings, started = plan.settings, time.perf_counter()
-    torch.manual_seed(int(settings["seed"]))
+    plan = _resolved(plan, rank)
+    torch.manual_seed(int(plan.settings["seed"]))
     network = placed(_network(plan), rank.device)
-    learner = make_learner(plan, rank, network, choose_precision(settings["precision"], rank.device))
+    learner = make_learner(plan, rank, network, choose_precision(plan.settings["precision"], rank.device))
+    if plan.settings["find_learning_rate"]:
+        return _find_rate(learner)
     position = _start(learner)
-    trained = [EpochResult(0.0, 0, 0.0, 0.0)]
+    pace, trained = Pace(learner, position), [EpochResult(0.0, 0, 0, 0.0, 0.0)]
     with witnessed(learner, position) as tell:
-        for epoch in range(position.epochs_done, settings["epochs"]):
-            result = train_epoch(learner, epoch)
+        while (span := pace.next_span(position)) is not None:
+            began = pace.seconds
+            result = train_epoch(learner, position.epochs_done, span)
             trained.append(result)
-            position = _finish_epoch(learner, position, result)
+            position = _finish_epoch(learner, position, result, span, pace)
             tell(position)
+            pace.note_epoch(pace.seconds - began)
     summary = _finish(learner, position) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
         "slices_per_second": None if rate is None else round(rate, 2),
-        "training_seconds": round(time.perf_counter() - started, 1),
+        "training_seconds": round(pace.seconds, 1),
     }
+
+
+def _resolved(plan: TrainPlan, rank: Rank) -> TrainPlan:
+    """The plan with what its device decides."""
+    size = plan.settings["image_size"] or IMAGE_SIZES[rank.device.type]
+    return dataclasses.replace(plan, settings={**plan.settings, "image_size": size})
 
 
 def _network(plan: TrainPlan) -> nn.Module:
     chosen = architecture(plan.settings["model"], plan.settings["task"])
-    network = chosen.build()
+    network = chosen.build(plan.settings)
     if plan.settings["init_weights"] and chosen.encoder:
         load_encoder(network.get_submodule(chosen.encoder), plan.settings["init_weights"])
     return network
 
 
+def _find_rate(learner: Learner) -> dict[str, Any]:
+    found = find_rate(learner)
+    if learner.rank.first:
+        storage.write_json(run_files.learning_rates(learner.plan.settings["out"]), found)
+    return {"suggested_learning_rate": found["suggested"], "steps": len(found["loss"])}
+
+
 def _start(learner: Learner) -> Position:
     settings = learner.plan.settings
     if settings["resume"]:
-        position = load_checkpoint(
-            settings["out"], learner.network, learner.optimiser, learner.schedule, settings
-        )
+        position = load_checkpoint(learner)
         if position is not None:
             _say(learner.rank, f"going on after epoch {position.epochs_done}")
             return position
         _say(learner.rank, "no checkpoint to go on from: starting at epoch 1")
     elif not settings["init_weights"]:
         _say(learner.rank, "training from scratch: no --init-weights")
+        if settings["freeze_encoder"]:
+            _say(learner.rank, "the frozen encoder's features are random ones")
     if not any(learner.plan.validation):
         _say(
             learner.rank,
             "the split has no validation part: the best epoch is the one of lowest training loss",
         )
-    return Position(0, 0, -np.inf, [])
+    return Position()
 
 
 def _say(rank: Rank, line: str) -> None:
@@ -136,34 +160,38 @@ def _say(rank: Rank, line: str) -> None:
         log.info("%s", line)
 
 
-def _finish_epoch(learner: Learner, position: Position, result: EpochResult) -> Position:
-    plan, rank = learner.plan, learner.rank
-    average_buffers(learner.network, rank)
-    dice = validation_dice(learner.network, plan, rank, learner.precision)
-    mean = float(np.mean(list(dice.values()))) if dice else None
+def _finish_epoch(
+    learner: Learner, position: Position, result: EpochResult, span: Span, pace: Pace
+) -> Position:
+    average_buffers(learner.network, learner.rank)
+    if learner.average is not None:
+        average_buffers(learner.average.module, learner.rank)
+    validation = validate(learner)
     epoch = position.epochs_done + 1
     rate = result.slices / result.seconds
     line: dict[str, Any] = {
         "epoch": epoch,
         "train_loss": result.loss,
-        "val_dice": mean,
-        "val_dice_by_scan": dice,
+        **validation.metrics,
         "learning_rate": result.learning_rate,
+        "lost_steps": result.lost_steps,
         "slices": result.slices,
         "slices_per_second": round(rate, 2),
         "seconds": round(result.seconds, 2),
     }
-    score = -result.loss if mean is None else mean
-    better = score > position.best_score
+    score = -result.loss if validation.score is None else validation.score
+    better = position.best_score is None or score > position.best_score
     after = Position(
         epochs_done=epoch,
+        progress=span.end,
+        seconds=pace.seconds,
         best_epoch=epoch if better else position.best_epoch,
         best_score=score if better else position.best_score,
         history=[*position.history, line],
     )
-    shown = "" if mean is None else f", validation Dice {mean:.3f}"
-    _say(rank, f"epoch {epoch}/{plan.settings['epochs']}: loss {result.loss:.4f}{shown}, {rate:.1f} slices/s")
-    if rank.first:
+    shown = f"loss {result.loss:.4f}{validation.shown}, {rate:.1f} slices/s"
+    _say(learner.rank, f"epoch {epoch}, {span.end:.0%} of the run: {shown}")
+    if learner.rank.first:
         _save_epoch(learner, after, better)
     return after
 
@@ -171,18 +199,17 @@ def _finish_epoch(learner: Learner, position: Position, result: EpochResult) -> 
 def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
     run = learner.plan.settings["out"]
     if better:
-        storage.write_bytes(run_files.best_weights(run), network_bytes(learner.network))
+        storage.write_bytes(run_files.best_weights(run), network_bytes(learner.published))
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in position.history)
     storage.write_bytes(run_files.metrics(run), lines.encode())
-    save_checkpoint(
-        run, learner.network, learner.optimiser, learner.schedule, position, learner.plan.settings
-    )
+    save_checkpoint(learner, position)
 
 
 def _finish(learner: Learner, position: Position) -> dict[str, Any]:
     """Publish the best epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
     best = position.history[position.best_epoch - 1]
+    numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
     weights = storage.read_bytes(run_files.best_weights(settings["out"]))
     card = Card(
         task=settings["task"],
@@ -195,7 +222,7 @@ def _finish(learner: Learner, position: Position) -> dict[str, Any]:
         split_hash=plan.split_hash,
         data_hash=plan.data_hash,
         training_profile=plan.training_profile,
-        metrics={name: best[name] for name in ("epoch", "train_loss", "val_dice")},
+        metrics={"epoch": best["epoch"], "train_loss": best["train_loss"], **numbers},
         versions=_versions(),
         training={**settings, "precision": learner.precision, "device": learner.rank.device.type},
         weights_sha256=sha256(weights),
@@ -207,7 +234,8 @@ def _finish(learner: Learner, position: Position) -> dict[str, Any]:
     return {
         "epochs": position.epochs_done,
         "best_epoch": position.best_epoch,
-        "best_val_dice": best["val_dice"],
+        **{f"best_{name}": value for name, value in numbers.items()},
+        "lost_steps": sum(line["lost_steps"] for line in position.history),
         "model_id": card.model_id,
     }
 

@@ -32,7 +32,9 @@ class ResNetUNet(nn.Module):
     The last doubling is a sub-pixel convolution (Shi 2016): full resolution costs one 1x1 convolution.
     """
 
-    def __init__(self, encoder: torchvision.models.ResNet, skips: tuple[int, int, int, int, int]) -> None:
+    def __init__(
+        self, encoder: torchvision.models.ResNet, skips: tuple[int, int, int, int, int], dropout: float
+    ) -> None:
         super().__init__()
         # The classifier has no part in this, and a parameter without a gradient stops DDP.
         encoder.fc = nn.Identity()
@@ -43,6 +45,7 @@ class ResNetUNet(nn.Module):
             blocks.append(ConvBlock(channels + skip, outputs))
             channels = outputs
         self.decoder = nn.ModuleList(blocks)
+        self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Sequential(nn.Conv2d(channels, 4, 1), nn.PixelShuffle(2))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ class ResNetUNet(nn.Module):
             decoded = block(
                 torch.cat([functional.interpolate(decoded, scale_factor=2.0, mode="nearest"), skip], dim=1)
             )
-        logits: Tensor = self.head(decoded)
+        logits: Tensor = self.head(self.dropout(decoded))
         return logits
 
     def _encode(self, images: Tensor) -> list[Tensor]:
@@ -66,6 +69,11 @@ class ResNetUNet(nn.Module):
         return features
 
 
-def unet_resnet18() -> ResNetUNet:
-    """U-Net on ResNet-18, weights drawn by torch's global generator."""
-    return ResNetUNet(torchvision.models.resnet18(weights=None), (512, 256, 128, 64, 64))
+def unet_resnet18(dropout: float = 0.0) -> ResNetUNet:
+    """U-Net on ResNet-18, weights drawn by torch's global generator; `dropout` of whole channels."""
+    return ResNetUNet(torchvision.models.resnet18(weights=None), (512, 256, 128, 64, 64), dropout)
+
+
+def unet_resnet50(dropout: float = 0.0) -> ResNetUNet:
+    """U-Net on ResNet-50, weights drawn by torch's global generator; `dropout` of whole channels."""
+    return ResNetUNet(torchvision.models.resnet50(weights=None), (2048, 1024, 512, 256, 64), dropout)

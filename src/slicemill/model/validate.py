@@ -1,64 +1,144 @@
-"""Volumetric Dice of validation scans at source resolution, each rank its own share of them."""
+"""What a network is worth on the validation part, each rank its own share of it."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from torch import nn
 
 from slicemill.core.dice import dice_from_counts
-from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.core.plan import LabelledFile
+from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
+from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice, read_labelled
 from slicemill.model.predictor import probabilities
 from slicemill.model.ranks import Rank, summed
+from slicemill.types import Floats
 
 
-def validation_dice(network: nn.Module, plan: TrainPlan, rank: Rank, precision: str) -> dict[str, float]:
-    """Dice of each validation scan; the same on every rank.
+@dataclass(frozen=True)
+class Validation:
+    """The number that epochs are compared by, None without a validation part; what metrics.jsonl keeps."""
+
+    score: float | None
+    metrics: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """The metrics that are single numbers, for a log line."""
+        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
+        return "".join(f", {name} {value:.3f}" for name, value in numbers.items())
+
+
+def validate(learner: Learner) -> Validation:
+    """Validate the network that is to be published; the same result on every rank.
 
     Raises TrainingError if not every labelled slice came exactly once.
     """
-    scans = sorted(file for share in plan.validation for file in share)
-    counts = {file.scan_id: np.zeros(4, dtype=np.int64) for file in scans}
+    network = learner.published
     network.eval()
-    for file in plan.validation[rank.index]:
-        counts[file.scan_id] = _scan_counts(network, file, plan, rank.device, precision)
+    result = _VALIDATIONS[learner.plan.settings["task"]](learner, network)
     network.train()
-    flat = summed([float(count) for file in scans for count in counts[file.scan_id]], rank)
+    return result
+
+
+def _dice(learner: Learner, network: nn.Module) -> Validation:
+    """Volumetric Dice of each scan at source resolution, and their mean."""
+    scans = _scans(learner)
+    threshold = learner.plan.settings["threshold"]
+    counts = {file.scan_id: np.zeros(4, dtype=np.int64) for file in scans}
+    for scan_id, found, true in _predicted(learner, network):
+        predicted = found >= threshold
+        counts[scan_id] += [np.count_nonzero(predicted & true), predicted.sum(), true.sum(), len(true)]
+    flat = summed([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
     totals = {
         file.scan_id: [int(count) for count in flat[4 * at : 4 * at + 4]] for at, file in enumerate(scans)
     }
     for file in scans:
-        if totals[file.scan_id][3] != file.labelled_slices:
-            raise TrainingError(
-                f"validation scan {file.scan_id} came up wrong",
-                expected=f"{file.labelled_slices} labelled slices",
-                found=totals[file.scan_id][3],
-            )
-    return {scan: dice_from_counts(*found[:3]) for scan, found in totals.items()}
+        _check_count(file, totals[file.scan_id][3])
+    by_scan = {scan: dice_from_counts(*found[:3]) for scan, found in totals.items()}
+    mean = float(np.mean(list(by_scan.values()))) if by_scan else None
+    return Validation(mean, {"val_dice": mean, "val_dice_by_scan": by_scan})
 
 
-def _scan_counts(
-    network: nn.Module, file: LabelledFile, plan: TrainPlan, device: torch.device, precision: str
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Voxels in both masks, in the predicted, in the true one; slices."""
-    counts = np.zeros(4, dtype=np.int64)
-    normalisation = np.asarray(plan.normalisation[file.scan_id], dtype=np.float32)
-    slices = read_labelled([file])
-    while batch := list(itertools.islice(slices, int(plan.settings["batch_size"]))):
-        for same_size in _by_shape(batch):
-            images = np.stack([entry.image for entry in same_size])
-            true = np.stack([entry.mask for entry in same_size]).astype(bool)
-            scales = np.repeat(normalisation[None], len(same_size), axis=0)
-            found = probabilities(
-                network, images, scales, int(plan.settings["image_size"]), device, precision
-            )
-            predicted = found >= plan.settings["threshold"]
-            counts += [np.count_nonzero(predicted & true), predicted.sum(), true.sum(), len(same_size)]
-    return counts
+def _classes(learner: Learner, network: nn.Module) -> Validation:
+    """Accuracy over slices and the area under the ROC curve, None where only one class occurs."""
+    scans = _scans(learner)
+    mine: dict[str, tuple[list[float], list[float]]] = {file.scan_id: ([], []) for file in scans}
+    for scan_id, found, true in _predicted(learner, network):
+        mine[scan_id][0].extend(found.tolist())
+        mine[scan_id][1].extend(true.any(axis=(1, 2)).astype(float).tolist())
+    probability, truth = _gathered(scans, mine, learner.rank)
+    if not truth.size:
+        return Validation(None, {"val_accuracy": None, "val_auroc": None})
+    accuracy = float(np.mean((probability >= learner.plan.settings["threshold"]) == truth))
+    auroc = roc_curve(truth, probability)[2] if 0 < truth.sum() < truth.size else None
+    score = accuracy if auroc is None else auroc
+    return Validation(score, {"val_accuracy": accuracy, "val_auroc": auroc})
+
+
+_VALIDATIONS: dict[str, Callable[[Learner, nn.Module], Validation]] = {"segment": _dice, "classify": _classes}
+
+
+def _gathered(
+    scans: list[LabelledFile], mine: dict[str, tuple[list[float], list[float]]], rank: Rank
+) -> tuple[Floats, Labels]:
+    """All ranks' probabilities and labels of the slices: each rank fills its scans' places, the rest is 0."""
+    flat: list[float] = []
+    for file in scans:
+        probability, truth = mine[file.scan_id]
+        read = len(truth)
+        if read not in (0, file.labelled_slices):
+            _check_count(file, read)
+        padding = [0.0] * (file.labelled_slices - read)
+        flat += [float(read), *probability, *padding, *truth, *padding]
+    total, at = summed(flat, rank), 0
+    found, true = [], []
+    for file in scans:
+        count = file.labelled_slices
+        _check_count(file, int(total[at]))
+        found += total[at + 1 : at + 1 + count]
+        true += total[at + 1 + count : at + 1 + 2 * count]
+        at += 1 + 2 * count
+    return np.asarray(found), np.asarray(true, dtype=bool)
+
+
+def _scans(learner: Learner) -> list[LabelledFile]:
+    return sorted(file for share in learner.plan.validation for file in share)
+
+
+def _check_count(file: LabelledFile, found: int) -> None:
+    if found != file.labelled_slices:
+        raise TrainingError(
+            f"validation scan {file.scan_id} came up wrong",
+            expected=f"{file.labelled_slices} labelled slices",
+            found=found,
+        )
+
+
+def _predicted(learner: Learner, network: nn.Module) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
+    """Scan, probabilities and true masks (N, H, W) of each batch of this rank's share."""
+    plan, rank = learner.plan, learner.rank
+    for file in plan.validation[rank.index]:
+        normalisation = np.asarray(plan.normalisation[file.scan_id], dtype=np.float32)
+        slices = read_labelled([file])
+        while batch := list(itertools.islice(slices, int(plan.settings["batch_size"]))):
+            for same_size in _by_shape(batch):
+                found = probabilities(
+                    network,
+                    np.stack([entry.image for entry in same_size]),
+                    np.repeat(normalisation[None], len(same_size), axis=0),
+                    int(plan.settings["image_size"]),
+                    rank.device,
+                    learner.precision,
+                )
+                yield file.scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)
 
 
 def _by_shape(batch: list[LabelledSlice]) -> list[list[LabelledSlice]]:

@@ -22,12 +22,15 @@ from slicemill.io.lake_reader import read_scans
 from slicemill.io.parquet import read_small
 from slicemill.io.split_table import read_split
 from slicemill.io.uri import canonical, display, join
-from slicemill.model.registry import architecture
+from slicemill.model.registry import DEFAULT, check_settings
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
 from slicemill.spark.train import launch, threads_per_rank
 
 log = logging.getLogger(__name__)
+
+#: Passes over the training part where neither their number nor a time is asked for.
+EPOCHS = 24
 
 _SCAN_COLUMNS = (
     "patient_id",
@@ -48,15 +51,8 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     Raises ConfigError for a split, fold, part or network that is not there, InputError for a lake that
     can't be trained on, MachineError or TrainingError if the ranks can't start or go on.
     """
-    config = dataclasses.replace(
-        config,
-        lake=canonical(config.lake),
-        out=canonical(config.out),
-        init_weights=canonical(config.init_weights) if config.init_weights else None,
-        # A rank's working directory may be another.
-        track=f"mlflow:sqlite:///{Path.cwd()}/mlflow.db" if config.track == "mlflow" else config.track,
-    )
-    architecture(config.model, config.task)
+    config = resolved(config)
+    check_settings(dataclasses.asdict(config))
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
     log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
@@ -69,6 +65,20 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
         "train_slices": sum(labelled_slices(share) for share in plan.train),
         "run": display(config.out),
     }
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration with canonical URIs, and with what follows from what was left open."""
+    return dataclasses.replace(
+        config,
+        lake=canonical(config.lake),
+        out=canonical(config.out),
+        init_weights=canonical(config.init_weights) if config.init_weights else None,
+        model=config.model or DEFAULT[config.task],
+        epochs=config.epochs or (None if config.budget_minutes else EPOCHS),
+        # A rank's working directory may be another.
+        track=f"mlflow:sqlite:///{Path.cwd()}/mlflow.db" if config.track == "mlflow" else config.track,
+    )
 
 
 def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
@@ -110,7 +120,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         )
     rows = [*sides["train"], *sides["val"]]
     return TrainPlan(
-        settings=dataclasses.asdict(config),
+        settings=dataclasses.asdict(resolved(config)),
         train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
         validation=balance(_files(config, sides["val"], 1), config.num_processes),
         normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),

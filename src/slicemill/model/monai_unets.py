@@ -1,0 +1,40 @@
+"""MONAI's U-Nets, in the sizes that their users publish."""
+
+from __future__ import annotations
+
+from monai.networks.nets.attentionunet import AttentionUnet
+from monai.networks.nets.unet import UNet
+from torch import nn
+
+#: Doublings of the first filters, and so halvings of the image: sizes are multiples of 16.
+_DEPTH = 4
+
+
+def _channels(filters: int) -> tuple[int, ...]:
+    return tuple(filters * 2**level for level in range(_DEPTH + 1))
+
+
+def unet(filters: int = 32, dropout: float = 0.0) -> nn.Module:
+    """Residual U-Net (Kerfoot 2018), two units a level; input (N, 3, H, W), logits (N, 1, H, W)."""
+    return UNet(
+        spatial_dims=2,
+        in_channels=3,
+        out_channels=1,
+        channels=_channels(filters),
+        strides=(2,) * _DEPTH,
+        num_res_units=2,
+        norm="batch",
+        dropout=dropout,
+    )
+
+
+def attention_unet(filters: int = 32, dropout: float = 0.0) -> nn.Module:
+    """Attention U-Net (Oktay 2018); input (N, 3, H, W), logits (N, 1, H, W)."""
+    return AttentionUnet(
+        spatial_dims=2,
+        in_channels=3,
+        out_channels=1,
+        channels=_channels(filters),
+        strides=(2,) * _DEPTH,
+        dropout=dropout,
+    )

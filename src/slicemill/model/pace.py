@@ -1,0 +1,86 @@
+"""How many epochs a run makes, and how far each takes the schedule: by their number, or by the clock."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from typing import Any
+
+from slicemill.core.plan import labelled_slices
+from slicemill.core.schedule import Span, budget_span, epoch_span
+from slicemill.model.checkpoint import Position
+from slicemill.model.learner import Learner
+from slicemill.model.loop import open_epoch, prepared
+from slicemill.model.ranks import summed
+from slicemill.model.step import take_step
+
+#: Of a time budget, kept for starting the ranks and publishing the model: seconds, and at most this share.
+_RESERVE, _RESERVE_SHARE = 60.0, 0.1
+
+#: Steps that are tried and undone before the first epoch, the first of which do not count.
+_TRIED, _WARM = 6, 2
+
+#: Cost of validating a slice, in steps' cost of training one: no backward pass, but full resolution.
+_VALIDATION_COST = 0.5
+
+
+class Pace:
+    """Gives each epoch its span of the schedule, the same on every rank."""
+
+    def __init__(self, learner: Learner, position: Position) -> None:
+        self._learner = learner
+        self._launched = time.perf_counter() - position.seconds
+        minutes = learner.plan.settings["budget_minutes"]
+        self._budget = None if minutes is None else minutes * 60
+        self._epoch_seconds = 0.0
+        if self._budget is not None:
+            self._epoch_seconds = _tried_epoch_seconds(learner)
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far, over all its launches."""
+        return time.perf_counter() - self._launched
+
+    def next_span(self, position: Position) -> Span | None:
+        """Span of the next epoch; None if the run is to end."""
+        settings = self._learner.plan.settings
+        waited = position.epochs_done - position.best_epoch
+        if settings["patience"] and position.epochs_done and waited >= settings["patience"]:
+            return None
+        if settings["epochs"] is not None and position.epochs_done >= settings["epochs"]:
+            return None
+        if self._budget is None:
+            return epoch_span(position.epochs_done, settings["epochs"])
+        left = self._budget - min(_RESERVE, _RESERVE_SHARE * self._budget) - self.seconds
+        left, epoch_seconds = self._agreed(left, self._epoch_seconds)
+        return budget_span(position.progress, left, epoch_seconds)
+
+    def note_epoch(self, seconds: float) -> None:
+        """Take note of what an epoch took, validation and checkpoint included."""
+        self._epoch_seconds = seconds
+
+    def _agreed(self, *values: float) -> list[float]:
+        """Rank 0's values on every rank: clocks differ."""
+        rank = self._learner.rank
+        return summed(values if rank.first else [0.0] * len(values), rank)
+
+
+def _tried_epoch_seconds(learner: Learner) -> float:
+    """What an epoch will take, from a few steps that are undone."""
+    plan = learner.plan
+    parts: list[Any] = [learner.network, learner.optimiser, learner.scaler]
+    if learner.average is not None:
+        parts.append(learner.average)
+    before = [copy.deepcopy(part.state_dict()) for part in parts]
+    times = []
+    for batch in itertools.islice(open_epoch(learner, 0), _TRIED):
+        started = time.perf_counter()
+        take_step(learner, prepared(learner, batch))
+        times.append(time.perf_counter() - started)
+    for part, state in zip(parts, before, strict=True):
+        part.load_state_dict(state)
+    counted = times[_WARM:] or times
+    step = sum(counted) / len(counted)
+    to_validate = max(labelled_slices(share) for share in plan.validation)
+    return step * (plan.steps_per_epoch + _VALIDATION_COST * to_validate / plan.batch_per_rank)

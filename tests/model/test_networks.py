@@ -1,0 +1,145 @@
+"""Every network of the registry, from its first step to its scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from slicemill.core.plan import TrainPlan
+from slicemill.errors import ConfigError
+from slicemill.io import run_files, storage
+from slicemill.io.card import load_card
+from slicemill.model import train
+from slicemill.model.learner import make_learner
+from slicemill.model.loop import open_epoch, prepared
+from slicemill.model.predictor import Predictor
+from slicemill.model.ranks import Rank
+from slicemill.model.registry import ARCHITECTURES, DEFAULT, architecture, check_settings
+from slicemill.model.step import take_step
+
+REAL = sorted(name for name in ARCHITECTURES if name != "tiny")
+SMALL = {"filters": 8} | {"dropout": 0.1}
+
+
+def _settings(name: str) -> dict[str, object]:
+    entry = ARCHITECTURES[name]
+    return {"model": name, "task": entry.task} | {option: SMALL[option] for option in entry.options}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
+    plan: TrainPlan = make(**_settings(name), epochs=1, ema=0.5)
+    summary = json.loads(train.train(plan.to_json()))
+
+    predictor = Predictor.load(plan.settings["out"], "cpu", "fp32", threads=1)
+    images = np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8)
+    found = predictor.predict(images, np.tile(np.float32([0, 255, 100, 50]), (3, 3, 1)))
+
+    assert summary["model_id"] == predictor.model_id
+    assert found.shape == ((3, 40, 48) if ARCHITECTURES[name].task == "segment" else (3,))
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_weight_gets_a_gradient(name: str, make) -> None:
+    # A parameter without one stops DDP.
+    plan: TrainPlan = make(**_settings(name))
+    network = architecture(name).build(plan.settings)
+    learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
+
+    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0)))))
+
+    assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+def test_the_default_of_each_task_is_of_that_task() -> None:
+    assert {task: ARCHITECTURES[name].task for task, name in DEFAULT.items()} == {
+        "segment": "segment",
+        "classify": "classify",
+    }
+
+
+def test_a_frozen_encoder_keeps_its_convolutions_and_adapts_its_norms(make) -> None:
+    plan: TrainPlan = make(model="unet-resnet18", freeze_encoder=True)
+    torch.manual_seed(0)
+    network = architecture("unet-resnet18").build()
+    learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    learner.set_rate(0.2)
+    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0)))))
+
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert "encoder.conv1.weight" not in changed
+    assert "encoder.layer4.1.conv2.weight" not in changed
+    assert {"encoder.bn1.weight", "encoder.bn1.running_mean", "decoder.0.0.weight"} <= changed
+
+
+def test_an_encoder_of_its_own_rate_learns_that_much_slower(make) -> None:
+    plan: TrainPlan = make(model="unet-resnet18", encoder_rate=0.1, learning_rate=1e-3)
+    network = architecture("unet-resnet18").build()
+    learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
+
+    learner.set_rate(0.2)
+
+    assert sorted({round(group["lr"], 9) for group in learner.optimiser.param_groups}) == [1e-4, 1e-3]
+    assert learner.rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("unet-resnet18", {"filters": 16}, "unet-resnet18 has no --filters"),
+        ("monai-unet", {"freeze_encoder": True}, "--freeze-encoder"),
+        ("monai-attention-unet", {"init_weights": "resnet18-f37072fd.pth"}, "--init-weights"),
+        ("resnet18", {}, "for --task segment"),
+    ],
+)
+def test_settings_that_a_network_has_no_use_for_are_refused(name: str, settings, said: str) -> None:
+    asked = {
+        "model": name,
+        "task": "segment",
+        "filters": None,
+        "dropout": None,
+        "init_weights": None,
+        "freeze_encoder": False,
+    }
+    with pytest.raises(ConfigError, match=said):
+        check_settings(asked | settings)
+
+
+class TestClassifier:
+    """Tumour on the slice, or not."""
+
+    def test_the_card_and_the_metrics_say_what_it_is_worth(self, make) -> None:
+        plan: TrainPlan = make(model="resnet18", task="classify", epochs=2)
+        summary = json.loads(train.train(plan.to_json()))
+
+        lines = [
+            json.loads(line)
+            for line in storage.read_bytes(run_files.metrics(plan.settings["out"])).splitlines()
+        ]
+        best = lines[summary["best_epoch"] - 1]
+        assert best["val_auroc"] == max(line["val_auroc"] for line in lines)
+        assert summary["best_val_accuracy"] == best["val_accuracy"]
+        assert load_card(plan.settings["out"]).metrics["val_auroc"] == best["val_auroc"]
+
+    def test_random_labels_are_the_same_in_every_epoch_and_no_slices_truth(self, make) -> None:
+        plan: TrainPlan = make(
+            model="resnet18", task="classify", random_labels=True, augment=False, batch_size=16
+        )
+        true = dataclasses.replace(plan, settings={**plan.settings, "random_labels": False})
+        seen = []
+        for chosen in (plan, plan, true):
+            network = architecture("resnet18").build()
+            learner = make_learner(chosen, Rank(0, 1, torch.device("cpu")), network, "fp32")
+            seen.append(prepared(learner, next(iter(open_epoch(learner, 0)))).targets)
+
+        assert torch.equal(seen[0], seen[1])
+        assert not torch.equal(seen[0], seen[2])
