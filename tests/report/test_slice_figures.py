@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import re
 
@@ -14,7 +15,7 @@ from slicemill.report.inputs import read_inputs
 from slicemill.report.notebook import show
 from slicemill.report.overlay import ScoredScan, largest_slice, read_scored_scan
 from slicemill.report.slice_figures import MAX_SLICES, channel_views, outlined, slice_grid, transformed
-from slicemill.report.style import PREDICTION, TRUTH
+from slicemill.report.style import PREDICTION, TRUTH, png
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_a_notebook_shows_figures_as_pictures_that_say_what_they_are(scored):
     figure.axes[0].set_title('<"hostile">', loc="left")
     shown = show(figure, None, figure)
     html = shown._repr_html_()
-    assert repr(shown).startswith("2 figures")
+    assert repr(shown).startswith("2 pictures")
     assert (
         re.findall(r'<img alt="([^"]*)" width="\d+" src="data:image/png;base64,', html)
         == ["&lt;&quot;hostile&quot;&gt;"] * 2
@@ -93,3 +94,10 @@ def test_livy_gets_all_figures_as_one_picture(scored):
     assert height == pytest.approx(2 * figure.get_figheight() * 200, abs=2)
     drawn = np.asarray(Image.open(sink).convert("L"), float)
     assert np.abs(drawn[: height // 2] - drawn[height // 2 :]).mean() < 2
+
+
+def test_stored_pictures_are_shown_too(scored):
+    data = png(channel_views(scored[PERFECT].scan, 4))
+    assert base64.b64encode(data).decode() in show(data)._repr_html_()
+    with pytest.raises(ValueError, match="expected figures or PNG files"):
+        show(b"no picture")

@@ -1,54 +1,75 @@
-"""Figures in a notebook: the report's own, on white, in any front end that shows HTML, and through Livy."""
+"""Pictures in a notebook: the report's figures, on white, where HTML is shown, and through Livy."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from html import escape
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from slicemill.io.picture import png_size
 from slicemill.report.style import data_uri, png
+
+_DPI = 200
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A PNG file, its words, its width and height in CSS pixels."""
+
+    data: bytes
+    words: str
+    width: int
+    height: int
 
 
 class Shown:
-    """Figures that a notebook displays when they are a cell's last value.
+    """Pictures that a notebook displays when they are a cell's last value.
 
     Livy, behind EMR's PySpark kernel, passes on text only; there `%matplot NAME` shows a variable that holds
     them.
     """
 
-    def __init__(self, figures: tuple[Figure, ...]) -> None:
-        self._figures = figures
+    def __init__(self, pictures: tuple[_Picture, ...]) -> None:
+        self._pictures = pictures
 
     def __repr__(self) -> str:
-        return f"{len(self._figures)} figures; through Livy: %matplot shown"
+        return f"{len(self._pictures)} pictures; through Livy: %matplot shown"
 
     def _repr_html_(self) -> str:
-        return "".join(_image(figure) for figure in self._figures)
+        return "".join(
+            f'<img alt="{escape(one.words)}" width="{one.width}" src="{data_uri("image/png", one.data)}">'
+            for one in self._pictures
+        )
 
     def gcf(self) -> Figure:
-        """All figures below each other as one, which Livy's `%matplot` asks for by pyplot's name."""
-        width = max((figure.get_figwidth() for figure in self._figures), default=1.0)
-        heights = [figure.get_figheight() for figure in self._figures]
-        whole = Figure(figsize=(width, sum(heights, 0.0) or 1.0), dpi=200)
+        """All pictures below each other as one figure, by the name that Livy's `%matplot` asks pyplot for."""
+        width = max((one.width for one in self._pictures), default=1)
+        height = sum(one.height for one in self._pictures) or 1
+        whole = Figure(figsize=(width / 100, height / 100), dpi=_DPI)
         top = 1.0
-        for figure, height in zip(self._figures, heights, strict=True):
-            share = height / sum(heights)
-            top -= share
-            axes = whole.add_axes((0, top, figure.get_figwidth() / width, share))
-            axes.imshow(imread(io.BytesIO(png(figure))), aspect="auto")
+        for one in self._pictures:
+            top -= one.height / height
+            axes = whole.add_axes((0, top, one.width / width, one.height / height))
+            axes.imshow(imread(io.BytesIO(one.data)), aspect="auto")
             axes.set_axis_off()
         return whole
 
 
-def show(*figures: Figure | None) -> Shown:
-    """Figures side by side where there is room, for a cell's last line; None is left out."""
-    return Shown(tuple(figure for figure in figures if figure is not None))
+def show(*pictures: Figure | bytes | None) -> Shown:
+    """Figures and PNG files side by side where there is room, for a cell's last line; None is left out."""
+    return Shown(tuple(_picture(one) for one in pictures if one is not None))
 
 
-def _image(figure: Figure) -> str:
-    first = figure.axes[0]
+def _picture(given: Figure | bytes) -> _Picture:
+    if isinstance(given, bytes):
+        size = png_size(given)
+        if size is None:
+            raise ValueError(f"show: expected figures or PNG files, found {len(given)} other bytes")
+        return _Picture(given, "picture", *size)
+    first = given.axes[0]
     words = ", ".join(filter(None, (first.get_title("left"), first.get_xlabel(), first.get_ylabel())))
-    width = round(figure.get_figwidth() * figure.dpi)
-    return f'<img alt="{escape(words)}" width="{width}" src="{data_uri("image/png", png(figure))}">'
+    width, height = (round(inches * given.dpi) for inches in given.get_size_inches())
+    return _Picture(png(given), words, width, height)

@@ -16,7 +16,7 @@ from slicemill.report.inputs import Inputs, RunInput, split_of
 from slicemill.report.style import Picture, data_uri, picture
 
 #: Pictures of predictions that are shown, and the bytes that they may have together.
-MAX_EXAMPLES, EXAMPLE_BUDGET = 6, 1_500_000
+MAX_EXAMPLES, EXAMPLE_BUDGET = 6, 2_000_000
 
 
 def training_section(inputs: Inputs) -> Section:
