@@ -127,7 +127,8 @@ def test_a_network_is_trained_and_watched(homes, tmp_path):
     done = run(
         "02-train-and-watch", tmp_path, LAKE=homes.lake, RUN=home, EPOCHS=2, IMAGE_SIZE=32, PROCESSES=1
     )
-    assert pictures(done) == 1 + 4 + 2
+    # Training draws an epoch when it is the best so far: the first, and perhaps the second.
+    assert pictures(done) in (1 + 4 + 1, 1 + 4 + 2)
     assert "'status': 'done'" in words(done)
 
 
