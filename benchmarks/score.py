@@ -31,12 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from ingest import SLICE_FILE, linked, scan_folders, timed, worker_peak
 from machine import describe
 from PIL import Image
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, functions
 
 from slicemill.config import ScoreConfig
 from slicemill.core.normalise import NORMALISATION
@@ -125,9 +126,6 @@ def bare_rate(run: str, processes: int, threads: int) -> float:
 
 def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
     """What one writes first: decode to arrays of floats, a pandas UDF over them, and a mask from each."""
-    import pandas as pd
-    from pyspark.sql import functions
-
     weights, card = str(local_path(weights_uri(run))), load_card(run)
 
     def decode(batches: Iterator[Any]) -> Iterator[Any]:

@@ -209,7 +209,7 @@ SCORED_SLICES = Table(
         ),
         _count("tumour_pixels", "predicted tumour pixels; null from a classifier", "pixel", nullable=True),
         _count("true_pixels", "true tumour pixels; null without truth", "pixel", nullable=True),
-        Column("max_probability", "float32", "highest tumour probability of the slice; a classifier's own"),
+        Column("max_probability", "float32", "highest tumour probability, or a classifier's own; 5 decimals"),
         _real("dice", "Dice of the slice; null without truth", nullable=True),
         MODEL_ID,
         SCHEMA,

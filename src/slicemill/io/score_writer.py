@@ -24,6 +24,9 @@ from slicemill.types import ScanMasks
 
 MANIFEST_SUFFIX = ".parquet"
 
+#: Decimals of a stored probability: what lies below differs between processors and processes.
+_DECIMALS = 5
+
 
 @dataclass(frozen=True)
 class ScoredScan:
@@ -117,7 +120,7 @@ class ScoreWriter:
                 "mask": None if mask is None else np.packbits(mask).tobytes(),
                 "tumour_pixels": None if mask is None else int(np.count_nonzero(mask)),
                 "true_pixels": None if one.mask is None else int(np.count_nonzero(one.mask)),
-                "max_probability": float(peak),
+                "max_probability": round(float(peak), _DECIMALS),
                 "dice": slice_dice,
                 "model_id": self.model_id,
             }
