@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := setup
 .SUFFIXES:
-.PHONY: setup preflight test lint format demo requirements clean distclean
+.PHONY: setup preflight test test-spark35 lint format demo requirements clean distclean
 
 PYTHON ?=
 OUT ?= demo-out
@@ -49,6 +49,10 @@ $(STAMPS)/connector: src/slicemill/spark/connector.py src/slicemill/spark/connec
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)
 
+# The jobs on Spark 3.5, which emr-7.13.0 has; ARGS as for test.
+test-spark35: setup
+	@scripts/spark35.sh $(ARGS)
+
 lint: setup
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -82,10 +86,12 @@ requirements: $(STAMPS)/tools
 	--python-version 3.11 --generate-hashes --no-emit-index-url --constraints requirements/all.txt --no-annotate \
 	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) \
 	--custom-compile-command "make requirements" -o requirements/emr.txt
+	@$(UV) pip compile --quiet requirements/spark35.in --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make requirements" -o requirements/spark35.txt
 
 clean:
 	rm -rf demo-out build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests jobs scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-spark35
