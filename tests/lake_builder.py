@@ -61,7 +61,9 @@ def write_lake(home: str, scans: Sequence[TinyScan], splits: Mapping[str, Mappin
     parquet.write_small(lake.totals(home), TOTALS, [_totals_row(scan) for scan in scans])
     storage.write_json(lake.lake_card(home), {"schema_version": SCHEMA_VERSION})
     for name, assigned in splits.items():
-        write_split(home, Split(name, assigned, {"method": "by hand", "hash": split_hash(assigned)}))
+        card = {"method": "by hand", "hash": split_hash(assigned)}
+        folds = {part for part in assigned.values() if part.startswith("fold-")}
+        write_split(home, Split(name, assigned, card | ({"folds": len(folds)} if folds else {})))
 
 
 def _data_uri(scan: TinyScan) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from slicemill import __version__
 from slicemill.config import (
+    CrossvalConfig,
     IngestConfig,
     PhantomConfig,
     ReportConfig,
@@ -48,6 +49,14 @@ def _train(config: TrainConfig) -> Summary:
         return train.run(config, spark)
 
 
+def _crossval(config: CrossvalConfig) -> Summary:
+    from slicemill.pipelines import crossval
+    from slicemill.spark.session import open_session
+
+    with open_session("crossval", slots=config.num_processes * config.parallel) as spark:
+        return crossval.run(config, spark)
+
+
 def _score(config: ScoreConfig) -> Summary:
     from slicemill.pipelines import score
     from slicemill.spark.session import open_session
@@ -79,6 +88,7 @@ VERBS = {
     "ingest": _Verb(IngestConfig, _ingest),
     "split": _Verb(SplitConfig, _split),
     "train": _Verb(TrainConfig, _train),
+    "crossval": _Verb(CrossvalConfig, _crossval),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, _report),
     "emr": _Verb(EmrConfig, _emr),

@@ -269,6 +269,26 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class CrossvalConfig(TrainConfig):
+    """Train and score every fold of a split; each patient is scored once, by a model that never saw it."""
+
+    parallel: int = 1
+    """Folds that are worked on at a time, each with its own --num-processes task slots."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.parallel >= 1, "--parallel", "at least 1", self.parallel)
+        for flag, given in (
+            ("--fold", self.fold is not None),
+            ("--find-learning-rate", self.find_learning_rate),
+        ):
+            if given:
+                raise ConfigError(
+                    f"{flag} has no meaning over all folds", expected="slicemill train", found=flag
+                )
+
+
+@dataclass(frozen=True)
 class ScoreConfig:
     """Write predicted masks and per-patient Dice for new scan folders, or for a part of a split."""
 

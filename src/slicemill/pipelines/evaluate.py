@@ -18,7 +18,7 @@ from slicemill.types import Floats
 def evaluate(home: str, rows: Sequence[Row], threshold: float, *, classifier: bool) -> dict[str, Any]:
     """Summary of scored scans, rows of the patients table; a classifier's slices are read for it."""
     found = dice_summary(rows)
-    return found | slice_summary(_slices(home, rows), threshold) if classifier else found
+    return found | slice_summary(slices_by_patient(home, rows), threshold) if classifier else found
 
 
 def compare(home: str, rows: Sequence[Row], other: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def compare(home: str, rows: Sequence[Row], other: str) -> dict[str, Any]:
     }
 
 
-def _slices(home: str, rows: Sequence[Row]) -> dict[str, Floats]:
+def slices_by_patient(home: str, rows: Sequence[Row]) -> dict[str, Floats]:
     """Truth and probability of each labelled slice, by patient."""
     labelled = [row for row in rows if row["labelled_slices"]]
     read = storage.each(lambda row: slice_rows(home, row, ("true_pixels", "max_probability")), labelled, home)

@@ -1,0 +1,228 @@
+"""Cross-validation by patient: a training run and a scoring run a fold, and what all folds say together."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
+from slicemill.core.evaluation import dice_summary, patient_means, slice_summary
+from slicemill.core.plan import TrainPlan
+from slicemill.errors import ConfigError, InputError
+from slicemill.io import run_files, storage
+from slicemill.io.card import card_uri, load_card
+from slicemill.io.lake_reader import read_scans
+from slicemill.io.score_tables import Row, patient_rows
+from slicemill.io.split_table import Split, read_split
+from slicemill.io.uri import canonical, display, join
+from slicemill.pipelines import score, train
+from slicemill.pipelines.evaluate import slices_by_patient
+from slicemill.schemas import SCHEMA_VERSION
+from slicemill.spark.session import Session
+
+log = logging.getLogger(__name__)
+
+#: Settings that say how a fold is launched, not what comes out.
+_LAUNCH = frozenset({"resume"})
+
+#: What a row of the patients table tells of a scan out of fold.
+_KEPT = (
+    "patient_id",
+    "scan_id",
+    "dice",
+    "iou",
+    "slice_mean_dice",
+    "hd95",
+    "predicted_volume",
+    "true_volume",
+    "labelled_slices",
+    "model_id",
+)
+
+
+def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
+    """Train and score what is missing of the folds, and return the summary.
+
+    Raises ConfigError for a split without folds, or if a fold was trained with other settings; InputError if
+    a patient would be scored by a model that has seen it, twice, or not at all.
+    """
+    home, out = canonical(config.lake), canonical(config.out)
+    split = read_split(home, config.split)
+    if split.folds is None:
+        raise ConfigError(
+            f"the split {config.split} has no folds",
+            expected="a split made by slicemill split --folds K",
+            found="a split of parts",
+        )
+    with ThreadPoolExecutor(config.parallel) as pool:
+        found = list(pool.map(lambda fold: _fold(config, fold, spark), range(split.folds)))
+    rows = _out_of_fold(home, split, found)
+    result = _result(config, split, home, rows, found)
+    storage.write_json(join(out, "crossval.json"), result)
+    return _summary(result, display(out))
+
+
+def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
+    """The training run of a fold: exactly what `slicemill train --fold` would run."""
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    out = join(canonical(config.out), f"fold-{fold}", "run")
+    return train.resolved(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
+
+
+def _fold(config: CrossvalConfig, fold: int, spark: Session) -> list[Row]:
+    """Train and score one fold, as far as that is not done; rows of its patients table."""
+    trained = fold_config(config, fold)
+    plan = train.make_plan(trained, train.scans_by_part(trained), threads=1)
+    if _is_trained(trained, plan):
+        log.info("fold %d is trained already", fold)
+    else:
+        train.run(trained, spark)
+    scores = join(canonical(config.out), f"fold-{fold}", "scores")
+    part = f"fold-{fold}"
+    score.run(
+        ScoreConfig(
+            model=trained.out,
+            out=scores,
+            lake=config.lake,
+            split=config.split,
+            part=part,
+            batch_size=config.batch_size,
+            device=config.device,
+        ),
+        spark,
+    )
+    model_id = load_card(trained.out).model_id
+    return [
+        {**row, "fold": fold, "scores": scores} for row in patient_rows(scores) if row["model_id"] == model_id
+    ]
+
+
+def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
+    """Whether the fold's run is finished; raise ConfigError if it is of other settings or data."""
+    if not storage.exists(card_uri(config.out)):
+        return False
+    card = load_card(config.out)
+    then = TrainPlan.from_json(storage.read_bytes(run_files.plan(config.out)).decode())
+    changed = sorted(
+        name
+        for name in (then.settings.keys() | plan.settings.keys()) - _LAUNCH
+        if then.settings.get(name) != plan.settings.get(name)
+    )
+    if (card.split_hash, card.data_hash) != (plan.split_hash, plan.data_hash):
+        changed.append("the lake or the split")
+    if changed:
+        raise ConfigError(
+            f"{display(config.out)} was trained otherwise",
+            expected="the same settings and data in every fold",
+            found=f"changed: {', '.join(changed)}",
+            advice="Give a new --out, or repeat the settings.",
+        )
+    return True
+
+
+def _out_of_fold(home: str, split: Split, folds: Sequence[Sequence[Row]]) -> list[Row]:
+    """All folds' rows, each patient's from the one model that never saw that patient."""
+    patients = {row["scan_id"]: row["patient_id"] for row in read_scans(home, ("scan_id", "patient_id"))}
+    rows = [row for fold in folds for row in fold]
+    for fold in folds:
+        for run_uri in {row["scores"].removesuffix("scores") + "run" for row in fold}:
+            refuse_leak(_seen(run_uri, patients), {row["patient_id"] for row in fold})
+    expected = sorted(scan for scan, patient in patients.items() if patient in split.assigned)
+    scored = sorted(row["scan_id"] for row in rows)
+    if scored != expected:
+        raise InputError(
+            "the folds do not score each scan of the split once",
+            expected=f"{len(expected)} scans",
+            found=f"{len(scored)}, {len(set(expected) - set(scored))} of them missing",
+            advice="A scan that can't be scored is named in the folds' scores: mend and ingest it.",
+        )
+    return sorted(rows, key=lambda row: (row["patient_id"], row["scan_id"]))
+
+
+def _seen(run_uri: str, patients: dict[str, str]) -> set[str]:
+    plan = TrainPlan.from_json(storage.read_bytes(run_files.plan(run_uri)).decode())
+    files = [file for share in (*plan.train, *plan.validation) for file in share]
+    return {patients[file.scan_id] for file in files}
+
+
+def refuse_leak(seen: set[str], scored: set[str]) -> None:
+    """Raise InputError if a model scored a patient that it was trained or validated on."""
+    if both := sorted(seen & scored):
+        raise InputError(
+            "a model scored patients that it has seen",
+            expected="training and scoring apart by patient",
+            found=", ".join(both[:3]),
+            advice="Run the cross-validation again with a new --out.",
+        )
+
+
+def _result(
+    config: CrossvalConfig, split: Split, home: str, rows: Sequence[Row], folds: Sequence[Sequence[Row]]
+) -> dict[str, Any]:
+    named = read_scans(home, ("scan_id", "institution"))
+    institutions = {row["scan_id"]: row["institution"] for row in named}
+    cards = [load_card(fold_config(config, fold).out) for fold in range(len(folds))]
+    told = {
+        "schema_version": SCHEMA_VERSION,
+        "split": config.split,
+        "split_hash": split.hash,
+        "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},
+        "folds": [
+            {
+                "fold": fold,
+                "model_id": card.model_id,
+                "patients": len({row["patient_id"] for row in found}),
+                "mean_patient_dice": _mean(found),
+                "validation": dict(card.metrics),
+            }
+            for fold, (card, found) in enumerate(zip(cards, folds, strict=True))
+        ],
+        **dice_summary(rows),
+        "by_institution": _by_institution(rows, institutions),
+        "out_of_fold": [
+            {
+                **{name: row[name] for name in _KEPT},
+                "fold": row["fold"],
+                "institution": institutions[row["scan_id"]],
+            }
+            for row in rows
+        ],
+    }
+    if config.task == "classify":
+        slices = {patient: found for fold in folds if fold for patient, found in _slices(fold).items()}
+        told |= slice_summary(slices, cards[0].threshold)
+    return told
+
+
+def _slices(fold: Sequence[Row]) -> dict[str, Any]:
+    return slices_by_patient(fold[0]["scores"], fold)
+
+
+def _mean(rows: Sequence[Row]) -> float | None:
+    means = list(patient_means(rows).values())
+    return float(np.mean(means)) if means else None
+
+
+def _by_institution(rows: Sequence[Row], institutions: dict[str, str | None]) -> dict[str, Any]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(institutions[row["scan_id"]] or "unknown", []).append(row)
+    return {
+        name: {"patients": len({row["patient_id"] for row in found}), "mean_patient_dice": _mean(found)}
+        for name, found in sorted(groups.items())
+    }
+
+
+def _summary(result: dict[str, Any], out: str) -> dict[str, Any]:
+    headline: dict[str, Any] = {"job": "crossval", "status": "done", "folds": len(result["folds"])}
+    for name in ("mean_patient_dice", "median_patient_dice", "slice_accuracy", "slice_auroc"):
+        if result.get(name):
+            headline[name] = result[name]["value"]
+            headline[f"{name}_interval"] = [result[name]["low"], result[name]["high"]]
+    headline["fold_dice"] = [fold["mean_patient_dice"] for fold in result["folds"]]
+    return headline | {"patients": len({row["patient_id"] for row in result["out_of_fold"]}), "out": out}
