@@ -112,7 +112,8 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
     started = time.monotonic()
     with _in_the_background(kill), pytest.raises(TrainingError, match=r"rank 1 died.*--resume"):
         train.run(config, spark)
-    assert time.monotonic() - started < 90
+    # Not a matter of speed: a rank that waits for a dead neighbour would do so for ten minutes.
+    assert time.monotonic() - started < 300
     done = len(storage.read_bytes(run_files.metrics(config.out)).splitlines())
     assert 1 <= done < 6
 
