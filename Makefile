@@ -59,6 +59,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/cfn-lint emr/cloudformation/*.yaml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" shellcheck emr/*/*.sh scripts/*.sh .ci/run
 
 format: setup
 	@$(BIN)/ruff check --fix

@@ -40,10 +40,12 @@ def find_rate(learner: Learner) -> dict[str, Any]:
         if loss is None:
             break
         mean = summed([loss], learner.rank)[0] / learner.rank.count
+        if not math.isfinite(mean):
+            break
         smoothed = _SMOOTHING * smoothed + (1 - _SMOOTHING) * mean
         rates.append(rate)
         losses.append(smoothed / (1 - _SMOOTHING ** (step + 1)))
-        if not math.isfinite(losses[-1]) or losses[-1] > _DIVERGED * min(losses):
+        if losses[-1] > _DIVERGED * min(losses):
             break
     lowest = min(range(len(losses)), key=losses.__getitem__, default=None)
     suggested = None if lowest is None else rates[lowest] / 10
