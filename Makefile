@@ -76,9 +76,12 @@ TORCH_BRINGS := torch torchvision triton cuda-bindings cuda-pathfinder cuda-tool
 	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 
 # Keeps the pins that still fit; delete requirements/all.txt first to take everything anew.
+# A tool pin that stays as it was keeps its time too: a new one would build the environment anew.
 requirements: $(STAMPS)/tools
+	@cp -p requirements/uv.txt $(VENV)/uv.before
 	@$(UV) pip compile --quiet requirements/uv.in --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make requirements" -o requirements/uv.txt
+	@if cmp -s requirements/uv.txt $(VENV)/uv.before; then touch -r $(VENV)/uv.before requirements/uv.txt; fi
 	@$(UV) pip compile --quiet pyproject.toml requirements/build.in --all-extras --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make requirements" -o requirements/all.txt
