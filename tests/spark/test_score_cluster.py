@@ -1,0 +1,130 @@
+"""Scoring on real executor processes that die: the outputs are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from raw_builder import write_scan
+from run_builder import write_run
+
+from slicemill.config import ScoreConfig
+from slicemill.io.uri import canonical
+from slicemill.pipelines import score
+
+pytestmark = pytest.mark.slow
+
+SCANS = 30
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("cluster")
+    for number in range(SCANS):
+        write_scan(home / "raw", f"TEST_AA_{number:04}_20200101", slices=1 + number % 7)
+    write_run(canonical(str(home / "run")), size=128)
+    return home
+
+
+@pytest.fixture(scope="module")
+def expected(home: Path, spark: SparkSession) -> dict[str, Any]:
+    """What an undisturbed run in one process leaves."""
+    out = home / "undisturbed"
+    score.run(ScoreConfig(model=str(home / "run"), out=str(out), raw=(str(home / "raw"),)), spark)
+    return state(out)
+
+
+def state(out: Path) -> dict[str, Any]:
+    """Every object by its hash; of tables that carry times the rows without them."""
+    files = {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.parts[len(out.parts)] in ("masks", "slices", "quarantine")
+    }
+    timeless = [
+        {name: value for name, value in row.items() if name not in ("scored_at", "job_id")}
+        for folder in ("patients", "manifest")
+        for row in pq.read_table(out / folder).to_pylist()
+    ]
+    return {"files": files, "rows": sorted(json.dumps(row, sort_keys=True) for row in timeless)}
+
+
+def start(home: Path, out: Path) -> subprocess.Popen[str]:
+    """`slicemill score` on a cluster of two executors with a core each, in its own process group."""
+    command = [str(Path(sys.executable).parent / "slicemill"), "score", "--model", str(home / "run")]
+    return subprocess.Popen(
+        [*command, "--raw", str(home / "raw"), "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "SLICEMILL_MASTER": "local-cluster[2,1,1024]"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    said, _ = process.communicate(timeout=400)
+    summary: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return summary
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
+
+
+def entries(out: Path) -> int:
+    return len(list((out / "manifest").glob("*.parquet"))) if (out / "manifest").exists() else 0
+
+
+def executors(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())]
+
+
+def test_an_executor_that_is_killed(home: Path, expected: dict[str, Any]) -> None:
+    out = home / "executor"
+    process = start(home, out)
+    wait_for(lambda: entries(out) >= 2)
+    done = entries(out)
+    executors(process)[0].kill()
+    summary = finish(process)
+    assert done < SCANS
+    assert (summary["status"], summary["scored"]) == ("done", SCANS)
+    assert state(out) == expected
+
+
+def test_a_driver_that_is_killed_and_two_that_start_again_at_once(
+    home: Path, expected: dict[str, Any]
+) -> None:
+    out = home / "driver"
+    process = start(home, out)
+    wait_for(lambda: entries(out) >= 2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = entries(out)
+    assert 0 < done < SCANS
+    assert not (out / "patients").exists()
+    summaries = [finish(again) for again in [start(home, out), start(home, out)]]
+    statuses = sorted(summary["status"] for summary in summaries)
+    # One scores what is left; the other is refused, or comes so late that nothing is left.
+    assert statuses in (["done", "failed"], ["done", "done"])
+    assert all(
+        "another run is writing" in summary["error"] for summary in summaries if summary["status"] == "failed"
+    )
+    assert state(out) == expected
