@@ -16,7 +16,7 @@ from slicemill.model.ranks import summed
 from slicemill.model.step import take_step
 
 #: Of a time budget, kept for starting the ranks and publishing the model: seconds, and at most this share.
-_RESERVE, _RESERVE_SHARE = 60.0, 0.1
+_RESERVE, _RESERVE_SHARE = 60.0, 1 / 3
 
 #: Steps that are tried and undone before the first epoch, the first of which do not count.
 _TRIED, _WARM = 6, 2
