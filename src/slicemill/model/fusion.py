@@ -43,6 +43,7 @@ class _Watch(TorchFunctionMode):
         self.reads: Counter[int] = Counter()
         self.calls: Counter[nn.Module] = Counter()
         # Tensors are kept until the pass is over: the id of one that is gone can come again.
+        self.kept: list[Tensor] = []
         self.given: dict[int, tuple[nn.Module, Tensor]] = {}
         self.taken: list[tuple[nn.Module, Tensor]] = []
         self.result: object = None
@@ -55,8 +56,10 @@ class _Watch(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        computed = _tensors([result])
+        self.kept += computed
         # Asking for a shape or a number of axes reads nothing.
-        if _tensors([result]):
+        if computed:
             self.reads.update(id(tensor) for tensor in _tensors([args, *(kwargs or {}).values()]))
         return result
 
