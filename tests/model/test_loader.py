@@ -17,7 +17,7 @@ from slicemill.errors import TrainingError
 from slicemill.io import storage
 from slicemill.io.tiff import count_values
 from slicemill.io.uri import canonical, local_path
-from slicemill.model import loader
+from slicemill.model import loader, read_ahead
 from slicemill.model.batches import predict_scans
 from slicemill.model.input import to_network_input
 from slicemill.model.loader import EpochLoader, LabelledSlice, SliceCache, batches, read_labelled, shuffled
@@ -313,7 +313,7 @@ def test_a_folder_in_place_of_a_file_is_not_opened(make, tmp_path) -> None:
 
 
 def test_a_hung_reader_is_given_up(make, monkeypatch) -> None:
-    monkeypatch.setattr(loader, "PATIENCE", 0.1)
+    monkeypatch.setattr(read_ahead, "PATIENCE", 0.1)
     monkeypatch.setattr(loader, "_read_scans", lambda files: (time.sleep(0.4) or [] for _ in files))
 
     with pytest.raises(TrainingError, match="the reader hangs"):

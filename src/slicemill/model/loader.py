@@ -1,6 +1,6 @@
 """One epoch of training slices: read by Petastorm, shuffled anew, in equal numbers of steps on every rank.
 
-Petastorm 0.13.1 reads with its dummy pool, in a thread of ours: its thread pool ends an epoch early now and
+Petastorm 0.13.1 reads with its dummy pool, in threads of ours: its thread pool ends an epoch early now and
 then, and loses what is still under way. A reader lives for one epoch, because `reset()` gives wrong ones.
 Nothing is trusted all the same: `EpochLoader.count` says what was read, for the loop to compare with the
 lake.
@@ -9,11 +9,10 @@ lake.
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from slicemill.core.channels import Layout, input_slices
 from slicemill.core.plan import LabelledFile, Share, TrainPlan, draws
 from slicemill.errors import SlicemillError, TrainingError
 from slicemill.io.petastorm_files import petastorm_files
+from slicemill.model.read_ahead import read_ahead
 from slicemill.types import SliceImage, SliceMask
 
 #: Slices among which the next one is drawn; 256 pixel ones take a quarter of a megabyte each.
@@ -34,11 +34,11 @@ SHUFFLE_BUFFER = 512
 #: Batches that wait for the network.
 PREFETCH = 4
 
-#: Seconds without a batch after which the reader counts as hung.
-PATIENCE = 300.0
+#: Threads that read: decompression leaves the interpreter to the other.
+READERS = 2
 
-#: Seconds that a reader has to end after its last batch was taken.
-_FAREWELL = 10.0
+#: Scans that wait in each of them; one of 88 slices takes 22 megabytes.
+SCANS_AHEAD = 1
 
 # Petastorm and pyarrow announce with every file that the interface between them is old: stated in the pins.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.|pyarrow\.")
@@ -85,6 +85,17 @@ def read_labelled(files: Sequence[LabelledFile]) -> Iterator[LabelledSlice]:
 
 
 def _read_scans(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice], None, None]:
+    """The slices of one file after the other, read by some threads that take the files in turn."""
+    with ExitStack() as readers:
+        streams = [
+            readers.enter_context(read_ahead(_read_in_turn(files[place::READERS]), SCANS_AHEAD))
+            for place in range(min(READERS, len(files)))
+        ]
+        for turn in itertools.zip_longest(*streams):
+            yield from (scan for scan in turn if scan is not None)
+
+
+def _read_in_turn(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice], None, None]:
     layouts = {file.scan_id: file.layout for file in files}
     for urls, filesystem in petastorm_files([file.uri for file in files]):
         reader = make_batch_reader(
@@ -139,7 +150,9 @@ def shuffled(
     yield from (held[index] for index in draw.permutation(len(held)))
 
 
-def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Iterator[Batch]:
+def batches(
+    slices: Iterable[LabelledSlice], batch_size: int, steps: int
+) -> Generator[Batch, None, None]:
     """Exactly `steps` full batches, the first slices coming again with weight 0 where there are too few.
 
     Slices beyond the last step are drawn and dropped: the caller counts them. Raises TrainingError without
@@ -242,16 +255,19 @@ class EpochLoader:
         self._drawn: Counter[tuple[str, int]] = Counter()
 
     def __iter__(self) -> Iterator[Batch]:
-        handed: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCH)
-        stop = threading.Event()
-        thread = threading.Thread(target=self._produce, args=(handed, stop), name="slice-reader", daemon=True)
-        thread.start()
-        try:
-            while (entry := _take(handed)) is not None:
-                yield entry
-        finally:
-            stop.set()
-            thread.join(timeout=_FAREWELL)
+        made = batches(self._slices(), self._batch_size, self._steps)
+        with read_ahead(made, PREFETCH) as entries:
+            try:
+                yield from entries
+            except SlicemillError:
+                raise
+            except Exception as error:
+                raise TrainingError(
+                    "the lake can't be read",
+                    expected="the files that ingest wrote",
+                    found=f"{type(error).__name__}: {error}",
+                    advice="Run ingest again.",
+                ) from error
 
     @property
     def count(self) -> EpochCount:
@@ -263,15 +279,6 @@ class EpochLoader:
         wrong = sum(per_scan[scan] != expected.get(scan, 0) for scan in per_scan.keys() | expected.keys())
         repeated = sum(max(times - self._due[key], 0) for key, times in self._drawn.items())
         return EpochCount(self._drawn.total(), draws(self._share), wrong, repeated)
-
-    def _produce(self, handed: queue.Queue[Batch | BaseException | None], stop: threading.Event) -> None:
-        try:
-            for batch in batches(self._slices(), self._batch_size, self._steps):
-                if not _offer(handed, batch, stop):
-                    return
-            _offer(handed, None, stop)
-        except BaseException as error:
-            _offer(handed, error, stop)
 
     def _slices(self) -> Iterator[LabelledSlice]:
         files = [self._share[index] for index in self._draw.permutation(len(self._share))]
@@ -290,36 +297,3 @@ class EpochLoader:
         for entry in slices:
             self._drawn[entry.scan_id, entry.slice_index] += 1
             yield entry
-
-
-def _offer(
-    handed: queue.Queue[Batch | BaseException | None],
-    entry: Batch | BaseException | None,
-    stop: threading.Event,
-) -> bool:
-    while not stop.is_set():
-        try:
-            handed.put(entry, timeout=0.2)
-            return True
-        except queue.Full:
-            continue
-    return False
-
-
-def _take(handed: queue.Queue[Batch | BaseException | None]) -> Batch | None:
-    try:
-        entry = handed.get(timeout=PATIENCE)
-    except queue.Empty:
-        raise TrainingError(
-            "the reader hangs", expected="a batch", found=f"none in {PATIENCE:.0f} s"
-        ) from None
-    if isinstance(entry, SlicemillError):
-        raise entry
-    if isinstance(entry, BaseException):
-        raise TrainingError(
-            "the lake can't be read",
-            expected="the files that ingest wrote",
-            found=f"{type(entry).__name__}: {entry}",
-            advice="Run ingest again.",
-        ) from entry
-    return entry
