@@ -150,9 +150,7 @@ def shuffled(
     yield from (held[index] for index in draw.permutation(len(held)))
 
 
-def batches(
-    slices: Iterable[LabelledSlice], batch_size: int, steps: int
-) -> Generator[Batch, None, None]:
+def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Generator[Batch, None, None]:
     """Exactly `steps` full batches, the first slices coming again with weight 0 where there are too few.
 
     Slices beyond the last step are drawn and dropped: the caller counts them. Raises TrainingError without
