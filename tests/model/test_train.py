@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 
 from slicemill.core.dice import dice
-from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.core.plan import LabelledFile, TrainPlan, labelled_slices
 from slicemill.core.schedule import Span
 from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
 from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card, weights_uri
 from slicemill.io.uri import canonical, local_path
-from slicemill.model import loop, losses, train
+from slicemill.model import epoch_bar, loop, losses, train
 from slicemill.model.checkpoint import Position, network_bytes
 from slicemill.model.learner import Learner, make_learner
 from slicemill.model.pace import Pace
@@ -27,6 +27,7 @@ from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
 from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
+from slicemill.model.validate import validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -210,6 +211,30 @@ def test_a_lost_step_is_named_and_counted_and_leaves_no_trace_in_the_network(
     assert [line["lost_steps"] for line in _metrics(plan)] == [1, 0]
     weights = safetensors.torch.load(storage.read_bytes(weights_uri(_out(plan))))
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_an_epoch_that_takes_long_says_how_far_it_is(make, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(epoch_bar, "EVERY", 0.0)
+    plan = make(epochs=1)
+
+    with caplog.at_level(logging.INFO):
+        _train(plan)
+
+    bars = [line for line in caplog.messages if line.startswith("epoch 1:")]
+    assert len(bars) == plan.steps_per_epoch
+    assert "100%" in bars[-1] and "loss" in bars[-1]
+
+
+def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
+    read = {}
+    for cache in ("none", "ram"):
+        learner, _ = _learner_and_batch(make(cache=cache))
+        before = learner.cache.slices
+        first, again = validate(learner), validate(learner)
+        assert first == again
+        read[cache] = first
+    assert read["ram"] == read["none"]
+    assert learner.cache.slices == before + sum(map(labelled_slices, learner.plan.validation))
 
 
 def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from slicemill.core.labels import random_label
 from slicemill.core.plan import TrainPlan
 from slicemill.core.schedule import Span
 from slicemill.errors import TrainingError
+from slicemill.model.epoch_bar import EpochBar
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.learner import Learner
 from slicemill.model.loader import Batch, EpochLoader
@@ -55,6 +56,7 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     read each labelled slice exactly once.
     """
     loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
+    bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
     started = time.perf_counter()
     for step, batch in enumerate(loader):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
@@ -62,6 +64,7 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
         lost.note(loss, epoch, step)
         if loss is not None:
             losses.append(loss)
+        bar.note(step + 1, loss)
     seconds = time.perf_counter() - started
     slices = _check_count(loader, learner.rank, epoch)
     loss_sum, steps = summed([sum(losses), float(len(losses))], learner.rank)

@@ -16,7 +16,7 @@ from slicemill.core.plan import LabelledFile
 from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
 from slicemill.model.learner import Learner
-from slicemill.model.loader import LabelledSlice, read_labelled
+from slicemill.model.loader import LabelledSlice
 from slicemill.model.predictor import probabilities
 from slicemill.model.ranks import Rank, summed
 from slicemill.types import Floats
@@ -125,9 +125,9 @@ def _check_count(file: LabelledFile, found: int) -> None:
 def _predicted(learner: Learner, network: nn.Module) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
     """Scan, probabilities and true masks (N, H, W) of each batch of this rank's share."""
     plan, rank = learner.plan, learner.rank
-    for file in plan.validation[rank.index]:
-        normalisation = np.asarray(plan.normalisation[file.scan_id], dtype=np.float32)
-        slices = read_labelled([file])
+    share = learner.cache.read(plan.validation[rank.index])
+    for scan_id, slices in itertools.groupby(share, key=lambda entry: entry.scan_id):
+        normalisation = np.asarray(plan.normalisation[scan_id], dtype=np.float32)
         while batch := list(itertools.islice(slices, int(plan.settings["batch_size"]))):
             for same_size in _by_shape(batch):
                 found = probabilities(
@@ -138,7 +138,7 @@ def _predicted(learner: Learner, network: nn.Module) -> Iterator[tuple[str, npt.
                     rank.device,
                     learner.precision,
                 )
-                yield file.scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)
+                yield scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)
 
 
 def _by_shape(batch: list[LabelledSlice]) -> list[list[LabelledSlice]]:
