@@ -222,7 +222,8 @@ def test_an_epoch_that_takes_long_says_how_far_it_is(make, monkeypatch, caplog) 
 
     bars = [line for line in caplog.messages if line.startswith("epoch 1:")]
     assert len(bars) == plan.steps_per_epoch
-    assert "100%" in bars[-1] and "loss" in bars[-1]
+    assert "100%" in bars[-1]
+    assert "loss" in bars[-1]
 
 
 def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
