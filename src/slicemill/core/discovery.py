@@ -6,7 +6,6 @@ The result depends on the set of files only, never on their order or on how ofte
 from __future__ import annotations
 
 import hashlib
-import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
+from slicemill.core.balance import balanced
 from slicemill.core.integrity import Problem, Reason
 
 _TIFF_NAME = re.compile(r"(?P<stem>.+)\.tiff?", re.IGNORECASE)
@@ -197,10 +197,6 @@ def _fingerprint(files: set[tuple[str, int, str]]) -> str:
 
 def pack(tasks: Iterable[ScanTask], parts: int) -> list[list[ScanTask]]:
     """Share scans out over at most `parts` parts of about equal bytes, the largest scans first."""
-    shares: list[list[ScanTask]] = [[] for _ in range(max(1, parts))]
-    loads = [(0, share) for share in range(len(shares))]
-    for task in sorted(tasks, key=lambda task: (-task.size, task.scan_id)):
-        load, least = loads[0]
-        shares[least].append(task)
-        heapq.heapreplace(loads, (load + task.size + 1, least))
+    largest_first = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
+    shares = balanced(largest_first, lambda task: task.size + 1, max(1, parts))
     return [share for share in shares if share]

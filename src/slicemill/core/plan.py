@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slicemill.core.balance import balanced
 from slicemill.core.channels import Layout
 
 #: Channels of a slice, in order.
@@ -91,20 +92,13 @@ class TrainPlan:
 
 
 def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
-    """Share files among ranks so that their slices of an epoch are about equal.
+    """Share files among ranks so that their slices of an epoch are about equal; see `balanced`.
 
-    Longest first, each to the rank with the fewest slices so far (Graham 1969): no rank has more than 4/3
-    of the best possible. Every file with a labelled slice is in exactly one share, and the result does not
-    depend on the order of `files`. Shares are empty where there are fewer files than ranks.
+    Every file with a labelled slice is in exactly one share, and the result does not depend on the order of
+    `files`. Shares are empty where there are fewer files than ranks.
     """
-    shares: list[list[LabelledFile]] = [[] for _ in range(ranks)]
-    loads = [0] * ranks
-    for file in sorted(files, key=lambda file: (-file.draws, file)):
-        if file.draws:
-            lightest = loads.index(min(loads))
-            shares[lightest].append(file)
-            loads[lightest] += file.draws
-    return tuple(tuple(share) for share in shares)
+    drawn = sorted((file for file in files if file.draws), key=lambda file: (-file.draws, file))
+    return tuple(map(tuple, balanced(drawn, lambda file: file.draws, ranks)))
 
 
 def labelled_slices(share: Iterable[LabelledFile]) -> int:

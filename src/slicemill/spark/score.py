@@ -17,6 +17,7 @@ from typing import Any
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
+from slicemill.core.balance import balanced
 from slicemill.core.discovery import ScanTask
 from slicemill.core.scan import Scan
 from slicemill.errors import MachineError, ModelFileError, SlicemillError
@@ -84,7 +85,10 @@ def score_scans(
         return {}
     parts = parts_for(spark, len(tasks), len(tasks), SCANS_PER_TASK)
     ordered = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
-    shares = [[(pickle.dumps(task),) for task in ordered[part::parts]] for part in range(parts)]
+    shares = [
+        [(pickle.dumps(task),) for task in share]
+        for share in balanced(ordered, lambda task: task.size + 1, parts)
+    ]
     rows = spark.sparkContext.parallelize(shares, parts).flatMap(lambda share: share)
 
     def run(batches: Iterable[Any]) -> Iterator[Any]:
