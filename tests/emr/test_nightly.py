@@ -205,3 +205,9 @@ def test_a_night_scores_the_model_that_it_is_told_into_a_folder_of_its_own() -> 
         arguments = state_machine()["States"][job.capitalize()]["Parameters"]["Step"]["HadoopJarStep"]["Args"]
         assert any(argument.endswith("/scores/${Run}") for argument in arguments)
         assert any(argument.endswith("/runs/${Run}") for argument in arguments)
+
+
+def test_a_night_leaves_scans_that_are_still_being_written() -> None:
+    score = state_machine()["States"]["Score"]["Parameters"]["Step"]["HadoopJarStep"]["Args"]
+    assert score[score.index("--quiet-minutes") + 1] == "15"
+    assert "--quiet-minutes" not in json.dumps(state_machine()["States"]["Ingest"])

@@ -18,7 +18,7 @@ def test_a_committed_file_is_what_render_writes(name: str) -> None:
     assert (EMR / name).read_text("utf-8") == FILES[name]
 
 
-@pytest.mark.parametrize("folder", ["clusters", "configurations", "steps", "schedule"])
+@pytest.mark.parametrize("folder", ["clusters", "configurations", "notebooks", "schedule", "steps"])
 def test_nothing_else_lies_among_the_rendered_files(folder: str) -> None:
     there = {str(path.relative_to(EMR)) for path in (EMR / folder).iterdir()}
     assert there == {name for name in FILES if name.startswith(f"{folder}/")}

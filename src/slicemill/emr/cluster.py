@@ -143,19 +143,61 @@ def tags() -> list[dict[str, str]]:
 
 def cli_command(request: dict[str, Any], region: str) -> str:
     """The same request as an `aws emr create-cluster` command line, whose option names differ."""
+    steps = _cli_steps(request)
+    kept = request["Instances"]["KeepJobFlowAliveWhenNoSteps"]
+    options: list[tuple[str, Sequence[str]]] = [
+        ("--region", [region]),
+        ("--name", [request["Name"]]),
+        ("--release-label", [request["ReleaseLabel"]]),
+        ("--applications", [f"Name={one['Name']}" for one in request["Applications"]]),
+        ("--service-role", [request["ServiceRole"]]),
+        ("--ec2-attributes", [json.dumps(_cli_attributes(request))]),
+        ("--instance-groups", [json.dumps(_cli_groups(request))]),
+        ("--ebs-root-volume-size", [str(request["EbsRootVolumeSize"])]),
+        ("--configurations", [json.dumps(request["Configurations"])]),
+        ("--bootstrap-actions", [json.dumps(_cli_bootstrap(request))]),
+        *([("--steps", [json.dumps(steps)])] if steps else []),
+        ("--step-concurrency-level", [str(request["StepConcurrencyLevel"])]),
+        ("--security-configuration", [request["SecurityConfiguration"]]),
+        ("--log-uri", [request["LogUri"]]),
+        ("--log-encryption-kms-key-id", [request["LogEncryptionKmsKeyId"]]),
+        ("--auto-termination-policy", [f"IdleTimeout={request['AutoTerminationPolicy']['IdleTimeout']}"]),
+        ("--tags", [f"{tag['Key']}={tag['Value']}" for tag in request["Tags"]]),
+        ("--no-auto-terminate" if kept else "--auto-terminate", []),
+    ]
+    lines = [" ".join([name, *map(shlex.quote, values)]) for name, values in options]
+    return " \\\n  ".join(["aws emr create-cluster", *lines]) + "\n"
+
+
+def _cli_attributes(request: dict[str, Any]) -> dict[str, str]:
     instances = request["Instances"]
-    groups = [
+    groups = ("EmrManagedMasterSecurityGroup", "EmrManagedSlaveSecurityGroup", "ServiceAccessSecurityGroup")
+    return {
+        "SubnetId": instances["Ec2SubnetId"],
+        "InstanceProfile": request["JobFlowRole"],
+        **{group: instances[group] for group in groups},
+    }
+
+
+def _cli_groups(request: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         {
             ("InstanceGroupType" if key == "InstanceRole" else key): value
             for key, value in group.items()
             if key != "Market"
         }
-        for group in instances["InstanceGroups"]
+        for group in request["Instances"]["InstanceGroups"]
     ]
-    bootstrap = [
+
+
+def _cli_bootstrap(request: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         {"Name": action["Name"], **action["ScriptBootstrapAction"]} for action in request["BootstrapActions"]
     ]
-    steps = [
+
+
+def _cli_steps(request: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         {
             "Type": "CUSTOM_JAR",
             "Name": step["Name"],
@@ -164,32 +206,3 @@ def cli_command(request: dict[str, Any], region: str) -> str:
         }
         for step in request["Steps"]
     ]
-    attributes = {
-        "SubnetId": instances["Ec2SubnetId"],
-        "InstanceProfile": request["JobFlowRole"],
-        "EmrManagedMasterSecurityGroup": instances["EmrManagedMasterSecurityGroup"],
-        "EmrManagedSlaveSecurityGroup": instances["EmrManagedSlaveSecurityGroup"],
-        "ServiceAccessSecurityGroup": instances["ServiceAccessSecurityGroup"],
-    }
-    options: list[tuple[str, Sequence[str]]] = [
-        ("--region", [region]),
-        ("--name", [request["Name"]]),
-        ("--release-label", [request["ReleaseLabel"]]),
-        ("--applications", [f"Name={one['Name']}" for one in request["Applications"]]),
-        ("--service-role", [request["ServiceRole"]]),
-        ("--ec2-attributes", [json.dumps(attributes)]),
-        ("--instance-groups", [json.dumps(groups)]),
-        ("--ebs-root-volume-size", [str(request["EbsRootVolumeSize"])]),
-        ("--configurations", [json.dumps(request["Configurations"])]),
-        ("--bootstrap-actions", [json.dumps(bootstrap)]),
-        *([("--steps", [json.dumps(steps)])] if steps else []),
-        ("--step-concurrency-level", [str(request["StepConcurrencyLevel"])]),
-        ("--security-configuration", [request["SecurityConfiguration"]]),
-        ("--log-uri", [request["LogUri"]]),
-        ("--log-encryption-kms-key-id", [request["LogEncryptionKmsKeyId"]]),
-        ("--auto-termination-policy", [f"IdleTimeout={request['AutoTerminationPolicy']['IdleTimeout']}"]),
-        ("--tags", [f"{tag['Key']}={tag['Value']}" for tag in request["Tags"]]),
-        ("--no-auto-terminate" if instances["KeepJobFlowAliveWhenNoSteps"] else "--auto-terminate", []),
-    ]
-    lines = [" ".join([name, *map(shlex.quote, values)]) for name, values in options]
-    return " \\\n  ".join(["aws emr create-cluster", *lines]) + "\n"

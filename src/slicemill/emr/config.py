@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 import tyro
 
 from slicemill.emr.job_settings import JobName
+from slicemill.emr.notebooks import NotebookName
 from slicemill.emr.releases import DEFAULT_RELEASE
 from slicemill.emr.shapes import ShapeName
 from slicemill.emr.steps import DeployMode
@@ -70,15 +71,36 @@ class SubmitConfig:
     """Print the exact request and send nothing."""
 
     def __post_init__(self) -> None:
-        for flag, name in (("--run", self.run), ("--split", self.split)):
-            if not name or any(mark in name for mark in "/\\. "):
-                raise ConfigError(
-                    f"{flag} is no plain name", expected="letters, digits, - and _", found=repr(name)
-                )
+        _plain(run=self.run, split=self.split)
         if self.cluster and not self.job:
             raise ConfigError("there is nothing to submit", expected="at least one --job", found="none")
         if self.cluster and self.keep:
             raise ConfigError("--keep is for a new cluster", expected="--keep or --cluster", found="both")
+
+
+@dataclass(frozen=True)
+class NotebookConfig:
+    """Run a notebook of a Workspace on a notebook cluster, from its first cell to its last."""
+
+    site: str
+    """JSON file with the foundation stack's outputs."""
+    notebook: NotebookName
+    """File of notebooks/, less its ending."""
+    cluster: str
+    """Id of a running cluster of the notebook shape."""
+    editor: str
+    """Id of the Workspace that holds the notebook."""
+    service_role: str
+    """Name or ARN of the studio's role: output StudioRole of the studio stack."""
+    run: str = "first"
+    """Name of the training run that it shows or scores with."""
+    split: str = "first"
+    """Name of the split."""
+    dry_run: bool = False
+    """Print the exact request and send nothing."""
+
+    def __post_init__(self) -> None:
+        _plain(run=self.run, split=self.split)
 
 
 @dataclass(frozen=True)
@@ -119,9 +141,18 @@ class TerminateConfig:
     """Print the exact request and send nothing."""
 
 
+def _plain(**names: str) -> None:
+    for flag, name in names.items():
+        if not name or any(mark in name for mark in "/\\. "):
+            raise ConfigError(
+                f"--{flag} is no plain name", expected="letters, digits, - and _", found=repr(name)
+            )
+
+
 Command: TypeAlias = (
     Annotated[RenderConfig, tyro.conf.subcommand("render", prefix_name=False)]
     | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
+    | Annotated[NotebookConfig, tyro.conf.subcommand("notebook", prefix_name=False)]
     | Annotated[StatusConfig, tyro.conf.subcommand("status", prefix_name=False)]
     | Annotated[LogsConfig, tyro.conf.subcommand("logs", prefix_name=False)]
     | Annotated[TerminateConfig, tyro.conf.subcommand("terminate", prefix_name=False)]
@@ -130,7 +161,7 @@ Command: TypeAlias = (
 
 @dataclass(frozen=True)
 class EmrConfig:
-    """Clusters and schedules on EMR: render, submit, status, logs, terminate."""
+    """Clusters and schedules on EMR: render, submit, notebook, status, logs, terminate."""
 
     command: Annotated[Command, tyro.conf.arg(name="")]
     """What to do."""

@@ -20,6 +20,8 @@ State = dict[str, Any]
 
 #: Jobs of a night, in order, each with the seconds after which it is given up.
 NIGHT: dict[JobName, int] = {"ingest": 14_400, "score": 28_800, "report": 3_600}
+#: A scan whose newest object is younger may still be on its way: it is scored the next night.
+QUIET_MINUTES = 15
 
 _EMR = "arn:aws:states:::elasticmapreduce"
 _CLUSTER_ID = "$.cluster.ClusterId"
@@ -47,7 +49,11 @@ def state_machine(release_label: str = DEFAULT_RELEASE) -> dict[str, Any]:
     """The machine's definition (ASL), with `${…}` marks for what belongs to an account or a model."""
     site = Site.placeholders()
     shape = SHAPES["cpu"]
-    steps = {job: Step(job, job_arguments(job, site, shape, RUN, split="none")) for job in NIGHT}
+    waiting = {"score": ("--quiet-minutes", str(QUIET_MINUTES))}
+    steps = {
+        job: Step(job, job_arguments(job, site, shape, RUN, split="none") + waiting.get(job, ()))
+        for job in NIGHT
+    }
     names = [job.capitalize() for job in NIGHT]
     following = [*names[1:], "Terminate"]
     jobs = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from slicemill.emr.cluster import Cluster, cli_command
 from slicemill.emr.configurations import configurations
 from slicemill.emr.instances import Prices
 from slicemill.emr.job_settings import SPARK_JOBS, JobName, executors
 from slicemill.emr.nightly import NIGHT, state_machine
+from slicemill.emr.notebooks import NotebookName, NotebookRun
 from slicemill.emr.releases import DEFAULT_RELEASE
 from slicemill.emr.shapes import SHAPES, Shape
 from slicemill.emr.site import Site
@@ -21,6 +22,8 @@ from slicemill.emr.template import nightly_template
 _RUN = _SPLIT = "first"
 #: Jobs that each shape's cluster starts with; the notebook's waits for people.
 _CPU_STEPS: tuple[JobName, ...] = ("ingest", "split", "score", "report")
+#: Of what belongs to a Workspace or to a running cluster, to be filled in.
+_EDITOR, _CLUSTER, _STUDIO_ROLE = "e-XXXXXXXXXXXXXXXXXXXXXXXXX", "j-XXXXXXXXXXXXX", "STUDIO_ROLE"
 _JOBS: dict[str, tuple[JobName, ...]] = {"cpu": tuple(NIGHT), "gpu": ("train",), "notebook": ()}
 
 
@@ -56,6 +59,9 @@ def rendered(choice: Choice, prices: Prices) -> dict[str, str]:
         files[f"clusters/{form.name}.json"] = _json(request)
         files[f"clusters/{form.name}.sh"] = _script(cli_command(request, choice.site.region))
     files |= {f"steps/{name}.json": _json(steps) for name, steps in _steps(choice).items()}
+    for name in get_args(NotebookName):
+        notebook = NotebookRun(choice.site, name, _EDITOR, _CLUSTER, _STUDIO_ROLE, _RUN, _SPLIT)
+        files[f"notebooks/{name}.json"] = _json(notebook.request())
     files["schedule/nightly.asl.json"] = _json(state_machine(choice.release_label))
     files["cloudformation/nightly.yaml"] = nightly_template(choice.release_label)
     files["sizes.md"] = _sizes(prices)

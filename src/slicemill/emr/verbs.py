@@ -14,12 +14,14 @@ from slicemill.emr.cluster import Cluster
 from slicemill.emr.config import (
     EmrConfig,
     LogsConfig,
+    NotebookConfig,
     RenderConfig,
     StatusConfig,
     SubmitConfig,
     TerminateConfig,
 )
 from slicemill.emr.instances import read_prices
+from slicemill.emr.notebooks import NotebookRun
 from slicemill.emr.render import Choice, rendered
 from slicemill.emr.shapes import shape
 from slicemill.emr.site import read_site
@@ -36,6 +38,7 @@ def run(config: EmrConfig) -> Summary:
     actions: Mapping[type[Any], Callable[[Any], Summary]] = {
         RenderConfig: _render,
         SubmitConfig: _submit,
+        NotebookConfig: _notebook,
         StatusConfig: _status,
         LogsConfig: _logs,
         TerminateConfig: _terminate,
@@ -84,6 +87,17 @@ def _submit(config: SubmitConfig) -> Summary:
         return summary | _shown(request)
     answer = client.call(request, region)
     return summary | {"cluster": config.cluster or answer["JobFlowId"], "steps": answer.get("StepIds", [])}
+
+
+def _notebook(config: NotebookConfig) -> Summary:
+    site = read_site(config.site)
+    notebook = NotebookRun(
+        site, config.notebook, config.editor, config.cluster, config.service_role, config.run, config.split
+    )
+    request = ("start_notebook_execution", notebook.request())
+    if config.dry_run:
+        return _shown(request)
+    return {"execution": client.call(request, site.region)["NotebookExecutionId"]}
 
 
 def _status(config: StatusConfig) -> Summary:
