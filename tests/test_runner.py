@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +88,28 @@ def test_a_repeated_flag_collects(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert cli.run_verb(verb, ["--help"]) == 0
     assert f"slicemill {verb}" in capsys.readouterr().out
+
+
+def test_arguments_go_before_a_file_and_the_file_before_defaults(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("number: 3\n")
+
+    def seen(*argv: str) -> Any:
+        run_job(
+            "slicemill try",
+            Config,
+            lambda config: {"status": "done", "n": config.number},
+            argv,
+            from_file=True,
+        )
+        return last_line(capsys)
+
+    assert seen("--config", str(path))["n"] == 3
+    assert seen("--number", "4", f"--config={path}")["n"] == 4
+    assert seen("--number", "4")["n"] == 4
+    assert seen()["status"] == "bad_arguments"
+    assert seen("--config", str(tmp_path / "none.yaml"))["status"] == "failed"
+    path.write_text("nmber: 3\n")
+    assert "nmber" in seen("--config", str(path))["error"]

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from slicemill import __version__
 from slicemill.config import (
+    CompareConfig,
     CrossvalConfig,
     IngestConfig,
     PhantomConfig,
@@ -71,6 +72,12 @@ def _report(config: ReportConfig) -> Summary:
     return report.run(config)
 
 
+def _compare(config: CompareConfig) -> Summary:
+    from slicemill.pipelines import compare
+
+    return compare.run(config)
+
+
 def _emr(config: EmrConfig) -> Summary:
     from slicemill.emr import verbs
 
@@ -81,14 +88,17 @@ def _emr(config: EmrConfig) -> Summary:
 class _Verb:
     config: type[Any]
     action: Callable[[Any], Summary]
+    from_file: bool = False
+    """Whether --config FILE may give settings."""
 
 
 VERBS = {
     "phantom": _Verb(PhantomConfig, _phantom),
     "ingest": _Verb(IngestConfig, _ingest),
     "split": _Verb(SplitConfig, _split),
-    "train": _Verb(TrainConfig, _train),
-    "crossval": _Verb(CrossvalConfig, _crossval),
+    "train": _Verb(TrainConfig, _train, from_file=True),
+    "crossval": _Verb(CrossvalConfig, _crossval, from_file=True),
+    "compare": _Verb(CompareConfig, _compare),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, _report),
     "emr": _Verb(EmrConfig, _emr),
@@ -98,7 +108,7 @@ VERBS = {
 def run_verb(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one verb on its arguments (the process's own by default) and return the exit code."""
     verb = VERBS[name]
-    return run_job(f"slicemill {name}", verb.config, verb.action, argv)
+    return run_job(f"slicemill {name}", verb.config, verb.action, argv, from_file=verb.from_file)
 
 
 def _usage() -> str:

@@ -379,3 +379,30 @@ class ReportConfig:
             raise ConfigError(
                 "nothing to report on", expected="at least one of --lake, --run, --scores", found="none"
             )
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Set runs side by side: accuracy with intervals, paired differences, size, time and speed."""
+
+    out: str
+    """Folder or s3:// URI for compare.md, compare.html and compare.json."""
+    run: tuple[str, ...] = ()
+    """NAME=URI, or a URI alone: results of crossval, scores, or a training run. Repeat the flag."""
+    metric: Literal["dice", "slice_mean_dice"] = "dice"
+    """Of segmentation, what differences are of: Dice over a patient's volume, or its slices' mean."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.run), "--run", "at least one NAME=URI", "none")
+        names = self.named()
+        if len(names) < len(self.run) or "" in names:
+            raise ConfigError(
+                "--run needs a name of its own for each",
+                expected="NAME=URI, each name once",
+                found=", ".join(self.run),
+            )
+
+    def named(self) -> dict[str, str]:
+        """URI by name; a URI without a name is named after its last part."""
+        given = [run if "=" in run else f"{run.rstrip('/').rpartition('/')[2]}={run}" for run in self.run]
+        return {name: uri for name, _, uri in (run.partition("=") for run in given)}

@@ -6,6 +6,8 @@ The last line on standard output is one JSON object; logs go to standard error. 
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -17,8 +19,11 @@ from typing import Any, TypeVar
 import tyro
 
 from slicemill.errors import SlicemillError
+from slicemill.io.settings_file import read_settings
 
 log = logging.getLogger("slicemill")
+
+_FILE_HELP = "--config FILE takes settings from a YAML file, by their names; arguments go before it."
 
 Config = TypeVar("Config")
 Summary = dict[str, Any]
@@ -29,8 +34,13 @@ def run_job(
     config_type: type[Config],
     action: Callable[[Config], Summary],
     argv: Sequence[str] | None = None,
+    *,
+    from_file: bool = False,
 ) -> int:
-    """Run `action` on the configuration in `argv` and return the exit code."""
+    """Run `action` on the configuration in `argv` and return the exit code.
+
+    With `from_file`, `--config FILE` gives settings that the other arguments go before.
+    """
     logging.basicConfig(
         level=logging.WARNING,
         stream=sys.stderr,
@@ -40,13 +50,7 @@ def run_job(
     log.setLevel(logging.INFO)
     start = time.monotonic()
     try:
-        config = tyro.cli(
-            config_type,
-            prog=name,
-            args=argv,
-            config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
-        )
-        summary = action(config)
+        summary = action(_parse(name, config_type, argv, from_file))
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
@@ -69,3 +73,32 @@ def run_job(
     sys.stdout.write(json.dumps(summary) + "\n")
     sys.stdout.flush()
     return {"done": 0, "bad_arguments": 2, "data_short": 3}.get(summary["status"], 1)
+
+
+def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, from_file: bool) -> Config:
+    told, options = argv, dict[str, Any]()
+    if from_file:
+        first = argparse.ArgumentParser(prog=name, add_help=False, allow_abbrev=False)
+        first.add_argument("--config")
+        given, told = first.parse_known_args(argv)
+        options["description"] = f"{config_type.__doc__} {_FILE_HELP}"
+        if given.config:
+            options["default"] = _defaults(config_type, given.config)
+    config: Config = tyro.cli(
+        config_type,
+        prog=name,
+        args=told,
+        config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+        **options,
+    )
+    return config
+
+
+def _defaults(config_type: type[Config], uri: str) -> Config:
+    """The file's settings as defaults; what neither it nor the class gives must be among the arguments."""
+    required = {
+        field.name: tyro.MISSING
+        for field in dataclasses.fields(config_type)  # type: ignore[arg-type]  # a dataclass, untold
+        if field.default is dataclasses.MISSING
+    }
+    return config_type(**{**required, **read_settings(uri, config_type)})

@@ -9,11 +9,11 @@ import pytest
 from lake_builder import tiny_scan, write_lake
 from pyspark.sql import SparkSession
 
-from slicemill.config import CrossvalConfig
+from slicemill.config import CompareConfig, CrossvalConfig
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import run_files
 from slicemill.io.uri import canonical, local_path
-from slicemill.pipelines import crossval
+from slicemill.pipelines import compare, crossval
 
 PATIENTS = "abcd"
 
@@ -109,3 +109,25 @@ def test_a_split_of_parts_has_no_folds(config: CrossvalConfig, tmp_path: Path) -
 def test_one_fold_alone_is_a_training_run() -> None:
     with pytest.raises(ConfigError, match="--fold has no meaning over all folds"):
         CrossvalConfig(lake="lake", split="five", out="out", fold=1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("finished")
+def test_what_it_leaves_can_be_compared(config: CrossvalConfig, tmp_path: Path) -> None:
+    fold = f"{config.out}/fold-0"
+    runs = (f"all={config.out}", f"scores={fold}/scores", f"run={fold}/run")
+    compare.run(CompareConfig(out=str(tmp_path), run=runs))
+
+    found = json.loads((tmp_path / "compare.json").read_text())
+
+    result = _result(config)
+    assert [line["judged_on"] for line in found["runs"]] == ["out of fold", "scored patients", "validation"]
+    assert [line["patients"] for line in found["runs"]] == [4, 2, 1]
+    assert found["runs"][0]["mean_patient_dice"] == result["mean_patient_dice"]
+    assert found["runs"][1]["mean_patient_dice"]["value"] == result["folds"][0]["mean_patient_dice"]
+    assert found["runs"][2]["mean_patient_dice"]["value"] == result["folds"][0]["validation"]["val_dice"]
+    assert len({line["parameters"] for line in found["runs"]}) == 1
+    assert all(line["training_seconds"] > 0 for line in found["runs"])
+    assert all(line["scoring_slices_per_second"] > 0 for line in found["runs"][:2])
+    assert result["command"]
+    assert len(result["data_hash"]) == 64

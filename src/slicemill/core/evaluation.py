@@ -20,6 +20,12 @@ _PERMUTATIONS = 20_000
 Row = Mapping[str, Any]
 
 
+def patient_interval(rows: Sequence[Row], key: str) -> dict[str, float] | None:
+    """Mean over patients with its 95 % bootstrap interval, ready for JSON; None where no row has a value."""
+    means = list(patient_means(rows, key).values())
+    return _interval(mean_interval(means)) if means else None
+
+
 def patient_means(rows: Sequence[Row], key: str = "dice") -> dict[str, float]:
     """Mean over a patient's scans, by patient; patients without a value are left out."""
     values: dict[str, list[float]] = {}
@@ -41,7 +47,7 @@ def dice_summary(rows: Sequence[Row]) -> dict[str, Any]:
         "scans": len(rows),
         "scans_with_truth": len(ranked),
         "patients_with_truth": len(dice),
-        "mean_patient_dice": _interval(mean_interval(list(dice.values()))) if dice else None,
+        "mean_patient_dice": patient_interval(rows, "dice"),
         "median_patient_dice": _interval(median_interval(list(dice.values()))) if dice else None,
         "best": [_named(row) for row in reversed(ranked[-NAMED:])],
         "worst": [_named(row) for row in ranked[:NAMED]],
@@ -60,7 +66,7 @@ def slice_summary(slices: Mapping[str, Floats], threshold: float) -> dict[str, A
     pooled = np.concatenate(groups)
 
     def accuracy(rows: Floats) -> float:
-        return float(np.mean((rows[:, 1] >= threshold) == (rows[:, 0] > 0)))
+        return _accuracy(rows, threshold)
 
     both = 0 < pooled[:, 0].sum() < len(pooled)
     return {
@@ -68,6 +74,11 @@ def slice_summary(slices: Mapping[str, Floats], threshold: float) -> dict[str, A
         "slice_accuracy": _interval(grouped_interval(groups, accuracy)),
         "slice_auroc": _interval(grouped_interval(groups, _area)) if both else None,
     }
+
+
+def patient_accuracy(slices: Mapping[str, Floats], threshold: float) -> dict[str, float]:
+    """Share of a patient's labelled slices that are told right, by patient; `slices` as `slice_summary`."""
+    return {patient: _accuracy(rows, threshold) for patient, rows in sorted(slices.items()) if len(rows)}
 
 
 def paired_difference(
@@ -93,6 +104,10 @@ def paired_difference(
         "first_better": int(np.count_nonzero(differences > 0)),
         "second_better": int(np.count_nonzero(differences < 0)),
     }
+
+
+def _accuracy(rows: Floats, threshold: float) -> float:
+    return float(np.mean((rows[:, 1] >= threshold) == (rows[:, 0] > 0)))
 
 
 def _area(rows: Floats) -> float:

@@ -72,6 +72,11 @@ def architecture(name: str, task: str | None = None) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
+    """Numbers that training adjusts in a network of these settings, frozen ones counted."""
+    return sum(parameter.numel() for parameter in architecture(name, task).build(settings).parameters())
+
+
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for a network that is not there, or for settings that it has no use for."""
     name = settings["model"]

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
-from slicemill.core.evaluation import dice_summary, patient_means, slice_summary
+from slicemill.core.evaluation import dice_summary, patient_accuracy, patient_means, slice_summary
 from slicemill.core.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card
 from slicemill.io.lake_reader import read_scans
+from slicemill.io.machine import command, describe
 from slicemill.io.score_tables import Row, patient_rows
 from slicemill.io.split_table import Split, read_split
 from slicemill.io.uri import canonical, display, join
 from slicemill.pipelines import score, train
 from slicemill.pipelines.evaluate import slices_by_patient
+from slicemill.pipelines.facts import model_facts, scoring_speed
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 
@@ -164,11 +166,15 @@ def refuse_leak(seen: set[str], scored: set[str]) -> None:
 def _result(
     config: CrossvalConfig, split: Split, home: str, rows: Sequence[Row], folds: Sequence[Sequence[Row]]
 ) -> dict[str, Any]:
-    named = read_scans(home, ("scan_id", "institution"))
+    named = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
     institutions = {row["scan_id"]: row["institution"] for row in named}
-    cards = [load_card(fold_config(config, fold).out) for fold in range(len(folds))]
+    runs = [fold_config(config, fold).out for fold in range(len(folds))]
+    cards = [load_card(run) for run in runs]
     told = {
         "schema_version": SCHEMA_VERSION,
+        **describe(),
+        "command": command(),
+        "data_hash": train.data_hash(row for row in named if row["patient_id"] in split.assigned),
         "split": config.split,
         "split_hash": split.hash,
         "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},
@@ -179,8 +185,10 @@ def _result(
                 "patients": len({row["patient_id"] for row in found}),
                 "mean_patient_dice": _mean(found),
                 "validation": dict(card.metrics),
+                **model_facts(run, card),
+                "scoring_slices_per_second": scoring_speed(run.removesuffix("run") + "scores"),
             }
-            for fold, (card, found) in enumerate(zip(cards, folds, strict=True))
+            for fold, (run, card, found) in enumerate(zip(runs, cards, folds, strict=True))
         ],
         **dice_summary(rows),
         "by_institution": _by_institution(rows, institutions),
@@ -196,6 +204,7 @@ def _result(
     if config.task == "classify":
         slices = {patient: found for fold in folds if fold for patient, found in _slices(fold).items()}
         told |= slice_summary(slices, cards[0].threshold)
+        told["patient_accuracy"] = patient_accuracy(slices, cards[0].threshold)
     return told
 
 

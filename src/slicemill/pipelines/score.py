@@ -26,6 +26,7 @@ from slicemill.io.split_table import read_split
 from slicemill.io.uri import canonical, display, join
 from slicemill.model.scoring import ScoreSettings, loaded
 from slicemill.pipelines.evaluate import compare, evaluate
+from slicemill.pipelines.facts import model_facts, scoring_speed
 from slicemill.pipelines.ingest import find_scans, list_raw, scan_pattern
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.score import CHANGED, FAILED, SCORED, ScoreTask, check_entries, score_scans
@@ -81,7 +82,11 @@ def run(config: ScoreConfig, spark: Session) -> dict[str, Any]:
         seconds = time.monotonic() - start
         rows = publish(home)
         summary = _summary(config, scope, states, rows, seconds, card)
-        evaluation = _evaluation(config, home, scope, rows, settings, card)
+        evaluation = {
+            **_evaluation(config, home, scope, rows, settings, card),
+            "model": model_facts(model, card),
+            "slices_per_second": summary["slices_per_second"] or scoring_speed(home, suffix),
+        }
         storage.write_json(lake.score_summary(home, suffix), evaluation)
     return summary | _headline(evaluation)
 

@@ -125,7 +125,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         validation=balance(_files(config, sides["val"], 1), config.num_processes),
         normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
         split_hash=read_split(config.lake, config.split).hash,
-        data_hash=_data_hash(rows),
+        data_hash=data_hash(rows),
         training_profile=training_profile(sides["train"]),
         threads=threads,
     )
@@ -173,8 +173,8 @@ def _normalisation(home: str, scans: Mapping[str, Layout]) -> dict[str, list[lis
     return found
 
 
-def _data_hash(rows: Iterable[ScanRow]) -> str:
-    """SHA-256 over the content hashes of the scans that the run reads, training and validation apart."""
+def data_hash(rows: Iterable[ScanRow]) -> str:
+    """SHA-256 over the content hashes of scans, in any order."""
     text = "".join(sorted(f"{row['scan_id']}\t{row['content_hash']}\n" for row in rows))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,0 +1,193 @@
+"""Runs side by side: what each is worth, what it cost, and how they differ patient by patient."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from slicemill.config import CompareConfig
+from slicemill.core.evaluation import (
+    Row,
+    paired_difference,
+    patient_accuracy,
+    patient_interval,
+    patient_means,
+    slice_summary,
+)
+from slicemill.errors import InputError
+from slicemill.io import lake, run_files, storage
+from slicemill.io.card import card_uri, load_card
+from slicemill.io.lake_reader import read_scans
+from slicemill.io.machine import command, describe
+from slicemill.io.uri import canonical, display, join
+from slicemill.pipelines.evaluate import slices_by_patient
+from slicemill.pipelines.facts import model_facts
+from slicemill.report.comparison import as_html, as_markdown
+from slicemill.report.inputs import read_run, read_scores
+from slicemill.schemas import SCHEMA_VERSION
+
+#: What a result is judged on. Numbers of different kinds are not subtracted from each other.
+OUT_OF_FOLD, SCORED, VALIDATION = "out of fold", "scored patients", "validation"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run as far as it is compared: facts ready for JSON, and values by patient."""
+
+    judged_on: str
+    facts: Mapping[str, Any]
+    rows: Sequence[Row] = ()
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    def by_patient(self, metric: str) -> Mapping[str, float]:
+        """What differences are of: Dice, or a classifier's accuracy."""
+        if self.facts["task"] == "classify":
+            return self.accuracy
+        return patient_means(self.rows, metric)
+
+
+def run(config: CompareConfig) -> dict[str, Any]:
+    """Compare, write the three files and return the summary; no Spark session is needed.
+
+    Raises InputError for a folder that holds no result.
+    """
+    out = canonical(config.out)
+    results = {name: read_result(canonical(uri)) for name, uri in config.named().items()}
+    compared = {
+        "schema_version": SCHEMA_VERSION,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe(),
+        "command": command(),
+        "metric": config.metric,
+        "runs": [{"name": name, **_line(result)} for name, result in results.items()],
+        "differences": differences(results, config.metric),
+    }
+    storage.write_json(join(out, "compare.json"), compared)
+    storage.write_bytes(join(out, "compare.md"), as_markdown(compared).encode())
+    storage.write_bytes(join(out, "compare.html"), as_html(compared))
+    return {
+        "job": "compare",
+        "status": "done",
+        "runs": len(results),
+        "differences": len(compared["differences"]),
+        "out": display(out),
+    }
+
+
+def _line(result: Result) -> dict[str, Any]:
+    patients = {row["patient_id"] for row in result.rows} or set(result.accuracy)
+    return {
+        "judged_on": result.judged_on,
+        "patients": len(patients),
+        "mean_patient_dice": patient_interval(result.rows, "dice"),
+        "slice_mean_dice": patient_interval(result.rows, "slice_mean_dice"),
+        **result.facts,
+    }
+
+
+def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, Any]]:
+    """Each pair of results that can be compared, over the patients that both have, first minus second."""
+    found = []
+    for (first, one), (second, other) in itertools.combinations(results.items(), 2):
+        ours, theirs = one.by_patient(metric), other.by_patient(metric)
+        same = (one.judged_on, one.facts["task"]) == (other.judged_on, other.facts["task"])
+        if same and ours.keys() & theirs.keys():
+            of = metric if one.facts["task"] == "segment" else "patient_accuracy"
+            found.append({"first": first, "second": second, "of": of, **paired_difference(ours, theirs)})
+    return found
+
+
+def read_result(uri: str) -> Result:
+    """The result at a canonical URI: of cross-validation, of scoring, or of a training run alone."""
+    if storage.exists(join(uri, "crossval.json")):
+        return _crossval(storage.read_json(join(uri, "crossval.json")))
+    if storage.exists(lake.score_card(uri)):
+        return _scores(uri)
+    if storage.exists(card_uri(uri)):
+        return _run(uri)
+    raise InputError(
+        f"{display(uri)} holds no result",
+        expected="a folder that crossval, score or train finished",
+        found="none of crossval.json, scores.json and model.json",
+    )
+
+
+def _crossval(told: Mapping[str, Any]) -> Result:
+    folds = told["folds"]
+    speeds = [fold["scoring_slices_per_second"] for fold in folds]
+    known = [speed for speed in speeds if speed]
+    facts = {
+        **{name: folds[0][name] for name in ("task", "architecture", "input_size", "parameters")},
+        "split": told["split"],
+        "data_hash": told["data_hash"],
+        "training_seconds": _total([fold["training_seconds"] for fold in folds]),
+        "trained_models": len(folds),
+        "training_device": folds[0]["training_device"],
+        "scoring_slices_per_second": sum(known) / len(known) if known else None,
+        "slice_accuracy": told.get("slice_accuracy"),
+        "slice_auroc": told.get("slice_auroc"),
+        "made_on": told["machine"],
+        "command": told["command"],
+    }
+    return Result(OUT_OF_FOLD, facts, told["out_of_fold"], told.get("patient_accuracy", {}))
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 2) if len(known) == len(values) else None
+
+
+def _scores(uri: str) -> Result:
+    found = read_scores(uri, None)
+    first = storage.read_json(lake.score_card(uri))["model_id"]
+    summary = lake.score_summary(uri, "" if found.model_id == first else f"-{found.model_id}")
+    told = storage.read_json(summary)
+    model = told["model"]
+    facts = {
+        **{name: model[name] for name in ("task", "architecture", "input_size", "parameters", "split")},
+        "training_seconds": model["training_seconds"],
+        "trained_models": 1,
+        "training_device": model["training_device"],
+        "scoring_slices_per_second": told["slices_per_second"],
+    }
+    if model["task"] != "classify":
+        return Result(SCORED, facts, found.scans)
+    slices = slices_by_patient(uri, [dict(row) for row in found.scans])
+    facts |= slice_summary(slices, told["threshold"])
+    return Result(SCORED, facts, found.scans, patient_accuracy(slices, told["threshold"]))
+
+
+def _run(uri: str) -> Result:
+    """A training run by its own validation part: the Dice that its best epoch was chosen by."""
+    card = load_card(uri)
+    facts = {
+        **model_facts(uri, card),
+        "data_hash": card.data_hash,
+        "trained_models": 1,
+        "scoring_slices_per_second": None,
+    }
+    if card.task == "classify":
+        numbers = {"slice_accuracy": "val_accuracy", "slice_auroc": "val_auroc"}
+        return Result(VALIDATION, facts | {name: _bare(card.metrics.get(of)) for name, of in numbers.items()})
+    best = next((line for line in read_run(uri).epochs if line["epoch"] == card.metrics["epoch"]), None)
+    if best is None:
+        raise InputError(
+            f"{display(uri)} lacks its metrics",
+            expected=f"epoch {card.metrics['epoch']} in {display(run_files.metrics(uri))}",
+            found="none",
+            advice="Copy the whole run folder.",
+        )
+    scans = read_scans(card.training["lake"], ("scan_id", "patient_id"))
+    patients = {row["scan_id"]: row["patient_id"] for row in scans}
+    rows = [
+        {"patient_id": patients[scan], "scan_id": scan, "dice": dice, "slice_mean_dice": None}
+        for scan, dice in best["val_dice_by_scan"].items()
+    ]
+    return Result(VALIDATION, facts, rows)
+
+
+def _bare(value: float | None) -> dict[str, float | None] | None:
+    return None if value is None else {"value": value, "low": None, "high": None}

@@ -1,0 +1,39 @@
+"""What results tell of the model behind them: its network, its size, what it cost to train and to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicemill.io import lake, run_files, storage
+from slicemill.io.card import Card
+from slicemill.model.registry import count_parameters
+from slicemill.report.inputs import read_run
+
+
+def model_facts(run: str, card: Card) -> dict[str, Any]:
+    """A trained model in a few words, ready for JSON.
+
+    `training_seconds` are those of all passes over the training part, validation apart; None where the run's
+    metrics were not copied along.
+    """
+    there = storage.exists(run_files.metrics(run))
+    return {
+        "task": card.task,
+        "architecture": card.architecture,
+        "split": card.split,
+        "input_size": card.input_size,
+        "parameters": count_parameters(card.architecture, card.task, card.training),
+        "training_device": card.training.get("device"),
+        "training_seconds": round(sum(line["seconds"] for line in read_run(run).epochs), 2)
+        if there
+        else None,
+    }
+
+
+def scoring_speed(scores: str, suffix: str = "") -> float | None:
+    """Slices a second of the last scoring run into a folder that had something to score."""
+    uri = lake.score_summary(scores, suffix)
+    if not storage.exists(uri):
+        return None
+    found: float | None = storage.read_json(uri).get("slices_per_second")
+    return found

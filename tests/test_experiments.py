@@ -1,0 +1,37 @@
+"""The committed experiments: each can be run as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from slicemill.config import CrossvalConfig, TrainConfig
+from slicemill.io.settings_file import read_settings
+from slicemill.model.registry import check_settings
+from slicemill.pipelines.train import resolved
+
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "configs" / "experiments").glob("*.yaml"))
+RUNS = [path for path in EXPERIMENTS if not path.stem.endswith(("-grid", "-space"))]
+PLACES = {"lake": "lake", "split": "five", "out": "out"}
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_an_experiment_resolves_and_its_network_is_there(path: Path) -> None:
+    settings = read_settings(str(path), TrainConfig)
+
+    config = resolved(TrainConfig(**PLACES, **settings))
+    CrossvalConfig(**PLACES, **settings)
+
+    assert config.epochs
+    check_settings(dataclasses.asdict(config))
+
+
+def test_the_default_is_what_train_does_untold() -> None:
+    (path,) = (path for path in RUNS if path.stem == "default")
+
+    written = resolved(TrainConfig(**PLACES, **read_settings(str(path), TrainConfig)))
+
+    # 128 pixels are what a CPU takes untold.
+    assert dataclasses.replace(written, image_size=None) == resolved(TrainConfig(**PLACES))
