@@ -314,8 +314,8 @@ class ScoreConfig:
     """Probability from which a pixel is tumour; the model card's by default."""
     tta: bool = False
     """Test-time augmentation: the mean over the slice and its flips, at four times the work."""
-    largest_component: bool = False
-    """Keep only the largest connected component of a scan's mask, in three dimensions."""
+    components: Literal["auto", "all", "largest"] = "auto"
+    """Connected components of a scan's mask to keep; auto as did better on the model's validation part."""
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False

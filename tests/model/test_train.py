@@ -20,6 +20,7 @@ from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card, weights_uri
 from slicemill.io.uri import canonical, local_path
 from slicemill.model import epoch_bar, loop, losses, train
+from slicemill.model import validate as validate_module
 from slicemill.model.checkpoint import Position, network_bytes
 from slicemill.model.learner import Learner, make_learner
 from slicemill.model.pace import Pace
@@ -27,7 +28,7 @@ from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
 from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.validate import validate
+from slicemill.model.validate import largest_component_dice, validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -236,6 +237,31 @@ def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
         read[cache] = first
     assert read["ram"] == read["none"]
     assert learner.cache.slices == before + sum(map(labelled_slices, learner.plan.validation))
+
+
+def test_the_dice_of_largest_components_by_hand(make, monkeypatch) -> None:
+    learner, _ = _learner_and_batch(make())
+    found, true = np.zeros((4, 8, 8), np.float32), np.zeros((4, 8, 8), bool)
+    found[0:2, 0:2, 0:4] = 0.9  # 16 voxels over two slices, in different batches
+    found[3, 6:8, 0:4] = 0.9  # 8 others
+    true[0, 0:2, 0:4] = True  # 8 voxels
+    halves = [("e", found[:1], true[:1]), ("e", found[1:], true[1:])]
+    monkeypatch.setattr(validate_module, "_predicted", lambda learner, network: iter(halves))
+
+    assert largest_component_dice(learner) == pytest.approx(2 * 8 / (16 + 8))
+
+
+@pytest.mark.parametrize(("largest", "options"), [(2.0, ("largest-component",)), (-1.0, ())])
+def test_the_card_takes_the_largest_component_alone_where_it_does_better(
+    make, monkeypatch, largest: float, options: tuple[str, ...]
+) -> None:
+    plan = make(epochs=1)
+    monkeypatch.setattr(train, "largest_component_dice", lambda learner: largest)
+    _train(plan)
+
+    card = load_card(_out(plan))
+    assert card.options == options
+    assert card.metrics["val_dice_largest_component"] == largest
 
 
 def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:

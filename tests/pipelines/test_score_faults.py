@@ -16,14 +16,12 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
-from pyspark.sql import SparkSession
 from raw_builder import write_scan
 from run_builder import write_run
+from score_outputs import outputs
 from werkzeug.serving import make_server
 
-from slicemill.config import ScoreConfig
 from slicemill.io.uri import canonical
-from slicemill.pipelines import score
 
 SLOW_DOWN = (
     b'<?xml version="1.0" encoding="UTF-8"?>'
@@ -82,33 +80,46 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     thread.join()
 
 
-@pytest.mark.slow
-def test_nothing_is_lost(spark: SparkSession, faulty: Faulty, tmp_path: Path) -> None:
-    for number in range(10):
-        write_scan(tmp_path / "raw", f"TEST_AA_{number:04}_20200101", slices=12)
-    write_run(canonical(str(tmp_path / "run")), size=32)
-    out = tmp_path / "scores"
-    score.run(ScoreConfig(model=str(tmp_path / "run"), raw=(str(tmp_path / "raw"),), out=str(out)), spark)
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    client.create_bucket(Bucket="faulty")
-    for path in [*(tmp_path / "raw").rglob("*.tif"), *(tmp_path / "run").iterdir()]:
-        client.put_object(Bucket="faulty", Key=str(path.relative_to(tmp_path)), Body=path.read_bytes())
-
-    faulty.on = True
+def score_to(name: str) -> dict[str, Any]:
     command = [str(Path(sys.executable).parent / "slicemill"), "score", "--model", "s3://faulty/run"]
     done = subprocess.run(
-        [*command, "--raw", "s3://faulty/raw", "--out", "s3://faulty/scores"],
+        [*command, "--raw", "s3://faulty/raw", "--out", f"s3://faulty/{name}"],
         capture_output=True,
         text=True,
         env={**os.environ, "SLICEMILL_MASTER": "local[2,3]"},
         timeout=300,
         check=True,
     )
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return summary
+
+
+def fetched(client: Any, name: str, home: Path) -> Path:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="faulty", Prefix=f"{name}/"):
+        for entry in page["Contents"]:
+            path = home / entry["Key"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(client.get_object(Bucket="faulty", Key=entry["Key"])["Body"].read())
+    return home / name
+
+
+@pytest.mark.slow
+def test_nothing_is_lost(faulty: Faulty, tmp_path: Path) -> None:
+    for number in range(10):
+        write_scan(tmp_path / "raw", f"TEST_AA_{number:04}_20200101", slices=12)
+    write_run(canonical(str(tmp_path / "run")), size=32)
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.create_bucket(Bucket="faulty")
+    for path in [*(tmp_path / "raw").rglob("*.tif"), *(tmp_path / "run").iterdir()]:
+        client.put_object(Bucket="faulty", Key=str(path.relative_to(tmp_path)), Body=path.read_bytes())
+    score_to("calm")
+
+    faulty.on = True
+    summary = score_to("disturbed")
     faulty.on = False
 
-    summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["scored"], summary["slices"], summary["quarantined"]) == (10, 120, 0)
     assert min(faulty.made[kind] for kind in ("503", "dropped", "broken")) > 2
-    for path in out.glob("masks/**/*.tif"):
-        there = client.get_object(Bucket="faulty", Key=f"scores/{path.relative_to(out)}")["Body"].read()
-        assert there == path.read_bytes()
+    calm, disturbed = (outputs(fetched(client, name, tmp_path)) for name in ("calm", "disturbed"))
+    assert len(calm.files) == 130
+    assert disturbed == calm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 from raw_builder import write_scan
 from run_builder import write_run
+from score_outputs import Outputs, outputs
 
 from slicemill.config import ScoreConfig
 from slicemill.io.uri import canonical
@@ -39,26 +38,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(home: Path, spark: SparkSession) -> dict[str, Any]:
+def expected(home: Path, spark: SparkSession) -> Outputs:
     """What an undisturbed run in one process leaves."""
     out = home / "undisturbed"
     score.run(ScoreConfig(model=str(home / "run"), out=str(out), raw=(str(home / "raw"),)), spark)
-    return state(out)
-
-
-def state(out: Path) -> dict[str, Any]:
-    """Every object by its hash; of tables that carry times the rows without them."""
-    files = {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.parts[len(out.parts)] in ("masks", "slices", "quarantine")
-    }
-    timeless = [
-        {name: value for name, value in row.items() if name not in ("scored_at", "job_id")}
-        for folder in ("patients", "manifest")
-        for row in pq.read_table(out / folder).to_pylist()
-    ]
-    return {"files": files, "rows": sorted(json.dumps(row, sort_keys=True) for row in timeless)}
+    return outputs(out)
 
 
 def start(home: Path, out: Path) -> subprocess.Popen[str]:
@@ -97,7 +81,7 @@ def executors(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in children if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())]
 
 
-def test_an_executor_that_is_killed(home: Path, expected: dict[str, Any]) -> None:
+def test_an_executor_that_is_killed(home: Path, expected: Outputs) -> None:
     out = home / "executor"
     process = start(home, out)
     wait_for(lambda: entries(out) >= 2)
@@ -106,12 +90,10 @@ def test_an_executor_that_is_killed(home: Path, expected: dict[str, Any]) -> Non
     summary = finish(process)
     assert done < SCANS
     assert (summary["status"], summary["scored"]) == ("done", SCANS)
-    assert state(out) == expected
+    assert outputs(out) == expected
 
 
-def test_a_driver_that_is_killed_and_two_that_start_again_at_once(
-    home: Path, expected: dict[str, Any]
-) -> None:
+def test_a_driver_that_is_killed_and_two_that_start_again_at_once(home: Path, expected: Outputs) -> None:
     out = home / "driver"
     process = start(home, out)
     wait_for(lambda: entries(out) >= 2)
@@ -127,4 +109,4 @@ def test_a_driver_that_is_killed_and_two_that_start_again_at_once(
     assert all(
         "another run is writing" in summary["error"] for summary in summaries if summary["status"] == "failed"
     )
-    assert state(out) == expected
+    assert outputs(out) == expected

@@ -17,6 +17,9 @@ from slicemill.schemas import SCHEMA_VERSION
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 
+#: Option of scoring: keep only the largest connected component of a scan's mask.
+LARGEST_COMPONENT = "largest-component"
+
 #: Hex digits of the weights' SHA-256 that make a model id.
 _ID_DIGITS = 16
 
@@ -56,7 +59,7 @@ class Card:
     training_profile: Mapping[str, Any] = field(default_factory=dict)
     """Intensities, sizes and missing sequences of the training scans, from `slicemill.core.drift`."""
     options: tuple[str, ...] = ()
-    """Test-time options that are on."""
+    """Options of scoring that did better on the validation part."""
     created: str = ""
     """When training ended, ISO 8601, UTC."""
     schema_version: int = SCHEMA_VERSION

@@ -14,7 +14,7 @@ from slicemill.core.drift import drift_warnings
 from slicemill.core.profile import scan_missing_sequences, statistics
 from slicemill.core.scan import Scan
 from slicemill.errors import ModelFileError
-from slicemill.io.card import Card
+from slicemill.io.card import LARGEST_COMPONENT, Card
 from slicemill.io.score_writer import ScoredScan
 from slicemill.io.uri import display
 from slicemill.model.batches import Prediction, predict_scans
@@ -45,7 +45,7 @@ class ScoreSettings:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the test-time options that are on: they change the output."""
-        named = {"flips": self.flips, "largest-component": self.largest_component}
+        named = {"flips": self.flips, LARGEST_COMPONENT: self.largest_component}
         return tuple(name for name, on in named.items() if on)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from slicemill.core.dice import dice_from_counts
+from slicemill.core.dice import dice, dice_from_counts
 from slicemill.core.plan import LabelledFile
 from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
+from slicemill.model.components import largest_component
 from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice
 from slicemill.model.predictor import probabilities
@@ -46,6 +47,22 @@ def validate(learner: Learner) -> Validation:
     result = _VALIDATIONS[learner.plan.settings["task"]](learner, network)
     network.train()
     return result
+
+
+def largest_component_dice(learner: Learner) -> float | None:
+    """Mean validation Dice of a network that segments if each scan keeps its largest component alone.
+
+    The same on every rank; None without a validation part.
+    """
+    scans = _scans(learner)
+    network = learner.published.eval()
+    by_scan = dict.fromkeys((file.scan_id for file in scans), 0.0)
+    for scan_id, batches in itertools.groupby(_predicted(learner, network), key=lambda batch: batch[0]):
+        found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
+        predicted = (found >= learner.plan.settings["threshold"]).view(np.uint8)
+        by_scan[scan_id] = dice(largest_component(predicted), true)
+    network.train()
+    return float(np.mean(summed(list(by_scan.values()), learner.rank))) if scans else None
 
 
 def _dice(learner: Learner, network: nn.Module) -> Validation:

@@ -16,7 +16,7 @@ from slicemill.config import ScoreConfig
 from slicemill.core.readiness import Readiness
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
-from slicemill.io.card import Card, load_card
+from slicemill.io.card import LARGEST_COMPONENT, Card, load_card
 from slicemill.io.commits import Commit, by_scan
 from slicemill.io.lake_reader import read_scans
 from slicemill.io.lock import sole_writer
@@ -128,8 +128,14 @@ def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> Sc
         batch_size=config.batch_size,
         threshold=config.threshold if config.threshold is not None else card.threshold,
         flips=config.tta,
-        largest_component=config.largest_component,
+        largest_component=_largest_component(config, card),
     )
+
+
+def _largest_component(config: ScoreConfig, card: Card) -> bool:
+    if config.components == "auto":
+        return LARGEST_COMPONENT in card.options
+    return config.components == "largest"
 
 
 def _suffix(home: str, card: Card) -> str:
