@@ -3,8 +3,8 @@
 #
 #   build_env.sh cpu|gpu|registry OUT_FOLDER
 #
-# cpu: torch's CPU build. gpu: its CUDA 12.6 build, which the driver of EMR's GPU nodes runs. registry: the build
-# of the default package index, for machines that reach no other.
+# cpu: torch's CPU build. gpu: its CUDA 12.6 build, which the driver of EMR's GPU nodes runs. registry: the CUDA
+# build of the default package index on CPU nodes, for machines that reach no other index.
 # PYTHON must have the path that it has on the nodes: the archive holds a link to it, not the interpreter.
 # GZIP_LEVEL: 1 (fast) to 9 (small).
 set -euo pipefail
@@ -50,6 +50,11 @@ cp -R "$root/jobs" "$env/jobs"
 site=$env/lib/python3.11/site-packages
 rm -rf "$site"/torch/{include,test} "$site"/torch/share/cmake "$site"/pyarrow/include
 find "$site" -name '*.a' -delete
+if [[ $kind == registry ]]; then
+    # What a CUDA build loads on GPUs only. The rest of CUDA, 1.9 GB, torch is linked with: it does not start without.
+    "$work/tools/bin/uv" pip uninstall --quiet --python "$env/bin/python" triton
+    rm -f "$site"/nvidia/cudnn/lib/libcudnn_*
+fi
 find "$site" -type d \( -name tests -o -name __pycache__ \) -path '*/site-packages/*' \
     \( -path '*/numpy/*' -o -path '*/pandas/*' -o -path '*/pyarrow/*' -o -path '*/networkx/*' \
     -o -path '*/sympy/*' -o -name __pycache__ \) -prune -exec rm -rf {} +

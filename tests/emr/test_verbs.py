@@ -52,6 +52,7 @@ def test_a_dry_run_prints_the_rendered_request_and_sends_nothing(
     assert summary["job"] == "emr submit"
     assert summary["dry_run"] is True
     assert summary["dollars_an_hour"] == pytest.approx(1.249, abs=0.001)
+    assert "from memory, check" in summary["prices"]
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "terminate"])

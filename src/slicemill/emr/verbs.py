@@ -57,8 +57,8 @@ def _render(config: RenderConfig) -> Summary:
     return {"files": len(files), "out": config.out}
 
 
-def submission(config: SubmitConfig) -> tuple[Request, str, float]:
-    """The request, its region, and dollars an hour of the cluster. Raises ConfigError."""
+def submission(config: SubmitConfig) -> tuple[Request, str, Summary]:
+    """The request, its region, and what the cluster costs by which prices. Raises ConfigError."""
     site = read_site(config.site)
     form = shape(config.shape, config.core_type, config.core_count)
     extra = extra_arguments(config.argument)
@@ -71,7 +71,8 @@ def submission(config: SubmitConfig) -> tuple[Request, str, float]:
         )
         for job in config.job
     )
-    cost = form.hourly_cost(read_prices(config.prices))
+    prices = read_prices(config.prices)
+    cost = {"dollars_an_hour": round(form.hourly_cost(prices), 3), "prices": prices.source}
     if config.cluster:
         body = {"JobFlowId": config.cluster, "Steps": requests(steps, site, form, "CANCEL_AND_WAIT")}
         return ("add_job_flow_steps", body), site.region, cost
@@ -82,11 +83,10 @@ def submission(config: SubmitConfig) -> tuple[Request, str, float]:
 
 def _submit(config: SubmitConfig) -> Summary:
     request, region, cost = submission(config)
-    summary = {"dollars_an_hour": round(cost, 3)}
     if config.dry_run:
-        return summary | _shown(request)
+        return cost | _shown(request)
     answer = client.call(request, region)
-    return summary | {"cluster": config.cluster or answer["JobFlowId"], "steps": answer.get("StepIds", [])}
+    return cost | {"cluster": config.cluster or answer["JobFlowId"], "steps": answer.get("StepIds", [])}
 
 
 def _notebook(config: NotebookConfig) -> Summary:
