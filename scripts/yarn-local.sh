@@ -237,7 +237,7 @@ for mode in $modes; do
     plain "$jobs/split.py" --lake "$bucket/$mode/lake" --name first --fractions 0.5,0.2,0.3
     submit "$mode" train --lake "$bucket/$mode/lake" --split first --out "$bucket/$mode/run" --epochs 1 \
         --image-size 32 --num-processes 2 --device cpu
-    # All modes by one model: two trainings differ in their last bits.
+    # All modes by one model, so that their masks can be compared byte by byte.
     submit "$mode" score --model "$bucket/$first/run" --raw $bucket/raw --out "$bucket/$mode/scores"
 done
 # shellcheck disable=SC2086 # One argument a mode.
