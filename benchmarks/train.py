@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--raw")
     parser.add_argument("--lake")
-    parser.add_argument("--scans", type=int, default=6)
+    parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     asked = parser.parse_args()

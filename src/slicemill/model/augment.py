@@ -14,13 +14,13 @@ from torch.nn import functional
 
 #: Half-width of the uniform draws, at strength 1: of the angle in degrees, of scale and shift as shares of
 #: the image, of gain and offset in network units, and of the exponent's logarithm.
-ROTATION, SCALE, SHIFT, INTENSITY, GAMMA = 15.0, 0.1, 0.1, 0.15, 0.3
+ROTATION, SCALE, SHIFT, INTENSITY, GAMMA = 15.0, 0.1, 0.1, 0.3, 0.6
 
 #: Standard deviation of the elastic displacement at a knot, as a share of the image, and knots a side.
 ELASTIC, KNOTS = 0.01, 6
 
 #: Largest standard deviation of the noise, in network units.
-NOISE = 0.05
+NOISE = 0.1
 
 
 class Augmentation(nn.Module):
