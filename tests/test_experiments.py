@@ -10,11 +10,17 @@ import pytest
 from slicemill.config import CrossvalConfig, TrainConfig
 from slicemill.io.settings_file import read_settings
 from slicemill.model.registry import check_settings
+from slicemill.pipelines.search_space import grid, read_space
 from slicemill.pipelines.train import resolved
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "configs" / "experiments").glob("*.yaml"))
 RUNS = [path for path in EXPERIMENTS if not path.stem.endswith(("-grid", "-space"))]
 PLACES = {"lake": "lake", "split": "five", "out": "out"}
+
+
+def _named(name: str) -> Path:
+    (path,) = (path for path in EXPERIMENTS if path.stem == name)
+    return path
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -29,9 +35,19 @@ def test_an_experiment_resolves_and_its_network_is_there(path: Path) -> None:
 
 
 def test_the_default_is_what_train_does_untold() -> None:
-    (path,) = (path for path in RUNS if path.stem == "default")
-
-    written = resolved(TrainConfig(**PLACES, **read_settings(str(path), TrainConfig)))
+    written = resolved(TrainConfig(**PLACES, **read_settings(str(_named("default")), TrainConfig)))
 
     # 128 pixels are what a CPU takes untold.
     assert dataclasses.replace(written, image_size=None) == resolved(TrainConfig(**PLACES))
+
+
+def test_the_spaces_can_be_searched() -> None:
+    default = TrainConfig(**PLACES, model="monai-unet")
+    classify = TrainConfig(**PLACES, task="classify")
+
+    cells = grid(read_space(str(_named("classifier-grid")), classify))
+
+    assert len(cells) == 72
+    for cell in cells:
+        check_settings(dataclasses.asdict(dataclasses.replace(classify, **cell)))
+    assert len(read_space(str(_named("segmentation-space")), default)) == 7

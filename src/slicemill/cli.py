@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from slicemill import __version__
 from slicemill.config import (
+    CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
     IngestConfig,
@@ -16,6 +17,7 @@ from slicemill.config import (
     ReportConfig,
     ScoreConfig,
     SplitConfig,
+    SweepConfig,
     TrainConfig,
 )
 from slicemill.emr.config import EmrConfig
@@ -72,6 +74,20 @@ def _report(config: ReportConfig) -> Summary:
     return report.run(config)
 
 
+def _sweep(config: SweepConfig) -> Summary:
+    from slicemill.pipelines import sweep
+    from slicemill.spark.session import open_session
+
+    with open_session("sweep", slots=config.num_processes * config.parallel) as spark:
+        return sweep.run(config, spark)
+
+
+def _committee(config: CommitteeConfig) -> Summary:
+    from slicemill.pipelines import committee
+
+    return committee.run(config)
+
+
 def _compare(config: CompareConfig) -> Summary:
     from slicemill.pipelines import compare
 
@@ -98,6 +114,8 @@ VERBS = {
     "split": _Verb(SplitConfig, _split),
     "train": _Verb(TrainConfig, _train, from_file=True),
     "crossval": _Verb(CrossvalConfig, _crossval, from_file=True),
+    "sweep": _Verb(SweepConfig, _sweep, from_file=True),
+    "committee": _Verb(CommitteeConfig, _committee),
     "compare": _Verb(CompareConfig, _compare),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, _report),

@@ -45,6 +45,26 @@ def training_profile(scans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def joined_profile(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The profile of models that score together: usual is what is usual to any of them.
+
+    Counts are those of the member that had the most scans. Empty if a member has none.
+    """
+    if not all(profiles):
+        return {}
+    return {
+        **max(profiles, key=lambda profile: int(profile["scans"])),
+        "sizes": sorted({tuple(size) for profile in profiles for size in profile["sizes"]}),
+        "channels": [
+            {
+                name: [min(one[name][0] for one in channel), max(one[name][1] for one in channel)]
+                for name in COMPARED
+            }
+            for channel in zip(*(profile["channels"] for profile in profiles), strict=True)
+        ],
+    }
+
+
 def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
     """Where a scan differs from the training scans, in words.
 

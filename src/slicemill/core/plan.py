@@ -30,6 +30,8 @@ class LabelledFile:
     """Those of the labelled rows whose mask is not empty."""
     oversample: int = 1
     """Times that each of these comes in an epoch; the others come once."""
+    slices: tuple[int, ...] | None = None
+    """Slice indices that count, for a split that leaks on purpose; all of them if None."""
 
     @property
     def draws(self) -> int:
@@ -60,6 +62,8 @@ class TrainPlan:
     """What the training scans look like, for the model card; see `slicemill.core.drift`."""
     threads: int = 1
     """CPU threads of each rank."""
+    floors: tuple[float | None, ...] = ()
+    """Of a trial: score that the best of epochs 1 to K must reach to go on; None asks nothing."""
     gpus: str | None = None
     """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
 
@@ -87,8 +91,14 @@ class TrainPlan:
         """The plan that `to_json` wrote."""
         value = json.loads(text)
         for part in ("train", "validation"):
-            value[part] = tuple(tuple(LabelledFile(**file) for file in share) for share in value[part])
+            value[part] = tuple(tuple(_file(file) for file in share) for share in value[part])
+        value["floors"] = tuple(value.get("floors", ()))
         return cls(**value)
+
+
+def _file(value: Mapping[str, Any]) -> LabelledFile:
+    slices = value.get("slices")
+    return LabelledFile(**{**value, "slices": None if slices is None else tuple(slices)})
 
 
 def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:

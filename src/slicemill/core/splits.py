@@ -14,10 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slicemill.errors import InputError
+from slicemill.errors import ConfigError, InputError
 
 PARTS = ("train", "val", "test")
 _SHARE_STRATA = 3
+
+#: First part of the name of every split that leaks on purpose, and of no other.
+LEAKY = "leaky-"
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,32 @@ def parts_of_fold(fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
         patient: "test" if of == fold else "val" if of == validating else "train"
         for patient, of in fold_of.items()
     }
+
+
+def leaky_name(split: str) -> str:
+    """Name of the split into the folds of `split`, but by random slice."""
+    return f"{LEAKY}slices-of-{split}"
+
+
+def refuse_leaky(split: str, where: str) -> None:
+    """Raise ConfigError for a split that leaks on purpose, or what was trained on one."""
+    if split.startswith(LEAKY):
+        raise ConfigError(
+            f"{where} is of a split that leaks on purpose: slices of one patient are on both sides",
+            expected="a split by patient",
+            found=split,
+            advice="Its numbers are no result; slicemill compare --show-leak sets them beside honest ones.",
+        )
+
+
+def leaky_folds(slices: Iterable[tuple[str, int]], folds: int, seed: int) -> dict[tuple[str, int], int]:
+    """Fold of each (scan id, slice index), drawn as if slices were independent, which they are not.
+
+    The split of the replaced systems, kept to measure what its leak is worth. Folds differ by one slice at
+    most; the draw depends on ids and seed alone.
+    """
+
+    def key(one: tuple[str, int]) -> bytes:
+        return hashlib.blake2b(f"{seed}|{one[0]}|{one[1]}".encode(), digest_size=8).digest()
+
+    return {one: place % folds for place, one in enumerate(sorted(slices, key=key))}

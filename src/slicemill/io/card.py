@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -53,7 +53,7 @@ class Card:
     training: Mapping[str, Any]
     """Settings of the training run."""
     weights_sha256: str
-    """SHA-256 of model.safetensors, in hex digits."""
+    """SHA-256 of model.safetensors, in hex digits; of a committee that of its members' together."""
     channel_mode: ChannelMode = "rgb"
     """How a scan's slices become input channels: a mode of `slicemill.core.channels`."""
     training_profile: Mapping[str, Any] = field(default_factory=dict)
@@ -62,17 +62,29 @@ class Card:
     """Options of scoring that did better on the validation part."""
     created: str = ""
     """When training ended, ISO 8601, UTC."""
+    members: tuple[str, ...] = ()
+    """Model ids of a committee's members; they lie in `member_uri`. None in a model of one network."""
     schema_version: int = SCHEMA_VERSION
 
     @property
     def model_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of model.safetensors."""
+        """First 16 hex digits of the SHA-256 of model.safetensors; see `committee_hash`."""
         return self.weights_sha256[:_ID_DIGITS]
 
 
 def sha256(data: bytes) -> str:
     """SHA-256 in hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def committee_hash(members: Iterable[str]) -> str:
+    """In place of its own weights' SHA-256, what a committee has: that of its members', in any order."""
+    return sha256("\n".join(sorted(members)).encode())
+
+
+def member_uri(run_uri: str, model_id: str) -> str:
+    """Folder of a committee's member, a run as others are."""
+    return join(run_uri, "members", model_id)
 
 
 def weights_uri(run_uri: str) -> str:
@@ -146,7 +158,11 @@ def _broken(uri: str, expected: object, found: object) -> ModelFileError:
     return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
 
 
-_ADDED_LATER: dict[str, Callable[[], Any]] = {"training_profile": dict, "channel_mode": lambda: "rgb"}
+_ADDED_LATER: dict[str, Callable[[], Any]] = {
+    "training_profile": dict,
+    "channel_mode": lambda: "rgb",
+    "members": list,
+}
 
 _Kind = type | tuple[type, ...]
 _NUMBER: tuple[type, ...] = (int, float)
@@ -167,6 +183,7 @@ _KINDS: dict[str, _Kind] = {
     "channel_mode": str,
     "training_profile": dict,
     "options": list,
+    "members": list,
     "created": str,
     "model_id": str,
 }

@@ -10,10 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from slicemill.core.splits import refuse_leaky
 from slicemill.io import lake, storage
 from slicemill.io.commits import Commit, list_commits
 from slicemill.io.parquet import read_file, read_small_or_empty, write_small
 from slicemill.io.score_writer import MANIFEST_SUFFIX
+from slicemill.io.uri import display
 from slicemill.schemas import MANIFEST, SCORED_PATIENTS, SCORED_SLICES
 
 Row = dict[str, Any]
@@ -28,6 +30,13 @@ def patient_rows(home: str) -> list[Row]:
     """Rows of the patients table, none where there is no table."""
     rows: list[Row] = read_small_or_empty(lake.scored_patients(home), SCORED_PATIENTS).to_pylist()
     return rows
+
+
+def refuse_leaky_scores(home: str) -> None:
+    """Raise ConfigError for scores by a model of a split that leaks on purpose."""
+    uri = lake.score_summary(home, "")
+    if storage.exists(uri):
+        refuse_leaky(storage.read_json(uri).get("model", {}).get("split", ""), display(home))
 
 
 def publish(home: str) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slicemill.core.splits import check_disjoint, parts_of_fold, split_hash
+from slicemill.core.splits import check_disjoint, parts_of_fold, refuse_leaky, split_hash
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import lake, storage
 from slicemill.io.parquet import read_small, write_small
@@ -79,7 +79,11 @@ def write_split(home: str, split: Split) -> None:
 
 
 def read_split(home: str, name: str) -> Split:
-    """Read a split; raise InputError if it is missing, names a patient twice, or belies its card."""
+    """Read a split; raise InputError if it is missing, names a patient twice, or belies its card.
+
+    Raises ConfigError for the name of a split that leaks on purpose.
+    """
+    refuse_leaky(name, "this")
     if not exists(home, name):
         there = sorted(
             {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -145,11 +146,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         _s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
     except OSError as error:
-        raise InputError(
-            f"{display(uri)} can't be written",
-            expected="a place with room that this user may write to",
-            found=str(error) or type(error).__name__,
-        ) from error
+        raise _unwritable(uri, error) from error
 
 
 def _write_local(path: Path, data: bytes) -> None:
@@ -160,6 +157,38 @@ def _write_local(path: Path, data: bytes) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a whole file unless there is one, and say whether; of several at once, one succeeds.
+
+    Raises InputError if it can't be written.
+    """
+    try:
+        return _s3().write_if(uri, data, None) is not None if is_s3(uri) else _create(local_path(uri), data)
+    except OSError as error:
+        raise _unwritable(uri, error) from error
+
+
+def _create(path: Path, data: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
+    try:
+        draft.write_bytes(data)
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _unwritable(uri: str, error: OSError) -> InputError:
+    return InputError(
+        f"{display(uri)} can't be written",
+        expected="a place with room that this user may write to",
+        found=str(error) or type(error).__name__,
+    )
 
 
 def remove(uri: str) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import psutil
 from petastorm import make_batch_reader
 
-from slicemill.core.channels import Layout, input_slices
+from slicemill.core.channels import input_slices
 from slicemill.core.plan import LabelledFile, Share, TrainPlan, draws
 from slicemill.errors import SlicemillError, TrainingError
 from slicemill.io.petastorm_files import petastorm_files
@@ -96,7 +96,7 @@ def _read_scans(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice],
 
 
 def _read_in_turn(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice], None, None]:
-    layouts = {file.scan_id: file.layout for file in files}
+    planned = {file.scan_id: file for file in files}
     for urls, filesystem in petastorm_files([file.uri for file in files]):
         reader = make_batch_reader(
             urls,
@@ -110,23 +110,25 @@ def _read_in_turn(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice
             # A row group is a whole scan. One that was not planned is counted as such.
             for group in reader:
                 columns = group._asdict()
-                yield list(_labelled_slices(columns, layouts.get(str(columns["scan_id"][0]), "rgb")))
+                yield list(_labelled_slices(columns, planned.get(str(columns["scan_id"][0]))))
         finally:
             # Not `with`: leaving that prints to standard output.
             reader.stop()
             reader.join()
 
 
-def _labelled_slices(columns: Mapping[str, Any], layout: Layout) -> Iterator[LabelledSlice]:
+def _labelled_slices(columns: Mapping[str, Any], file: LabelledFile | None) -> Iterator[LabelledSlice]:
     shapes = list(zip(*(map(int, columns[name]) for name in ("height", "width", "channels")), strict=True))
     stored = [
         np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
         for pixels, shape in zip(columns["image"], shapes, strict=True)
     ]
     # Also of slices without a mask: they are their neighbours' neighbours.
-    images = input_slices(stored, layout)
+    images = input_slices(stored, file.layout if file else "rgb")
+    chosen = file.slices if file else None
     for row, image in enumerate(images):
-        if columns["mask_status"][row] == "present":
+        counts = chosen is None or int(columns["slice_index"][row]) in chosen
+        if counts and columns["mask_status"][row] == "present":
             yield LabelledSlice(
                 scan_id=str(columns["scan_id"][row]),
                 slice_index=int(columns["slice_index"][row]),

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from slicemill.errors import ConfigError, InputError, ModelFileError
-from slicemill.io.card import Card, load_card, sha256, weights_uri
+from slicemill.io.card import Card, committee_hash, load_card, member_uri, sha256, weights_uri
 from slicemill.io.node_cache import read_known
 from slicemill.io.uri import display
+from slicemill.model.committee import Committee
 from slicemill.model.device import autocast, choose_device, choose_precision, placed
 from slicemill.model.fusion import fuse
 from slicemill.model.input import resize, to_network_input
@@ -128,7 +129,7 @@ def _sent(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
 def network_logits(
     network: nn.Module, inputs: Tensor, device: torch.device, precision: str, flips: bool = False
 ) -> Tensor:
-    """Logits as float32; axes (N, 1, size, size), of a classifier (N, 1)."""
+    """Logits as float32; axes (N, 1, size, size), of a classifier (N, 1), of a committee a member each."""
     found: list[Tensor] = []
     for axes in _FLIPS if flips else _FLIPS[:1]:
         with autocast(device, precision):
@@ -138,13 +139,14 @@ def network_logits(
 
 
 def at_source(logits: Tensor, height: int, width: int) -> Tensor:
-    """Probabilities from logits: float32 (N, height, width), of a classifier (N,)."""
-    if logits.ndim == 2:
-        return torch.sigmoid(logits)[:, 0]
-    return torch.sigmoid(resize(logits, height, width))[:, 0]
+    """Probabilities from logits: float32 (N, height, width), of a classifier (N,); a committee's mean."""
+    probabilities = torch.sigmoid(logits if logits.ndim == 2 else resize(logits, height, width))
+    return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities.mean(dim=1)
 
 
 def _load_network(run_uri: str, card: Card) -> nn.Module:
+    if card.members:
+        return _load_committee(run_uri, card)
     uri = weights_uri(run_uri)
     try:
         data = read_known(uri, card.weights_sha256)
@@ -172,6 +174,20 @@ def _load_network(run_uri: str, card: Card) -> nn.Module:
             advice="Copy model.safetensors and model.json from the same run.",
         )
     return _fill(_build(uri, card), weights, uri)
+
+
+def _load_committee(run_uri: str, card: Card) -> nn.Module:
+    homes = [member_uri(run_uri, model_id) for model_id in card.members]
+    cards = [load_card(home) for home in homes]
+    found = committee_hash(member.weights_sha256 for member in cards)
+    if found != card.weights_sha256:
+        raise ModelFileError(
+            f"{display(run_uri)} has other members than its card says",
+            expected=card.weights_sha256,
+            found=found,
+            advice="Make the committee again.",
+        )
+    return Committee([_load_network(home, member) for home, member in zip(homes, cards, strict=True)])
 
 
 def _build(uri: str, card: Card) -> nn.Module:

@@ -72,6 +72,11 @@ def architecture(name: str, task: str | None = None) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def takes(name: str, task: str, option: str) -> bool:
+    """Whether a network has a use for a setting; those that are not about networks all have."""
+    return option not in _SHAPING or option in architecture(name, task).options
+
+
 def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
     """Numbers that training adjusts in a network of these settings, frozen ones counted."""
     return sum(parameter.numel() for parameter in architecture(name, task).build(settings).parameters())

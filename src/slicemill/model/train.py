@@ -99,7 +99,7 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     position = _start(learner)
     pace, trained = Pace(learner, position), [EpochResult(0.0, 0, 0, 0.0, 0.0)]
     with witnessed(learner, position) as tell:
-        while (span := pace.next_span(position)) is not None:
+        while not _pruned(plan, position) and (span := pace.next_span(position)) is not None:
             began = pace.seconds
             result = train_epoch(learner, position.epochs_done, span)
             trained.append(result)
@@ -114,6 +114,13 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
         "slices_per_second": None if rate is None else round(rate, 2),
         "training_seconds": round(pace.seconds, 1),
     }
+
+
+def _pruned(plan: TrainPlan, position: Position) -> bool:
+    """Whether a trial that others of its study are well ahead of is to stop here."""
+    epoch = position.epochs_done
+    floor = plan.floors[epoch - 1] if 0 < epoch <= len(plan.floors) else None
+    return floor is not None and (position.best_score is None or position.best_score < floor)
 
 
 def _resolved(plan: TrainPlan, rank: Rank) -> TrainPlan:

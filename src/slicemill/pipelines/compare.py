@@ -17,6 +17,7 @@ from slicemill.core.evaluation import (
     patient_means,
     slice_summary,
 )
+from slicemill.core.splits import LEAKY, refuse_leaky
 from slicemill.errors import InputError
 from slicemill.io import lake, run_files, storage
 from slicemill.io.card import card_uri, load_card
@@ -31,6 +32,8 @@ from slicemill.schemas import SCHEMA_VERSION
 
 #: What a result is judged on. Numbers of different kinds are not subtracted from each other.
 OUT_OF_FOLD, SCORED, VALIDATION = "out of fold", "scored patients", "validation"
+#: In its place where the model has seen other slices of the same patients, on purpose.
+LEAKING = "LEAKING slices"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ def run(config: CompareConfig) -> dict[str, Any]:
     """
     out = canonical(config.out)
     results = {name: read_result(canonical(uri)) for name, uri in config.named().items()}
+    for name, result in results.items():
+        if not config.show_leak:
+            refuse_leaky(result.facts["split"], name)
     compared = {
         "schema_version": SCHEMA_VERSION,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,7 +99,9 @@ def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, An
     found = []
     for (first, one), (second, other) in itertools.combinations(results.items(), 2):
         ours, theirs = one.by_patient(metric), other.by_patient(metric)
-        same = (one.judged_on, one.facts["task"]) == (other.judged_on, other.facts["task"])
+        same = one.facts["task"] == other.facts["task"] and (
+            one.judged_on == other.judged_on or {one.judged_on, other.judged_on} == {OUT_OF_FOLD, LEAKING}
+        )
         if same and ours.keys() & theirs.keys():
             of = metric if one.facts["task"] == "segment" else "patient_accuracy"
             found.append({"first": first, "second": second, "of": of, **paired_difference(ours, theirs)})
@@ -132,7 +140,8 @@ def _crossval(told: Mapping[str, Any]) -> Result:
         "made_on": told["machine"],
         "command": told["command"],
     }
-    return Result(OUT_OF_FOLD, facts, told["out_of_fold"], told.get("patient_accuracy", {}))
+    judged_on = LEAKING if told["split"].startswith(LEAKY) else OUT_OF_FOLD
+    return Result(judged_on, facts, told["out_of_fold"], told.get("patient_accuracy", {}))
 
 
 def _total(values: Sequence[float | None]) -> float | None:
@@ -141,7 +150,7 @@ def _total(values: Sequence[float | None]) -> float | None:
 
 
 def _scores(uri: str) -> Result:
-    found = read_scores(uri, None)
+    found = read_scores(uri, None, leaky=True)
     first = storage.read_json(lake.score_card(uri))["model_id"]
     summary = lake.score_summary(uri, "" if found.model_id == first else f"-{found.model_id}")
     told = storage.read_json(summary)
@@ -172,7 +181,9 @@ def _run(uri: str) -> Result:
     if card.task == "classify":
         numbers = {"slice_accuracy": "val_accuracy", "slice_auroc": "val_auroc"}
         return Result(VALIDATION, facts | {name: _bare(card.metrics.get(of)) for name, of in numbers.items()})
-    best = next((line for line in read_run(uri).epochs if line["epoch"] == card.metrics["epoch"]), None)
+    best = next(
+        (line for line in read_run(uri, leaky=True).epochs if line["epoch"] == card.metrics["epoch"]), None
+    )
     if best is None:
         raise InputError(
             f"{display(uri)} lacks its metrics",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,11 +21,15 @@ from slicemill.io.machine import command, describe
 from slicemill.io.score_tables import Row, patient_rows
 from slicemill.io.split_table import Split, read_split
 from slicemill.io.uri import canonical, display, join
+from slicemill.model.registry import check_settings
 from slicemill.pipelines import score, train
 from slicemill.pipelines.evaluate import slices_by_patient
 from slicemill.pipelines.facts import model_facts, scoring_speed
+from slicemill.pipelines.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
+from slicemill.spark.train import threads_per_rank
+from slicemill.types import Floats
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +65,16 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
             expected="a split made by slicemill split --folds K",
             found="a split of parts",
         )
+    leaky = _leaky(config, split) if config.leaky_slices else None
     with ThreadPoolExecutor(config.parallel) as pool:
-        found = list(pool.map(lambda fold: _fold(config, fold, spark), range(split.folds)))
-    rows = _out_of_fold(home, split, found)
-    result = _result(config, split, home, rows, found)
+        found = list(pool.map(lambda fold: _fold(config, fold, spark, leaky), range(split.folds)))
+    if leaky is not None:
+        result = _leaky_result(config, leaky, home, found)
+    else:
+        result = _result(config, split.name, split.hash, home, _out_of_fold(home, split, found), found)
+        if config.task == "classify":
+            slices = {patient: rows for fold in found if fold for patient, rows in _slices(fold).items()}
+            result |= _classified(slices, config)
     storage.write_json(join(out, "crossval.json"), result)
     return _summary(result, display(out))
 
@@ -76,32 +86,66 @@ def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
     return train.resolved(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
 
 
-def _fold(config: CrossvalConfig, fold: int, spark: Session) -> list[Row]:
+def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None) -> list[Row]:
     """Train and score one fold, as far as that is not done; rows of its patients table."""
     trained = fold_config(config, fold)
-    plan = train.make_plan(trained, train.scans_by_part(trained), threads=1)
+    check_settings(dataclasses.asdict(trained))
+    threads = threads_per_rank(spark, trained.num_processes)
+    if leaky is None:
+        plan = train.make_plan(trained, train.scans_by_part(trained), threads)
+    else:
+        scans = train.labelled_scans(trained)
+        plan = leaky.plan(train.make_plan(trained, {"train": scans, "val": scans}, threads), fold)
     if _is_trained(trained, plan):
         log.info("fold %d is trained already", fold)
     else:
-        train.run(trained, spark)
+        train.carry_out(plan, spark)
     scores = join(canonical(config.out), f"fold-{fold}", "scores")
-    part = f"fold-{fold}"
-    score.run(
-        ScoreConfig(
-            model=trained.out,
-            out=scores,
-            lake=config.lake,
-            split=config.split,
-            part=part,
-            batch_size=config.batch_size,
-            device=config.device,
-        ),
-        spark,
+    settings = ScoreConfig(
+        model=trained.out,
+        out=scores,
+        lake=config.lake,
+        split=config.split,
+        part=f"fold-{fold}",
+        batch_size=config.batch_size,
+        device=config.device,
     )
+    score.run(settings, spark, leaky=leaky is not None)
     model_id = load_card(trained.out).model_id
     return [
         {**row, "fold": fold, "scores": scores} for row in patient_rows(scores) if row["model_id"] == model_id
     ]
+
+
+def _leaky(config: CrossvalConfig, split: Split) -> LeakySplit:
+    home, out = canonical(config.lake), canonical(config.out)
+    leaky = leaky_split(home, split, train.labelled_scans(fold_config(config, 0)), config.seed)
+    log.warning("%s leaks on purpose: slices of one patient are on both sides", leaky.name)
+    storage.write_json(join(out, f"{leaky.name}.json"), leaky.record())
+    return leaky
+
+
+def _leaky_result(
+    config: CrossvalConfig, leaky: LeakySplit, home: str, folds: Sequence[Sequence[Row]]
+) -> dict[str, Any]:
+    by_fold = [fold_slices(rows[0]["scores"], rows, leaky, fold) for fold, rows in enumerate(folds)]
+    slices = [one for found in by_fold for one in found]
+    if len(slices) != len(leaky.fold_of):
+        raise InputError(
+            "the folds do not score each slice once", expected=len(leaky.fold_of), found=len(slices)
+        )
+    result = _result(config, leaky.name, leaky.hash, home, scan_rows(slices), list(map(scan_rows, by_fold)))
+    result["warning"] = leaky.record()["warning"]
+    if config.task == "classify":
+        result |= _classified(truth_and_probability(slices), config)
+    return result
+
+
+def _classified(slices: Mapping[str, Floats], config: CrossvalConfig) -> dict[str, Any]:
+    return {
+        **slice_summary(slices, config.threshold),
+        "patient_accuracy": patient_accuracy(slices, config.threshold),
+    }
 
 
 def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
@@ -164,19 +208,25 @@ def refuse_leak(seen: set[str], scored: set[str]) -> None:
 
 
 def _result(
-    config: CrossvalConfig, split: Split, home: str, rows: Sequence[Row], folds: Sequence[Sequence[Row]]
+    config: CrossvalConfig,
+    split: str,
+    split_hash: str,
+    home: str,
+    rows: Sequence[Row],
+    folds: Sequence[Sequence[Row]],
 ) -> dict[str, Any]:
     named = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
     institutions = {row["scan_id"]: row["institution"] for row in named}
+    patients = {row["patient_id"] for row in rows}
     runs = [fold_config(config, fold).out for fold in range(len(folds))]
     cards = [load_card(run) for run in runs]
-    told = {
+    return {
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": train.data_hash(row for row in named if row["patient_id"] in split.assigned),
-        "split": config.split,
-        "split_hash": split.hash,
+        "data_hash": train.data_hash(row for row in named if row["patient_id"] in patients),
+        "split": split,
+        "split_hash": split_hash,
         "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},
         "folds": [
             {
@@ -195,17 +245,12 @@ def _result(
         "out_of_fold": [
             {
                 **{name: row[name] for name in _KEPT},
-                "fold": row["fold"],
+                "fold": row.get("fold"),
                 "institution": institutions[row["scan_id"]],
             }
             for row in rows
         ],
     }
-    if config.task == "classify":
-        slices = {patient: found for fold in folds if fold for patient, found in _slices(fold).items()}
-        told |= slice_summary(slices, cards[0].threshold)
-        told["patient_accuracy"] = patient_accuracy(slices, cards[0].threshold)
-    return told
 
 
 def _slices(fold: Sequence[Row]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from slicemill.core.evaluation import dice_summary, paired_difference, patient_means, slice_summary
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.score_tables import Row, patient_rows, slice_rows
+from slicemill.io.score_tables import Row, patient_rows, refuse_leaky_scores, slice_rows
 from slicemill.io.uri import canonical, display
 from slicemill.types import Floats
 
@@ -28,6 +28,7 @@ def compare(home: str, rows: Sequence[Row], other: str) -> dict[str, Any]:
     none, or if no scan has a Dice in both.
     """
     uri = canonical(other)
+    refuse_leaky_scores(uri)
     ours = {row["model_id"] for row in rows}
     there = [row for row in patient_rows(uri) if uri != home or row["model_id"] not in ours]
     latest = max(there, key=lambda row: row["scored_at"], default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slicemill.io import lake, run_files, storage
-from slicemill.io.card import Card
+from slicemill.io.card import Card, load_card, member_uri
 from slicemill.model.registry import count_parameters
 from slicemill.report.inputs import read_run
 
@@ -16,6 +16,8 @@ def model_facts(run: str, card: Card) -> dict[str, Any]:
     `training_seconds` are those of all passes over the training part, validation apart; None where the run's
     metrics were not copied along.
     """
+    if card.members:
+        return _committee_facts(run, card)
     there = storage.exists(run_files.metrics(run))
     return {
         "task": card.task,
@@ -24,9 +26,22 @@ def model_facts(run: str, card: Card) -> dict[str, Any]:
         "input_size": card.input_size,
         "parameters": count_parameters(card.architecture, card.task, card.training),
         "training_device": card.training.get("device"),
-        "training_seconds": round(sum(line["seconds"] for line in read_run(run).epochs), 2)
+        "training_seconds": round(sum(line["seconds"] for line in read_run(run, leaky=True).epochs), 2)
         if there
         else None,
+    }
+
+
+def _committee_facts(run: str, card: Card) -> dict[str, Any]:
+    homes = [member_uri(run, model_id) for model_id in card.members]
+    found = [model_facts(home, load_card(home)) for home in homes]
+    seconds = [one["training_seconds"] for one in found]
+    return {
+        **found[0],
+        "architecture": card.architecture,
+        "split": card.split,
+        "parameters": sum(one["parameters"] for one in found),
+        "training_seconds": None if None in seconds else round(sum(seconds), 2),
     }
 
 

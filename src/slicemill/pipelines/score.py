@@ -14,6 +14,7 @@ from typing import Any
 
 from slicemill.config import ScoreConfig
 from slicemill.core.readiness import Readiness
+from slicemill.core.splits import refuse_leaky
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
 from slicemill.io.card import LARGEST_COMPONENT, Card, load_card
@@ -47,23 +48,27 @@ class _Scope:
     waiting: int = 0
 
 
-def run(config: ScoreConfig, spark: Session) -> dict[str, Any]:
+def run(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[str, Any]:
     """Score what has no manifest entry yet and return the summary; or only verify what is there.
 
-    Raises ModelFileError for a model that can't be trusted, InputError or ConfigError for wrong input.
+    `leaky` is for the measurement of the leak, which alone scores with a model of a split that leaks on
+    purpose, and all patients of the split at that. Raises ModelFileError for a model that can't be trusted,
+    InputError or ConfigError for wrong input.
     """
     home = canonical(config.out)
     if config.verify:
         return _verify(home, spark)
     model = canonical(config.model or "")
     card = load_card(model)
+    if not leaky:
+        refuse_leaky(card.split, "--model")
     settings = _settings(config, model, card, spark)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker. A driver may have
     # no GPU.
     loaded(dataclasses.replace(settings, device="cpu", precision="fp32", threads=None))
     if not card.training_profile:
         log.warning("the model card has no training profile: scans can't be compared with the training scans")
-    scope = _raw_scope(config, settings, card) if config.raw else _lake_scope(config, settings, card)
+    scope = _raw_scope(config, settings, card) if config.raw else _lake_scope(config, settings, card, leaky)
     job_id = f"score-{uuid.uuid4().hex[:12]}"
     with sole_writer(home, job_id):
         suffix = _suffix(home, card)
@@ -179,10 +184,17 @@ def _raw_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Sco
     return _Scope(tasks, sum(scan.files for scan in scans), len(waiting))
 
 
-def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Scope:
+def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky: bool) -> _Scope:
     home = canonical(config.lake or "")
     rows = read_scans(home, ("patient_id", "scan_id", "slices", "data_uri", "content_hash"))
-    patients = read_split(home, config.split or "").patients(config.part)
+    split = read_split(home, config.split or "")
+    if card.members and split.folds is not None and split.hash == card.split_hash:
+        raise InputError(
+            "the committee's members were trained on the other folds, so that together they have seen all",
+            expected="patients of another split, or new scans by --raw",
+            found=f"{split.name}, {config.part}",
+        )
+    patients = split.assigned.keys() if leaky else split.patients(config.part)
     chosen = [row for row in rows if row["patient_id"] in patients]
     tasks = tuple(
         ScoreTask(
@@ -250,6 +262,7 @@ def _summary(
         "scans_with_warnings": sum(bool(row["warnings"]) for row in here),
         "slices_per_second": round(new_slices / seconds, 2) if scored else None,
         "model_id": card.model_id,
+        **({"members": len(card.members)} if card.members else {}),
         "patients_csv": display(join(canonical(config.out), "patients.csv")),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import SplitConfig
-from slicemill.core.splits import PARTS, PatientFacts, assign, hold_out, split_hash
+from slicemill.core.splits import PARTS, PatientFacts, assign, hold_out, refuse_leaky, split_hash
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import split_table, storage
 from slicemill.io.lake_reader import read_scans
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 def run(config: SplitConfig) -> dict[str, Any]:
     """Make or extend the split and return the summary with patients per part."""
+    refuse_leaky(config.name, "--name")
     home = canonical(config.lake)
     scans = read_scans(home, ("patient_id", "scan_id", "institution", "tumour_voxel_fraction"))
     named = _read_holdout(config.holdout)

@@ -55,16 +55,21 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     check_settings(dataclasses.asdict(config))
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
-    log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
-    storage.write_bytes(run_files.plan(config.out), plan.to_json().encode())
     return {
         "job": "train",
         "status": "done",
-        **launch(spark, plan),
+        **carry_out(plan, spark),
         **{f"{part}_patients": len({row["patient_id"] for row in rows}) for part, rows in sides.items()},
         "train_slices": sum(labelled_slices(share) for share in plan.train),
         "run": display(config.out),
     }
+
+
+def carry_out(plan: TrainPlan, spark: Session) -> dict[str, Any]:
+    """Write the plan into its run, train by it, and return the summary of rank 0."""
+    log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
+    storage.write_bytes(run_files.plan(plan.settings["out"]), plan.to_json().encode())
+    return launch(spark, plan)
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -108,6 +113,13 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
             advice="Make the split again, or ingest scans with masks.",
         )
     return found
+
+
+def labelled_scans(config: TrainConfig) -> list[ScanRow]:
+    """Rows of the scans table of all patients of the split, those with a labelled slice."""
+    assigned = read_split(config.lake, config.split).assigned
+    rows = read_scans(config.lake, _SCAN_COLUMNS)
+    return [row for row in rows if row["patient_id"] in assigned and row["labelled_slices"]]
 
 
 def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threads: int) -> TrainPlan:

@@ -26,6 +26,10 @@ _VALIDATION = (
     "Results on validation are those that a run's best epoch was chosen by: they flatter it, and are "
     "compared with their like only."
 )
+_LEAKING = (
+    "LEAKING: folds of random slices, so that the models were trained on other slices of the patients they "
+    "are judged on. The difference to the same network out of fold is what that leak is worth."
+)
 
 
 def as_markdown(compared: Line) -> str:
@@ -52,8 +56,9 @@ def as_html(compared: Line) -> bytes:
 
 
 def _warnings(compared: Line) -> list[str]:
-    lines = compared["runs"]
-    return [_VALIDATION] if any(line["judged_on"] == "validation" for line in lines) else []
+    judged_on = {line["judged_on"] for line in compared["runs"]}
+    known = {"validation": _VALIDATION, "LEAKING slices": _LEAKING}
+    return [text for kind, text in known.items() if kind in judged_on]
 
 
 def _made_on(compared: Line) -> str:

@@ -15,12 +15,14 @@ from typing import Any
 from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.core.discovery import FoundFile, ScanTask, discover
 from slicemill.core.scan import Scan
+from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ModelFileError
 from slicemill.io import lake, run_files, storage
 from slicemill.io.card import Card, card_uri, load_card
 from slicemill.io.lake_reader import read_lake_scan, require_lake
 from slicemill.io.parquet import ONE_FILE, read_file, read_small_or_empty
 from slicemill.io.scan_reader import read_scan
+from slicemill.io.score_tables import refuse_leaky_scores
 from slicemill.io.split_table import Split, read_split
 from slicemill.io.uri import display, join
 from slicemill.schemas import QUARANTINE, SCANS, SCORED_PATIENTS
@@ -132,10 +134,15 @@ def _split_names(home: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def read_run(home: str) -> RunInput:
-    """Read a run's card, metrics and figures, as far as they are there yet."""
+def read_run(home: str, *, leaky: bool = False) -> RunInput:
+    """Read a run's card, metrics and figures, as far as they are there yet.
+
+    Raises ConfigError for a model of a split that leaks on purpose, unless `leaky`.
+    """
     metrics, rates = run_files.metrics(home), run_files.learning_rates(home)
     card = load_card(home) if storage.exists(card_uri(home)) else None
+    if card is not None and not leaky:
+        refuse_leaky(card.split, display(home))
     epochs = _json_lines(metrics) if storage.exists(metrics) else ()
     found = storage.read_json(rates) if storage.exists(rates) else None
     if card is None and not epochs and found is None:
@@ -158,8 +165,13 @@ def _json_lines(uri: str) -> tuple[Row, ...]:
     return tuple(line for line in lines if isinstance(line, dict))
 
 
-def read_scores(home: str, model_id: str | None) -> ScoresInput:
-    """Read a score folder's rows of the model `model_id`, or of the one that scored last."""
+def read_scores(home: str, model_id: str | None, *, leaky: bool = False) -> ScoresInput:
+    """Read a score folder's rows of the model `model_id`, or of the one that scored last.
+
+    Raises ConfigError for scores by a model of a split that leaks on purpose, unless `leaky`.
+    """
+    if not leaky:
+        refuse_leaky_scores(home)
     uri = join(lake.scored_patients(home), ONE_FILE)
     if not storage.exists(uri):
         storage.list_files(home)

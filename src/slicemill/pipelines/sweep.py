@@ -1,0 +1,230 @@
+"""A search for the best settings: trials are claimed, trained by the jobs' own code, and entered."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from slicemill.config import SweepConfig, TrainConfig
+from slicemill.core.plan import TrainPlan
+from slicemill.core.pruning import floors
+from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
+from slicemill.io import run_files, storage
+from slicemill.io.machine import command, describe
+from slicemill.io.settings_file import write_settings
+from slicemill.io.uri import canonical, display, join
+from slicemill.model.registry import check_settings
+from slicemill.pipelines import train
+from slicemill.pipelines.search_space import Dimension, Range, as_json, read_space
+from slicemill.report.inputs import read_run
+from slicemill.report.style import png
+from slicemill.report.sweep_figures import history_figure, importance_figure, slices_figure
+from slicemill.schemas import SCHEMA_VERSION
+from slicemill.spark.session import Session
+from slicemill.spark.train import threads_per_rank
+
+if TYPE_CHECKING:
+    from slicemill.pipelines.study import Claim, Study
+
+log = logging.getLogger(__name__)
+
+#: Trials in a row that may fail before the study stops: then it is not their settings.
+_FAILURES = 3
+
+#: Settings of a training run that are no part of its result, or a place.
+_NOT_KEPT = frozenset(
+    {"lake", "split", "out", "resume", "fold", "figures", "track", "experiment", "run_name"}
+)
+
+
+def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
+    """Work on the study until its budget is spent, write what it found, and return the summary.
+
+    Raises ConfigError for a study that was begun otherwise, MachineError without Optuna, TrainingError if
+    trial after trial fails, and what a training run raises for wrong input.
+    """
+    began = time.monotonic()
+    base = base_config(config)
+    space = read_space(config.space, base)
+    _check_same(config, base, space)
+    study = _study(config, base, space)
+    deadline = None if config.minutes is None else began + 60 * config.minutes
+
+    def work(worker: int) -> None:
+        while deadline is None or time.monotonic() < deadline:
+            with study.claimed(config.trials) as claim:
+                if claim is None:
+                    return
+                _try(config, base, study, claim, spark)
+
+    with ThreadPoolExecutor(config.parallel) as pool:
+        list(pool.map(work, range(config.parallel)))
+    return _publish(config, base, space, study)
+
+
+def base_config(config: SweepConfig) -> TrainConfig:
+    """The training run that trials begin from."""
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    base = train.resolved(TrainConfig(**{**settings, "figures": False, "resume": True}))
+    if not train.scans_by_part(base)["val"]:
+        raise InputError(
+            f"the split {base.split} has nothing to judge trials by",
+            expected="labelled slices of val patients",
+            found="none",
+        )
+    return base
+
+
+def _study(config: SweepConfig, base: TrainConfig, space: Sequence[Dimension]) -> Study:
+    try:
+        from slicemill.pipelines.study import Study
+    except ImportError as error:
+        raise MachineError(
+            "sweep needs a package that is not there",
+            expected="optuna",
+            found="none",
+            advice="pip install 'slicemill[sweep]'.",
+        ) from error
+    return Study(canonical(config.out), space, dataclasses.asdict(base), config.sampler, config.seed)
+
+
+def _check_same(config: SweepConfig, base: TrainConfig, space: Sequence[Dimension]) -> None:
+    """Store what the study is about; raise ConfigError if it began as another."""
+    uri = join(canonical(config.out), "study.json")
+    now: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {name: value for name, value in dataclasses.asdict(base).items() if name != "device"},
+        "space": as_json(space),
+        "rules": {name: getattr(config, name) for name in ("sampler", "prune", "prune_after")},
+    }
+    if not storage.exists(uri):
+        storage.write_json(uri, now)
+        return
+    then = storage.read_json(uri)
+    changed = sorted(
+        f"{part} {name}".removeprefix("settings ")
+        for part in ("settings", "rules")
+        for name in then[part].keys() | now[part].keys()
+        if then[part].get(name) != now[part].get(name)
+    )
+    if then["space"] != now["space"]:
+        changed.append("the search space")
+    if changed:
+        raise ConfigError(
+            f"{display(canonical(config.out))} holds a study that began otherwise",
+            expected="the same settings and space in every trial",
+            found=f"changed: {', '.join(changed)}",
+            advice="Give a new --out, or repeat the settings.",
+        )
+
+
+def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spark: Session) -> None:
+    """Train one trial, as far as it is not, and enter it."""
+    out = join(study.trial_home(claim.number), "run")
+    trained = dataclasses.replace(base, **claim.settings, out=out)
+    check_settings(dataclasses.asdict(trained))
+    told = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
+    log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", told)
+    plan = train.make_plan(
+        trained, train.scans_by_part(trained), threads_per_rank(spark, trained.num_processes)
+    )
+    epochs = trained.epochs or 0
+    if config.prune:
+        plan = dataclasses.replace(plan, floors=floors(study.finished_scores(), epochs, config.prune_after))
+    try:
+        train.carry_out(plan, spark)
+    except TrainingError as error:
+        log.error("trial %d failed: %s", claim.number, error)
+        study.fail(claim.number, str(error))
+        if study.failed_last(_FAILURES):
+            raise
+        return
+    scores = [_score(line) for line in read_run(out).epochs]
+    pruned = _below(plan, scores)
+    log.info("trial %d: %.4f%s", claim.number, max(scores), ", given up" if pruned else "")
+    study.finish(claim.number, scores, pruned)
+    # A study of many trials is many gigabytes otherwise; a finished one needs no going on.
+    for uri in (run_files.last_checkpoint(out), run_files.best_weights(out)):
+        storage.remove(uri)
+
+
+def _score(line: Mapping[str, Any]) -> float:
+    """What epochs and trials are compared by, as validation has it."""
+    found = (line.get(name) for name in ("val_dice", "val_auroc", "val_accuracy"))
+    return float(next(value for value in found if value is not None))
+
+
+def _below(plan: TrainPlan, scores: Sequence[float]) -> bool:
+    floor = plan.floors[len(scores) - 1] if len(scores) <= len(plan.floors) else None
+    return floor is not None and max(scores) < floor
+
+
+def _publish(
+    config: SweepConfig, base: TrainConfig, space: Sequence[Dimension], study: Study
+) -> dict[str, Any]:
+    """Write sweep.json, the figures and best.yaml; return the summary."""
+    out = canonical(config.out)
+    rows = [study.row(trial) for trial in study.trials()]
+    finished = [row for row in rows if row["score"] is not None]
+    best = max(finished, key=lambda row: (row["score"], -row["number"]), default=None)
+    told = {
+        "schema_version": SCHEMA_VERSION,
+        **describe(),
+        "command": command(),
+        "data_hash": train.data_hash(row for part in train.scans_by_part(base).values() for row in part),
+        "split": base.split,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "best": best,
+        "importance": study.importance(),
+        "trials": rows,
+    }
+    storage.write_json(join(out, "sweep.json"), told)
+    if best is not None:
+        _write_best(config, base, best, len(rows))
+        _draw(out, told, space, finished)
+    states = [row["state"] for row in rows]
+    return {
+        "job": "sweep",
+        "status": "done",
+        "trials": len(rows),
+        **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
+        "best_trial": best and best["number"],
+        "best_score": best and best["score"],
+        "best": best and best["settings"],
+        "out": display(out),
+    }
+
+
+def _write_best(config: SweepConfig, base: TrainConfig, best: Mapping[str, Any], trials: int) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    settings = {**dataclasses.asdict(base), **best["settings"]}
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if name not in _NOT_KEPT and (value != defaults[name] or name in best["settings"])
+    }
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    comment = (
+        f"Trial {best['number']} of {trials}, {made}: {best['score']:.4f} on the validation part of "
+        f"{base.split}.\nThat it is the best of {trials} flatters it: judge it on other patients.\n"
+        f"{command()}"
+    )
+    write_settings(join(canonical(config.out), "best.yaml"), kept, comment)
+
+
+def _draw(
+    out: str, told: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
+) -> None:
+    logarithmic = frozenset(one.name for one in space if isinstance(one, Range) and one.log)
+    figures = {
+        "history": history_figure(finished),
+        "importance": importance_figure(told["importance"]),
+        "slices": slices_figure(finished, [one.name for one in space], logarithmic),
+    }
+    for name, figure in figures.items():
+        storage.write_bytes(join(out, "figures", f"{name}.png"), png(figure))
