@@ -45,6 +45,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
         device="cpu",
         figures=False,
         leaky_slices=True,
+        model="monai-unet",
+        filters=4,
     )
 
 
@@ -131,4 +133,4 @@ def test_the_leak_is_measured_and_refused_everywhere_else(
             compare.run(CompareConfig(out=str(tmp_path), run=(f"x={uri}",)))
 
     compare.run(CompareConfig(out=str(tmp_path), run=(f"x={config.out}",), show_leak=True))
-    assert "| LEAKING slices | 3 |" in (tmp_path / "compare.md").read_text()
+    assert "| LEAKING | 3 |" in (tmp_path / "compare.md").read_text()

@@ -82,6 +82,7 @@ def committee_card(cards: Sequence[Card]) -> Card:
     """The card of a committee; its id does not depend on the members' order."""
     first = cards[0]
     names = Counter(card.architecture for card in cards)
+    options = Counter(option for card in cards for option in card.options)
     return Card(
         task=first.task,
         architecture="committee of " + ", ".join(f"{count} {name}" for name, count in sorted(names.items())),
@@ -98,6 +99,7 @@ def committee_card(cards: Sequence[Card]) -> Card:
         weights_sha256=committee_hash([card.weights_sha256 for card in cards]),
         channel_mode=first.channel_mode,
         training_profile=joined_profile([card.training_profile for card in cards]),
+        options=tuple(sorted(name for name, count in options.items() if 2 * count > len(cards))),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         members=tuple(sorted(card.model_id for card in cards)),
     )

@@ -33,7 +33,7 @@ from slicemill.schemas import SCHEMA_VERSION
 #: What a result is judged on. Numbers of different kinds are not subtracted from each other.
 OUT_OF_FOLD, SCORED, VALIDATION = "out of fold", "scored patients", "validation"
 #: In its place where the model has seen other slices of the same patients, on purpose.
-LEAKING = "LEAKING slices"
+LEAKING = "LEAKING"
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _FAILURES = 3
 
 #: Settings of a training run that are no part of its result, or a place.
 _NOT_KEPT = frozenset(
-    {"lake", "split", "out", "resume", "fold", "figures", "track", "experiment", "run_name"}
+    {"lake", "split", "out", "resume", "fold", "figures", "track", "experiment", "run_name", "device"}
 )
 
 

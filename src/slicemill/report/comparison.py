@@ -57,7 +57,7 @@ def as_html(compared: Line) -> bytes:
 
 def _warnings(compared: Line) -> list[str]:
     judged_on = {line["judged_on"] for line in compared["runs"]}
-    known = {"validation": _VALIDATION, "LEAKING slices": _LEAKING}
+    known = {"validation": _VALIDATION, "LEAKING": _LEAKING}
     return [text for kind, text in known.items() if kind in judged_on]
 
 
@@ -124,7 +124,13 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:,.2f}"
 
 
+def _filled(columns: _Columns, lines: Sequence[Line]) -> _Columns:
+    """The columns that say something of at least one line."""
+    return [(column, show) for column, show in columns if any(show(line) != NONE for line in lines)]
+
+
 def _table(columns: _Columns, lines: Sequence[Line]) -> str:
+    columns = _filled(columns, lines)
     heads = [f"{column.name} ({column.unit})" if column.unit else column.name for column, _ in columns]
     rules = ["---:" if column.numeric else "---" for column, _ in columns]
     rows = [[show(line).replace("|", "\\|") for _, show in columns] for line in lines]
@@ -132,6 +138,7 @@ def _table(columns: _Columns, lines: Sequence[Line]) -> str:
 
 
 def _block(name: str, caption: str, columns: _Columns, lines: Sequence[Line]) -> Table:
+    columns = _filled(columns, lines)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         tuple(words(show(line)) for _, show in columns) for line in lines
     )

@@ -41,7 +41,12 @@ def importance_figure(importance: Mapping[str, float]) -> Figure:
     """Share of each setting in what makes good trials good."""
     figure, axes = new_figure(height=1.1 + 0.42 * max(1, len(importance)))
     names = sorted(importance, key=lambda name: importance[name])
-    axes.barh(names, [importance[name] for name in names], color=BLUE, height=0.6)
+    axes.barh(
+        [name.replace("_", " ") for name in names],
+        [importance[name] for name in names],
+        color=BLUE,
+        height=0.6,
+    )
     if not names:
         axes.text(0.5, 0.5, "too few finished trials", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
