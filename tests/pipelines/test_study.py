@@ -80,6 +80,21 @@ def test_a_dead_workers_trial_goes_on_and_a_living_ones_does_not(tmp_path: Path)
             assert again.settings == study(home).trials()[0].user_attrs["settings"]
 
 
+def test_a_trial_whose_worker_died_before_it_had_settings_is_failed(tmp_path: Path) -> None:
+    home = canonical(str(tmp_path))
+    left = study(home)
+    left._study.ask()
+
+    with study(home).claimed(None) as claim:
+        assert claim is not None
+        assert claim.number == 1
+    assert study(home).trials()[0].state.name == "FAIL"
+    # Nor does its lock stay with who found it: the trial that was just let go is next.
+    with study(home).claimed(None) as again:
+        assert again is not None
+        assert (again.number, again.taken_over, again.settings) == (1, True, claim.settings)
+
+
 def test_one_seed_gives_one_study(tmp_path: Path) -> None:
     first, second, other = (
         worked(canonical(str(tmp_path / name)), seed, 13)

@@ -89,15 +89,21 @@ class Study:
                 return
 
     def _left_behind(self, held: ExitStack) -> Claim | None:
-        for trial in self.trials((TrialState.RUNNING,)):
-            try:
-                held.enter_context(self._lock(trial.number))
-            except BusyError:
-                continue
-            if _SETTINGS in trial.user_attrs:
-                return Claim(trial.number, trial.user_attrs[_SETTINGS], taken_over=True)
-            # Its worker died while it drew the settings: nothing is lost but a number.
-            self._study.tell(trial.number, state=TrialState.FAIL)
+        for number in [trial.number for trial in self.trials((TrialState.RUNNING,))]:
+            with ExitStack() as lock:
+                try:
+                    lock.enter_context(self._lock(number))
+                except BusyError:
+                    continue
+                trial = self.trials()[number]
+                if trial.state.is_finished():
+                    # Its worker entered it and let go since we looked.
+                    continue
+                if _SETTINGS in trial.user_attrs:
+                    held.enter_context(lock.pop_all())
+                    return Claim(number, trial.user_attrs[_SETTINGS], taken_over=True)
+                # Its worker died while it drew the settings: nothing is lost but a number.
+                self._study.tell(number, state=TrialState.FAIL)
         return None
 
     def _new(self, held: ExitStack, limit: int | None) -> Claim | None:
