@@ -28,6 +28,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
         lake=home,
         split="three",
         out=canonical(str(tmp_path_factory.mktemp("crossval"))),
+        model="monai-unet",
+        filters=4,
         epochs=1,
         image_size=32,
         batch_size=4,
