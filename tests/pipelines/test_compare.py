@@ -109,6 +109,16 @@ def test_a_folder_without_a_result_is_named(tmp_path: Path) -> None:
         compared(tmp_path, f"nothing={tmp_path}")
 
 
+def test_what_an_earlier_release_wrote_is_to_be_written_anew(tmp_path: Path) -> None:
+    home = canonical(write_crossval(tmp_path / "a", FIRST))
+    told = storage.read_json(join(home, "crossval.json"))
+    del told["machine"]
+    storage.write_json(join(home, "crossval.json"), told)
+
+    with pytest.raises(InputError, match=r"is of an earlier release.*Run the same command again"):
+        compared(tmp_path, home)
+
+
 @pytest.mark.parametrize("runs", [(), ("a=x", "a=y"), ("x/a", "y/a"), ("=x",)])
 def test_each_run_has_a_name_of_its_own(runs: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="--run"):

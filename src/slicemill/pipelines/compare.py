@@ -111,7 +111,7 @@ def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, An
 def read_result(uri: str) -> Result:
     """The result at a canonical URI: of cross-validation, of scoring, or of a training run alone."""
     if storage.exists(join(uri, "crossval.json")):
-        return _crossval(storage.read_json(join(uri, "crossval.json")))
+        return _crossval(_told(join(uri, "crossval.json"), "machine"))
     if storage.exists(lake.score_card(uri)):
         return _scores(uri)
     if storage.exists(card_uri(uri)):
@@ -121,6 +121,19 @@ def read_result(uri: str) -> Result:
         expected="a folder that crossval, score or train finished",
         found="none of crossval.json, scores.json and model.json",
     )
+
+
+def _told(uri: str, newest: str) -> dict[str, Any]:
+    """A result's JSON; raise InputError if an earlier release wrote it, which did not tell enough."""
+    told: dict[str, Any] = storage.read_json(uri)
+    if newest not in told:
+        raise InputError(
+            f"{display(uri)} is of an earlier release",
+            expected=f"{newest} in it",
+            found="none",
+            advice="Run the same command again: what is done stays, and the file is written anew.",
+        )
+    return told
 
 
 def _crossval(told: Mapping[str, Any]) -> Result:
@@ -153,7 +166,7 @@ def _scores(uri: str) -> Result:
     found = read_scores(uri, None, leaky=True)
     first = storage.read_json(lake.score_card(uri))["model_id"]
     summary = lake.score_summary(uri, "" if found.model_id == first else f"-{found.model_id}")
-    told = storage.read_json(summary)
+    told = _told(summary, "model")
     model = told["model"]
     facts = {
         **{name: model[name] for name in ("task", "architecture", "input_size", "parameters", "split")},
