@@ -29,7 +29,12 @@ started=()
 stop() {
     trap - EXIT INT TERM
     # Jobs before the nodes that they run on, servers last.
-    for ((index = ${#started[@]} - 1; index >= 0; index--)); do kill "${started[index]}" 2>/dev/null || true; done
+    local index pid
+    for ((index = ${#started[@]} - 1; index >= 0; index--)); do
+        pid=${started[index]}
+        # A job is a process group: its driver would outlive spark-submit.
+        kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
+    done
     wait
     # What node managers unpacked; they would not take it up again.
     rm -rf "$work"/node*/local "$work/staging" "$work/spark/work"
@@ -184,7 +189,7 @@ on_yarn=("PYSPARK_PYTHON=$packed" "${spark_submit[@]}" --master yarn
 # Nothing of the development environment is on the path, nor is its folder the current one.
 bare() {
     cd "$work/home"
-    exec env -i HOME="$work/home" PATH=/usr/local/bin:/usr/bin:/bin ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} \
+    exec setsid env -i HOME="$work/home" PATH=/usr/local/bin:/usr/bin:/bin ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} \
         SPARK_HOME="$SPARK_HOME" HADOOP_CONF_DIR="$work/conf" SPARK_LOCAL_IP=127.0.0.1 \
         AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY \
         AWS_DEFAULT_REGION=$AWS_DEFAULT_REGION AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" "$@"
