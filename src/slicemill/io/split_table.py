@@ -83,7 +83,7 @@ def read_split(home: str, name: str) -> Split:
 
     Raises ConfigError for the name of a split that leaks on purpose.
     """
-    refuse_leaky(name, "this")
+    refuse_leaky(name, "--split")
     if not exists(home, name):
         there = sorted(
             {
