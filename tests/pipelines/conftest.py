@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+
+from slicemill.core.plan import TrainPlan
+from slicemill.io import run_files, storage
+from slicemill.model.train import train
+from slicemill.pipelines import train as training
 
 _REQUEST = re.compile(r"(GET|PUT|HEAD|DELETE|POST) (\S+) HTTP")
 
@@ -39,21 +46,26 @@ class Requests(logging.Handler):
 
 
 @pytest.fixture
-def counted_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Requests]:
-    """A server of this test's own, so that nobody else's requests are counted."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "synthetic")
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "us-east-1")
+def counted(s3: str) -> Iterator[Requests]:
+    """Requests that the tests' server gets from now on: one test runs at a time."""
+    if "SLICEMILL_TEST_S3_ENDPOINT" in os.environ:
+        pytest.skip("another server's requests can't be counted here")
     log = logging.getLogger("werkzeug")
     before = log.level
     requests = Requests()
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
     log.addHandler(requests)
     log.setLevel(logging.INFO)
     yield requests
     log.removeHandler(requests)
     log.setLevel(before)
-    server.stop()
+
+
+@pytest.fixture
+def launched_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training on one rank in this process: what starts ranks is tested where it is built."""
+
+    def launch(spark: object, plan: TrainPlan) -> Any:
+        storage.remove(run_files.started(plan.settings["out"]))
+        return json.loads(train(plan.to_json()))
+
+    monkeypatch.setattr(training, "launch", launch)

@@ -105,6 +105,7 @@ def test_its_name_is_refused_as_any_other_split(config: CrossvalConfig) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("launched_here")
 def test_the_leak_is_measured_and_refused_everywhere_else(
     config: CrossvalConfig, spark: SparkSession, leaky: leak.LeakySplit, tmp_path: Path
 ) -> None:

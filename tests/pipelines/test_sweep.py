@@ -48,6 +48,7 @@ def trials(config: SweepConfig) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("launched_here")
 def test_a_study_killed_in_mid_trial_and_resumed_is_the_same_study(
     config: SweepConfig, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
