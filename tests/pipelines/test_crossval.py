@@ -35,6 +35,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
         batch_size=4,
         device="cpu",
         figures=False,
+        parallel=2,
     )
 
 
