@@ -54,17 +54,22 @@ def learner_for(plan: TrainPlan, rank: Rank) -> Learner:
     return make_learner(plan, rank, network, choose_precision(settings["precision"], rank.device))
 
 
+def size_of(plan: TrainPlan) -> int:
+    """Rows and columns of the network's input, in pixels."""
+    return int(plan.settings["image_size"])
+
+
 def fed_and_in_memory(plan: TrainPlan, rounds: int) -> dict[str, float]:
     """Median seconds of a step of both kinds, in epochs by turns."""
     learner = learner_for(plan, Rank(0, 1, choose_device("auto")))
-    fixed = network_batch(next(iter(open_epoch(learner, 0))), plan, learner.rank.device)
+    fixed = network_batch(next(iter(open_epoch(learner, 0))), plan, learner.rank.device, size_of(plan))
     for _ in range(WARM_UP_STEPS):
         take_step(learner, augmented(learner, *fixed))
     seconds: dict[str, list[float]] = {"fed": [], "in_memory": []}
     for epoch in range(rounds):
         start = time.perf_counter()
         for batch in open_epoch(learner, epoch):
-            take_step(learner, prepared(learner, batch))
+            take_step(learner, prepared(learner, batch, size_of(plan)))
         seconds["fed"].append(time.perf_counter() - start)
         start = time.perf_counter()
         for _ in range(plan.steps_per_epoch):
@@ -119,6 +124,7 @@ def plan_for(lake: str, scans: int, ranks: int, image_size: int, batch_size: int
             split="bench",
             out=f"{lake}/run",
             image_size=image_size,
+            first_size=image_size,
             batch_size=batch_size,
             num_processes=ranks,
             epochs=1,

@@ -151,7 +151,10 @@ class TrainConfig:
     budget_minutes: float | None = None
     """Train as many epochs as fit in this time, start and end included; the schedule follows the clock."""
     image_size: int | None = None
-    """Rows and columns of the network's input, in pixels, a multiple of 32; 128 on CPU and 256 on GPU."""
+    """Rows and columns of the network's input, in pixels, a multiple of 32; 192 on CPU and 256 on GPU."""
+    first_size: int | None = None
+    """Those in the first half of the run, where small ones save time; as --image-size if that is given, else
+    half."""
     batch_size: int = 16
     """Slices per step, over all processes together."""
     accumulate: int = 1
@@ -221,12 +224,8 @@ class TrainConfig:
             "above 0",
             self.budget_minutes,
         )
-        _require(
-            self.image_size is None or (self.image_size >= 32 and self.image_size % 32 == 0),
-            "--image-size",
-            "a multiple of 32",
-            self.image_size,
-        )
+        for flag, size in (("--image-size", self.image_size), ("--first-size", self.first_size)):
+            _require(size is None or (size >= 32 and size % 32 == 0), flag, "a multiple of 32", size)
         _require(self.num_processes >= 1, "--num-processes", "at least 1", self.num_processes)
         _require(
             self.batch_size >= self.num_processes and self.batch_size % self.num_processes == 0,

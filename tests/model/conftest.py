@@ -63,6 +63,7 @@ def make(tiny_lake: str, tmp_path: Path) -> MakePlan:
                 "out": canonical(str(tmp_path / "run")),
                 "epochs": 2,
                 "image_size": 32,
+                "first_size": 32,
                 "batch_size": 4,
                 "device": "cpu",
                 "figures": False,

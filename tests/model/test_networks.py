@@ -53,7 +53,7 @@ def test_every_weight_gets_a_gradient(name: str, make) -> None:
     network = architecture(name).build(plan.settings)
     learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
 
-    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0)))))
+    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0))), 32))
 
     assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
 
@@ -73,7 +73,7 @@ def test_a_frozen_encoder_keeps_its_convolutions_and_adapts_its_norms(make) -> N
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     learner.set_rate(0.2)
-    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0)))))
+    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0))), 32))
 
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert "encoder.conv1.weight" not in changed
@@ -139,7 +139,7 @@ class TestClassifier:
         for chosen in (plan, plan, true):
             network = architecture("resnet18").build()
             learner = make_learner(chosen, Rank(0, 1, torch.device("cpu")), network, "fp32")
-            seen.append(prepared(learner, next(iter(open_epoch(learner, 0)))).targets)
+            seen.append(prepared(learner, next(iter(open_epoch(learner, 0))), 32).targets)
 
         assert torch.equal(seen[0], seen[1])
         assert not torch.equal(seen[0], seen[2])

@@ -23,6 +23,7 @@ from slicemill.model import epoch_bar, loop, losses, train
 from slicemill.model import validate as validate_module
 from slicemill.model.checkpoint import Position, network_bytes
 from slicemill.model.learner import Learner, make_learner
+from slicemill.model.loader import Batch
 from slicemill.model.pace import Pace
 from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
@@ -299,7 +300,7 @@ def _learner_and_batch(plan: TrainPlan) -> tuple[Learner, NetworkBatch]:
     rank = Rank(0, 1, torch.device("cpu"))
     torch.manual_seed(0)
     learner = make_learner(plan, rank, architecture(plan.settings["model"]).build(plan.settings), "fp32")
-    return learner, loop.prepared(learner, next(iter(loop.open_epoch(learner, 0))))
+    return learner, loop.prepared(learner, next(iter(loop.open_epoch(learner, 0))), 32)
 
 
 def test_a_step_in_parts_has_the_gradient_of_the_whole(make) -> None:
@@ -363,6 +364,45 @@ def test_trying_the_pace_leaves_no_trace(make) -> None:
 
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.network.state_dict().items())
     assert not learner.optimiser.state_dict()["state"]
+
+
+def test_a_run_that_begins_with_smaller_pictures_ends_with_whole_ones(make, monkeypatch) -> None:
+    sizes = []
+    real = loop.prepared
+
+    def noted(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
+        prepared = real(learner, batch, size)
+        sizes.append({*prepared.inputs.shape[2:], *prepared.targets.shape[2:]})
+        return prepared
+
+    monkeypatch.setattr(loop, "prepared", noted)
+    plan = make(epochs=4, image_size=64, first_size=32)
+    _train(plan)
+
+    assert sizes == [{32}] * 2 * plan.steps_per_epoch + [{64}] * 2 * plan.steps_per_epoch
+    assert [line["image_size"] for line in _metrics(plan)] == [32, 32, 64, 64]
+    assert load_card(_out(plan)).input_size == 64
+
+
+def test_half_the_size_is_where_a_run_begins_unless_the_size_was_asked_for() -> None:
+    def sizes(**asked: int | None) -> tuple[int, int]:
+        settings = {"image_size": None, "first_size": None, **asked}
+        return train.input_sizes(settings, "cpu")
+
+    assert sizes() == (96, 192)
+    assert sizes(image_size=128) == (128, 128)
+    assert sizes(image_size=128, first_size=64) == (64, 128)
+    assert sizes(first_size=32) == (32, 192)
+
+
+def test_a_budget_foresees_what_larger_pictures_will_cost(make) -> None:
+    # Of a minute about 40 s are left after the reserve: four epochs of 10 s, or one of four times the pixels.
+    learner, _ = _learner_and_batch(make(epochs=None, budget_minutes=1.0, image_size=64, first_size=32))
+    pace = Pace(learner, Position())
+    pace.note_epoch(9.0, Span(0.4, 0.49))
+
+    assert pace.next_span(Position(epochs_done=3, progress=0.49)) == Span(0.49, pytest.approx(0.6175))
+    assert pace.next_span(Position(epochs_done=4, progress=0.5)) == Span(0.5, 1.0)
 
 
 def test_patience_ends_a_run_that_no_longer_gets_better(make) -> None:

@@ -80,7 +80,8 @@ def entries(out: Path) -> int:
 def executors(process: subprocess.Popen[str]) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # Spark's short-lived helpers end between the listing and the look
+        # Spark's short-lived helpers end between the listing and the look.
+        with suppress(psutil.NoSuchProcess):
             if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline()):
                 found.append(child)
     return found

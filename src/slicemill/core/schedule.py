@@ -20,6 +20,9 @@ _FIRST, _LAST = 1 / 25, 1e-5
 #: Share of a cosine run in which the rate rises, so that the first steps do not throw the weights about.
 _COSINE_WARM_UP = 0.03
 
+#: Share of a run that is trained on smaller pictures, where it begins with some.
+SMALL_SHARE = 0.5
+
 #: Share of an epoch that must still fit into the budget for another one to begin.
 _LEAST_FIT = 0.95
 
@@ -58,6 +61,11 @@ class Span:
     def at(self, step: int, steps: int) -> float:
         """Progress at a step of the epoch, counted from 0."""
         return self.start + (self.end - self.start) * step / steps
+
+
+def size_in(span: Span, first: int, final: int) -> int:
+    """Rows and columns of an epoch's network input, in pixels: `first` early in a run, then `final`."""
+    return first if (span.start + span.end) / 2 < SMALL_SHARE else final
 
 
 def epoch_span(epoch: int, epochs: int) -> Span | None:

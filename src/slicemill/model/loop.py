@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slicemill.core.labels import random_label
 from slicemill.core.plan import TrainPlan
-from slicemill.core.schedule import Span
+from slicemill.core.schedule import Span, size_in
 from slicemill.errors import TrainingError
 from slicemill.model.epoch_bar import EpochBar
 from slicemill.model.input import to_network_input, to_network_mask
@@ -24,13 +24,17 @@ from slicemill.model.step import LostSteps, NetworkBatch, take_step
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Over all ranks: mean loss of a step, slices read; steps lost, and seconds on this rank."""
+    """Over all ranks: mean loss of a step, slices read; steps lost, and seconds on this rank.
+
+    `image_size`: rows and columns of the network's input, in pixels.
+    """
 
     loss: float
     slices: int
     lost_steps: int
     seconds: float
     learning_rate: float
+    image_size: int
 
 
 def open_epoch(learner: Learner, epoch: int) -> EpochLoader:
@@ -56,11 +60,12 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     read each labelled slice exactly once.
     """
     loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
+    size = epoch_size(learner, span)
     bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
     started = time.perf_counter()
     for step, batch in enumerate(loader):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
-        loss = take_step(learner, prepared(learner, batch))
+        loss = take_step(learner, prepared(learner, batch, size))
         lost.note(loss, epoch, step)
         if loss is not None:
             losses.append(loss)
@@ -68,17 +73,23 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     seconds = time.perf_counter() - started
     slices = _check_count(loader, learner.rank, epoch)
     loss_sum, steps = summed([sum(losses), float(len(losses))], learner.rank)
-    return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate)
+    return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate, size)
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
 
 
-def prepared(learner: Learner, batch: Batch) -> NetworkBatch:
-    """A batch as the network takes it: on the device, augmented, with the targets of the run's task."""
+def epoch_size(learner: Learner, span: Span) -> int:
+    """Rows and columns of the network's input in an epoch of the run, in pixels."""
     settings = learner.plan.settings
-    inputs, masks, weights = network_batch(batch, learner.plan, learner.rank.device)
+    return size_in(span, int(settings["first_size"]), int(settings["image_size"]))
+
+
+def prepared(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
+    """A batch as the network takes it: on the device, `size` pixels a side, augmented, with targets."""
+    settings = learner.plan.settings
+    inputs, masks, weights = network_batch(batch, learner.plan, learner.rank.device, size)
     if settings["random_labels"]:
         drawn = [random_label(settings["seed"], entry.scan_id, entry.slice_index) for entry in batch.slices]
         labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
@@ -90,12 +101,14 @@ def prepared(learner: Learner, batch: Batch) -> NetworkBatch:
     return NetworkBatch(inputs, masks if settings["task"] == "segment" else labels, weights)
 
 
-def network_batch(batch: Batch, plan: TrainPlan, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def network_batch(
+    batch: Batch, plan: TrainPlan, device: torch.device, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Network input, masks and weights of a batch on the device, float32.
 
-    Axes (N, C, S, S), (N, 1, S, S) and (N), in the order of the batch's slices, whose sizes may differ.
+    Axes (N, C, size, size), (N, 1, size, size) and (N), in the order of the batch's slices, whose own sizes
+    may differ.
     """
-    size = int(plan.settings["image_size"])
     parts = [_same_shape(batch, places, plan, device, size) for places in _places_by_shape(batch)]
     order = torch.argsort(torch.cat([part[2] for part in parts]))
     inputs, masks = (torch.cat([part[at] for part in parts]) for at in (0, 1))

@@ -11,7 +11,7 @@ from slicemill.core.plan import labelled_slices
 from slicemill.core.schedule import Span, budget_span, epoch_span
 from slicemill.model.checkpoint import Position
 from slicemill.model.learner import Learner
-from slicemill.model.loop import open_epoch, prepared
+from slicemill.model.loop import epoch_size, open_epoch, prepared
 from slicemill.model.ranks import summed
 from slicemill.model.step import take_step
 
@@ -33,9 +33,9 @@ class Pace:
         self._launched = time.perf_counter() - position.seconds
         minutes = learner.plan.settings["budget_minutes"]
         self._budget = None if minutes is None else minutes * 60
-        self._epoch_seconds = 0.0
+        self._epoch_seconds, self._size = 0.0, self._size_after(position)
         if self._budget is not None:
-            self._epoch_seconds = _tried_epoch_seconds(learner)
+            self._epoch_seconds = _tried_epoch_seconds(learner, self._size)
 
     @property
     def seconds(self) -> float:
@@ -53,12 +53,18 @@ class Pace:
         if self._budget is None:
             return epoch_span(position.epochs_done, settings["epochs"])
         left = self._budget - min(_RESERVE, _RESERVE_SHARE * self._budget) - self.seconds
-        left, epoch_seconds = self._agreed(left, self._epoch_seconds)
+        size = self._size_after(position)
+        growth = (size / self._size) ** 2
+        left, epoch_seconds = self._agreed(left, self._epoch_seconds * growth)
         return budget_span(position.progress, left, epoch_seconds)
 
-    def note_epoch(self, seconds: float) -> None:
+    def note_epoch(self, seconds: float, span: Span) -> None:
         """Take note of what an epoch took, validation and checkpoint included."""
-        self._epoch_seconds = seconds
+        self._epoch_seconds, self._size = seconds, epoch_size(self._learner, span)
+
+    def _size_after(self, position: Position) -> int:
+        """Rows and columns of the network's input in the next epoch, but for one that reaches far."""
+        return epoch_size(self._learner, Span(position.progress, position.progress))
 
     def _agreed(self, *values: float) -> list[float]:
         """Rank 0's values on every rank: clocks differ."""
@@ -66,7 +72,7 @@ class Pace:
         return summed(values if rank.first else [0.0] * len(values), rank)
 
 
-def _tried_epoch_seconds(learner: Learner) -> float:
+def _tried_epoch_seconds(learner: Learner, size: int) -> float:
     """What an epoch will take, from a few steps that are undone."""
     plan = learner.plan
     parts: list[Any] = [learner.network, learner.optimiser, learner.scaler]
@@ -76,11 +82,12 @@ def _tried_epoch_seconds(learner: Learner) -> float:
     times = []
     for batch in itertools.islice(open_epoch(learner, 0), _TRIED):
         started = time.perf_counter()
-        take_step(learner, prepared(learner, batch))
+        take_step(learner, prepared(learner, batch, size))
         times.append(time.perf_counter() - started)
     for part, state in zip(parts, before, strict=True):
         part.load_state_dict(state)
     counted = times[_WARM:] or times
     step = sum(counted) / len(counted)
     to_validate = max(labelled_slices(share) for share in plan.validation)
-    return step * (plan.steps_per_epoch + _VALIDATION_COST * to_validate / plan.batch_per_rank)
+    validation_cost = _VALIDATION_COST * (int(plan.settings["image_size"]) / size) ** 2
+    return step * (plan.steps_per_epoch + validation_cost * to_validate / plan.batch_per_rank)

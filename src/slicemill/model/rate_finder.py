@@ -36,7 +36,7 @@ def find_rate(learner: Learner) -> dict[str, Any]:
         rate = FIRST * (LAST / FIRST) ** (step / (STEPS - 1))
         for group in learner.optimiser.param_groups:
             group["lr"] = rate * group["peak"] / learner.plan.settings["learning_rate"]
-        loss = take_step(learner, prepared(learner, batch))
+        loss = take_step(learner, prepared(learner, batch, int(learner.plan.settings["image_size"])))
         if loss is None:
             break
         mean = summed([loss], learner.rank)[0] / learner.rank.count

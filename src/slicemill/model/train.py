@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +39,7 @@ from slicemill.model.weights import load_encoder
 log = logging.getLogger(__name__)
 
 #: Rows and columns of the network's input where none are asked for, by the kind of device.
-IMAGE_SIZES = {"cpu": 128, "cuda": 256}
+IMAGE_SIZES = {"cpu": 192, "cuda": 256}
 
 
 def train(plan_json: str) -> str:
@@ -97,7 +98,8 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     if plan.settings["find_learning_rate"]:
         return _find_rate(learner)
     position = _start(learner)
-    pace, trained = Pace(learner, position), [EpochResult(0.0, 0, 0, 0.0, 0.0)]
+    pace = Pace(learner, position)
+    trained: list[EpochResult] = []
     with witnessed(learner, position) as tell:
         while not _pruned(plan, position) and (span := pace.next_span(position)) is not None:
             began = pace.seconds
@@ -105,7 +107,7 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             trained.append(result)
             position = _finish_epoch(learner, position, result, span, pace)
             tell(position)
-            pace.note_epoch(pace.seconds - began)
+            pace.note_epoch(pace.seconds - began, span)
     largest = _largest_component_dice(learner)
     summary = _finish(learner, position, largest) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
@@ -125,8 +127,15 @@ def _pruned(plan: TrainPlan, position: Position) -> bool:
 
 def _resolved(plan: TrainPlan, rank: Rank) -> TrainPlan:
     """The plan with what its device decides."""
-    size = plan.settings["image_size"] or IMAGE_SIZES[rank.device.type]
-    return dataclasses.replace(plan, settings={**plan.settings, "image_size": size})
+    first, final = input_sizes(plan.settings, rank.device.type)
+    return dataclasses.replace(plan, settings={**plan.settings, "image_size": final, "first_size": first})
+
+
+def input_sizes(settings: Mapping[str, Any], device: str) -> tuple[int, int]:
+    """Rows and columns of the network's input at first and in the end, in pixels, on a kind of device."""
+    asked = settings["image_size"]
+    final = asked or IMAGE_SIZES[device]
+    return settings["first_size"] or (final if asked else final // 2), final
 
 
 def _network(plan: TrainPlan) -> nn.Module:
@@ -183,6 +192,7 @@ def _finish_epoch(
         "train_loss": result.loss,
         **validation.metrics,
         "learning_rate": result.learning_rate,
+        "image_size": result.image_size,
         "lost_steps": result.lost_steps,
         "slices": result.slices,
         "slices_per_second": round(rate, 2),
