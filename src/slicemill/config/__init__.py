@@ -1,0 +1,24 @@
+"""What a user can set, one frozen dataclass per verb; a line under each field is its help text.
+
+A dataclass checks itself when it is made, and its errors quote the flag.
+"""
+
+from slicemill.config.experiments import CommitteeConfig, CompareConfig, SweepConfig
+from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN, IngestConfig, PhantomConfig, SplitConfig
+from slicemill.config.results import ReportConfig, ScoreConfig
+from slicemill.config.training import CrossvalConfig, TrainConfig
+
+__all__ = [
+    "MAX_PIXELS",
+    "PUBLIC_SCAN_PATTERN",
+    "CommitteeConfig",
+    "CompareConfig",
+    "CrossvalConfig",
+    "IngestConfig",
+    "PhantomConfig",
+    "ReportConfig",
+    "ScoreConfig",
+    "SplitConfig",
+    "SweepConfig",
+    "TrainConfig",
+]

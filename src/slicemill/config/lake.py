@@ -1,0 +1,117 @@
+"""What a user can set of the lake: phantoms, ingest, splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slicemill.config.checks import require
+from slicemill.errors import ConfigError
+
+#: Scan folders named like the public data set: <project>_<institution>_<patient>_<yyyymmdd>.
+PUBLIC_SCAN_PATTERN = (
+    r"(?P<patient_id>[A-Za-z0-9]+_(?P<institution>[A-Za-z0-9]+)_[A-Za-z0-9]+)_(?P<scan_date>\d{8})"
+)
+
+#: Largest slice that is accepted unless asked otherwise, in pixels.
+MAX_PIXELS = 4_194_304
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Write synthetic head scans with tumours in the public data set's layout. No patient is in them."""
+
+    out: str
+    """Folder or s3:// URI for the scan folders."""
+    scans: int = 12
+    """Scans to write."""
+    seed: int = 0
+    """Seed: the same seed writes the same bytes."""
+    size: int = 256
+    """Rows and columns of a slice, in pixels."""
+
+    def __post_init__(self) -> None:
+        require(self.scans >= 1, "--scans", "at least 1", self.scans)
+        require(32 <= self.size <= 1024, "--size", "32 to 1024", self.size)
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Turn raw TIFF slices into the lake: slices, scans, quarantine and profile."""
+
+    raw: tuple[str, ...]
+    """Folder or s3:// URI that holds scan folders at any depth. Repeat the flag for several."""
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    clinical: str | None = None
+    """Clinical table (CSV with any delimiter), joined by patient."""
+    max_bad_fraction: float = 1.0
+    """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    prune: bool = False
+    """Remove scans from the lake whose folder is gone."""
+    bucket: int = 0
+    """Group patients into this many patient_bucket= partitions instead of one partition a patient."""
+    max_pixels: int = MAX_PIXELS
+    """Largest slice that is accepted, in pixels."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.raw), "--raw", "at least one URI", "none")
+        require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+        require(self.bucket >= 0, "--bucket", "0 or more", self.bucket)
+        require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Assign patients to parts or folds; no patient is ever on two sides."""
+
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    name: str
+    """Name of the split."""
+    fractions: str | None = None
+    """Shares of train, val and test, such as 0.7,0.15,0.15 (the default if nothing else is asked)."""
+    folds: int | None = None
+    """Number of folds, instead of fractions."""
+    holdout: str | None = None
+    """File with scan or patient ids, one a line, that become the test part, instead of fractions."""
+    val_fraction: float = 0.1
+    """With --holdout: share of the remaining patients that becomes val."""
+    seed: int = 0
+    """Seed of the assignment."""
+
+    def __post_init__(self) -> None:
+        asked = [flag for flag, value in self._ways().items() if value is not None]
+        if len(asked) > 1:
+            raise ConfigError(
+                "a split is made one way",
+                expected="one of " + ", ".join(self._ways()),
+                found=", ".join(asked),
+            )
+        if not self.name or any(mark in self.name for mark in "/\\. "):
+            raise ConfigError(
+                "--name is no plain name", expected="letters, digits, - and _", found=repr(self.name)
+            )
+        if self.folds is not None:
+            require(self.folds >= 2, "--folds", "at least 2", self.folds)
+        require(0 < self.val_fraction < 1, "--val-fraction", "between 0 and 1", self.val_fraction)
+        self.part_fractions()
+
+    def _ways(self) -> dict[str, object]:
+        return {"--fractions": self.fractions, "--folds": self.folds, "--holdout": self.holdout}
+
+    def part_fractions(self) -> tuple[float, float, float]:
+        """Shares of train, val and test, which add up to 1."""
+        text = self.fractions or "0.7,0.15,0.15"
+        try:
+            shares = tuple(float(share) for share in text.split(","))
+        except ValueError:
+            shares = ()
+        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ConfigError(
+                "--fractions is wrong",
+                expected="three shares that add up to 1, such as 0.7,0.15,0.15",
+                found=text,
+            )
+        return shares[0], shares[1], shares[2]

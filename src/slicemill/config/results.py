@@ -1,0 +1,104 @@
+"""What a user can set of scoring and of the report."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from slicemill.config.checks import require
+from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
+from slicemill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Write predicted masks and per-patient Dice for new scan folders, or for a part of a split."""
+
+    out: str
+    """Folder or s3:// URI of the scores."""
+    model: str | None = None
+    """Folder or s3:// URI of a training run."""
+    raw: tuple[str, ...] = ()
+    """Folder or s3:// URI of new scan folders, with or without masks. Repeat the flag for several."""
+    lake: str | None = None
+    """Instead of --raw: the lake, with --split and --part."""
+    split: str | None = None
+    """Split of the lake."""
+    part: str = "test"
+    """Part of the split, or fold-K in a split of folds."""
+    ready_marker: str | None = None
+    """Score a folder only once an object of this name, such as _READY, is in it."""
+    quiet_minutes: float = 0.0
+    """Score a folder only once its newest object is this old: for senders that leave no marker."""
+    batch_size: int | None = None
+    """Slices per forward pass; 8 on a CPU and 64 on a GPU by default."""
+    threshold: float | None = None
+    """Probability from which a pixel is tumour; the model card's by default."""
+    tta: bool = False
+    """Test-time augmentation: the mean over the slice and its flips, at four times the work."""
+    components: Literal["auto", "all", "largest"] = "auto"
+    """Connected components of a scan's mask to keep; auto as did better on the model's validation part."""
+    compare_with: str | None = None
+    """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
+    verify: bool = False
+    """Score nothing: check what is in --out against the manifest's hashes; exit code 3 if any differs."""
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    max_pixels: int = MAX_PIXELS
+    """Largest slice that is accepted, in pixels."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of every worker; auto takes a GPU if one is there."""
+    max_bad_fraction: float = 1.0
+    """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
+
+    def __post_init__(self) -> None:
+        if self.verify:
+            return
+        if not self.model:
+            raise ConfigError("--model is missing", expected="the folder of a training run", found="none")
+        if bool(self.raw) == bool(self.lake):
+            raise ConfigError(
+                "scans come from one place",
+                expected="--raw, or --lake with --split",
+                found="both" if self.raw else "neither",
+            )
+        if self.lake and not self.split:
+            raise ConfigError("--lake lacks its split", expected="--split NAME", found="none")
+        if self.ready_marker is not None:
+            plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
+            require(plain, "--ready-marker", "a file name that is no slice's", self.ready_marker)
+        require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)
+        require(
+            self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
+        )
+        require(
+            self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
+        )
+        require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draw one self-contained HTML page from any of lake, run and scores."""
+
+    out: str
+    """Folder or s3:// URI of the report."""
+    lake: str | None = None
+    """Folder or s3:// URI of the lake."""
+    run: str | None = None
+    """Folder or s3:// URI of a training run."""
+    scores: str | None = None
+    """Folder or s3:// URI of scores."""
+    raw: tuple[str, ...] = ()
+    """Folder or s3:// URI of raw scan folders, for pictures of scans that no lake holds. Repeat the flag."""
+    scan: tuple[str, ...] = ()
+    """Scan to draw a page of, besides the best and the worst. Repeat the flag for several."""
+
+    def __post_init__(self) -> None:
+        if not (self.lake or self.run or self.scores):
+            raise ConfigError(
+                "nothing to report on", expected="at least one of --lake, --run, --scores", found="none"
+            )
