@@ -13,6 +13,7 @@ from slicemill.core.scan import Scan, Slice
 from slicemill.io.tiff import count_values
 from slicemill.model import batches
 from slicemill.model.batches import predict_scans, scan_input
+from slicemill.model.cleaning import clean_mask
 from slicemill.model.device import placed
 from slicemill.model.predictor import Predictor
 from slicemill.model.registry import architecture
@@ -54,25 +55,27 @@ def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
     return Scan(name, name, tuple(made), ())
 
 
-def alone(one: Scan, by: Predictor, threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+def alone(one: Scan, by: Predictor, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
     """Masks and peaks of a scan, slice by slice."""
     scale = scan_input(one, "rgb")[1][None]
     found = np.concatenate([by.predict(each.image[None], scale) for each in one.slices])
-    return (found >= threshold).astype(np.uint8), found.max(axis=(1, 2))
+    return clean_mask(found, 0.5, ("smooth-slices",) if smooth else ()), found.max(axis=(1, 2))
 
 
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from([(32, 32), (20, 45), (64, 64)])), max_size=6),
     st.integers(1, 7),
+    st.booleans(),
 )
 def test_however_scans_share_batches_each_is_what_it_is_alone(
-    sizes: list[tuple[int, tuple[int, int]]], batch_size: int
+    sizes: list[tuple[int, tuple[int, int]]], batch_size: int, smooth: bool
 ) -> None:
     network = Brightness()
     by = predictor(network)
     given_scans = [scan(f"s{number}", *size) for number, size in enumerate(sizes)]
-    found = list(predict_scans(((one.scan_id, one) for one in given_scans), by, batch_size, 0.5))
+    pairs = ((one.scan_id, one) for one in given_scans)
+    found = list(predict_scans(pairs, by, batch_size, 0.5, smooth=smooth))
     total = sum(count for count, _ in sizes)
     assert network.seen == [batch_size] * -(-total // batch_size)
     assert [item for item, _, _ in found] == [one.scan_id for one in given_scans]
@@ -81,7 +84,7 @@ def test_however_scans_share_batches_each_is_what_it_is_alone(
             assert prediction.masks is None
             assert len(prediction.peaks) == 0
             continue
-        masks, peaks = alone(one, by)
+        masks, peaks = alone(one, by, smooth)
         assert prediction.masks is not None
         assert prediction.masks.dtype == np.uint8
         assert np.array_equal(prediction.masks, masks)

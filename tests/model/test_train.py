@@ -22,6 +22,7 @@ from slicemill.io.uri import canonical, local_path
 from slicemill.model import epoch_bar, loop, losses, train
 from slicemill.model import validate as validate_module
 from slicemill.model.checkpoint import Position, network_bytes
+from slicemill.model.cleaning import CHOICES
 from slicemill.model.learner import Learner, make_learner
 from slicemill.model.loader import Batch
 from slicemill.model.pace import Pace
@@ -29,7 +30,7 @@ from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
 from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.validate import largest_component_dice, validate
+from slicemill.model.validate import dice_by_cleaning, validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -240,7 +241,7 @@ def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
     assert learner.cache.slices == before + sum(map(labelled_slices, learner.plan.validation))
 
 
-def test_the_dice_of_largest_components_by_hand(make, monkeypatch) -> None:
+def test_the_dice_of_cleaned_masks_by_hand(make, monkeypatch) -> None:
     learner, _ = _learner_and_batch(make())
     found, true = np.zeros((4, 8, 8), np.float32), np.zeros((4, 8, 8), bool)
     found[0:2, 0:2, 0:4] = 0.9  # 16 voxels over two slices, in different batches
@@ -249,20 +250,25 @@ def test_the_dice_of_largest_components_by_hand(make, monkeypatch) -> None:
     halves = [("e", found[:1], true[:1]), ("e", found[1:], true[1:])]
     monkeypatch.setattr(validate_module, "_predicted", lambda learner, network: iter(halves))
 
-    assert largest_component_dice(learner) == pytest.approx(2 * 8 / (16 + 8))
+    # Smoothed, the 8 of the last slice stay, since an end counts twice: 0.675; of the others too.
+    assert dice_by_cleaning(learner) == {
+        (): pytest.approx(2 * 8 / (24 + 8)),
+        ("smooth-slices",): pytest.approx(2 * 8 / (24 + 8)),
+        ("largest-component",): pytest.approx(2 * 8 / (16 + 8)),
+        ("smooth-slices", "largest-component"): pytest.approx(2 * 8 / (16 + 8)),
+    }
 
 
-@pytest.mark.parametrize(("largest", "options"), [(2.0, ("largest-component",)), (-1.0, ())])
-def test_the_card_takes_the_largest_component_alone_where_it_does_better(
-    make, monkeypatch, largest: float, options: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("best", CHOICES)
+def test_the_card_takes_the_cleaning_that_does_best(make, monkeypatch, best: tuple[str, ...]) -> None:
     plan = make(epochs=1)
-    monkeypatch.setattr(train, "largest_component_dice", lambda learner: largest)
+    found = {choice: 0.5 + 0.1 * (choice == best) for choice in CHOICES}
+    monkeypatch.setattr(train, "dice_by_cleaning", lambda learner: found)
     _train(plan)
 
     card = load_card(_out(plan))
-    assert card.options == options
-    assert card.metrics["val_dice_largest_component"] == largest
+    assert card.options == best
+    assert card.metrics["val_dice_cleaned"] == 0.6
 
 
 def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:

@@ -169,9 +169,11 @@ def test_verify_of_nothing_is_an_error(spark: SparkSession, out: Path) -> None:
 def test_options_are_named_and_change_the_key(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
     run(spark, model, raw, out)
     plain = masks(out)
-    asked = {"tta": True, "components": "largest"}
+    asked = {"tta": True, "components": "largest", "smoothing": "slices"}
     assert run(spark, model, raw, out, **asked)["scored"] == 3
-    assert {tuple(row["options"]) for row in patients(out).values()} == {("flips", "largest-component")}
+    assert {tuple(row["options"]) for row in patients(out).values()} == {
+        ("flips", "smooth-slices", "largest-component")
+    }
     assert masks(out) != plain
     assert run(spark, model, raw, out, **asked)["scored"] == 0
     assert run(spark, model, raw, out)["scored"] == 3
@@ -275,14 +277,16 @@ def test_flags_are_checked() -> None:
         ScoreConfig(out="x", model="m", raw=("a",), quiet_minutes=-1)
 
 
-def test_the_card_decides_which_components_are_kept(
+def test_the_card_decides_how_masks_are_cleaned(
     spark: SparkSession, raw: Path, out: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "run"
     home = canonical(str(model))
     write_run(home, size=32)
-    save_card(home, dataclasses.replace(load_card(home), options=("largest-component",)))
+    save_card(home, dataclasses.replace(load_card(home), options=("smooth-slices", "largest-component")))
     run(spark, model, raw, out)
-    assert {tuple(row["options"]) for row in patients(out).values()} == {("largest-component",)}
-    run(spark, model, raw, out, components="all")
+    assert {tuple(row["options"]) for row in patients(out).values()} == {
+        ("smooth-slices", "largest-component")
+    }
+    run(spark, model, raw, out, components="all", smoothing="none")
     assert {tuple(row["options"]) for row in patients(out).values()} == {()}

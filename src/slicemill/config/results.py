@@ -39,6 +39,8 @@ class ScoreConfig:
     """Test-time augmentation: the mean over the slice and its flips, at four times the work."""
     components: Literal["auto", "all", "largest"] = "auto"
     """Connected components of a scan's mask to keep; auto as did better on the model's validation part."""
+    smoothing: Literal["auto", "none", "slices"] = "auto"
+    """Average a slice's probabilities with its neighbours'; auto as did better on the validation part."""
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False

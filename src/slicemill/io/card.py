@@ -17,8 +17,8 @@ from slicemill.schemas import SCHEMA_VERSION
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 
-#: Option of scoring: keep only the largest connected component of a scan's mask.
-LARGEST_COMPONENT = "largest-component"
+#: Options of scoring: a slice's neighbours have a say in it; a scan keeps its largest component alone.
+SMOOTH_SLICES, LARGEST_COMPONENT = "smooth-slices", "largest-component"
 
 #: Hex digits of the weights' SHA-256 that make a model id.
 _ID_DIGITS = 16

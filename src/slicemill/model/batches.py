@@ -16,6 +16,7 @@ from slicemill.core.channels import ChannelMode, input_normalisation, input_slic
 from slicemill.core.normalise import from_histogram
 from slicemill.core.profile import scan_missing_sequences
 from slicemill.core.scan import Scan
+from slicemill.model.cleaning import LEVELS, smooth_slices
 from slicemill.model.predictor import Predictor, at_source
 from slicemill.types import ScanMasks, SliceImage
 
@@ -30,7 +31,7 @@ class Prediction:
     """What a network says of a scan.
 
     masks: uint8 0/1, axes (S, H, W); None from a classifier. peaks: float32, axes (S,), the highest tumour
-    probability of each slice; a classifier's own.
+    probability of each slice, before its neighbours have a say; a classifier's own.
     """
 
     masks: ScanMasks | None
@@ -39,13 +40,19 @@ class Prediction:
 
 @dataclass
 class _Open(Generic[_T]):
-    """A scan on its way through the network: what has come out of it so far."""
+    """A scan on its way through the network: what has come out of it so far.
+
+    planes: uint8, axes (n, H, W) each: masks, or probabilities in steps of 1 / `LEVELS` if neighbours have a
+    say in them.
+    """
 
     item: _T
     scan: Scan
     images: Sequence[SliceImage]
     normalisation: npt.NDArray[np.float32]
-    masks: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    threshold: float
+    smooth: bool
+    planes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     peaks: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     @property
@@ -53,7 +60,9 @@ class _Open(Generic[_T]):
         return sum(map(len, self.peaks)) == len(self.scan.slices)
 
     def prediction(self) -> Prediction:
-        masks = np.concatenate(self.masks) if self.masks else None
+        masks = np.concatenate(self.planes) if self.planes else None
+        if masks is not None and self.smooth:
+            masks = smooth_slices(masks, self.threshold)
         return Prediction(masks, np.concatenate([np.zeros(0, np.float32), *self.peaks]))
 
 
@@ -64,24 +73,27 @@ class _Piece(Generic[_T]):
     of: _Open[_T]
     start: int
     stop: int
-    masks: Tensor | None = None
+    planes: Tensor | None = None
     peaks: Tensor | None = None
 
     def inputs(self, predictor: Predictor) -> Tensor:
         images = np.stack(self.of.images[self.start : self.stop])
         return predictor.inputs(images, np.repeat(self.of.normalisation[None], len(images), axis=0))
 
-    def take(self, logits: Tensor, threshold: float) -> None:
+    def take(self, logits: Tensor) -> None:
         probabilities = at_source(logits, *self.of.scan.slices[0].image.shape[:2])
         if probabilities.ndim == 1:
             self.peaks = _fetched(probabilities)
             return
-        self.masks = _fetched((probabilities >= threshold).view(torch.uint8))
+        if self.of.smooth:
+            self.planes = _fetched((probabilities * LEVELS).round().to(torch.uint8))
+        else:
+            self.planes = _fetched((probabilities >= self.of.threshold).view(torch.uint8))
         self.peaks = _fetched(probabilities.amax(dim=(1, 2)))
 
     def land(self) -> None:
-        if self.masks is not None:
-            self.of.masks.append(self.masks.numpy())
+        if self.planes is not None:
+            self.of.planes.append(self.planes.numpy())
         if self.peaks is not None:
             self.of.peaks.append(self.peaks.numpy())
 
@@ -124,8 +136,9 @@ def predict_scans(
     batch_size: int,
     threshold: float,
     flips: bool = False,
+    smooth: bool = False,
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
-    """Predict scans, each given with any companion, in their order.
+    """Predict scans, each given with any companion, in their order; see `smooth_slices` for `smooth`.
 
     Slices meet in a batch at the network's size, whatever their own. Every batch is full, the last one filled
     up with a slice of its own: the kernels are then the same for each slice, and its numbers to the last bit,
@@ -136,18 +149,18 @@ def predict_scans(
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
     for item, scan in scans:
-        one = _Open(item, scan, *scan_input(scan, predictor.card.channel_mode))
+        one = _Open(item, scan, *scan_input(scan, predictor.card.channel_mode), threshold, smooth)
         open_scans.append(one)
         for piece in _cut(one, batch_size - _slices(filling), batch_size):
             filling.append(piece)
             if _slices(filling) == batch_size:
-                launched = _launch(filling, predictor, batch_size, threshold, flips)
+                launched = _launch(filling, predictor, batch_size, flips)
                 flying.land()
                 filling, flying = [], launched
         yield from _finished(open_scans)
     flying.land()
     if filling:
-        _launch(filling, predictor, batch_size, threshold, flips).land()
+        _launch(filling, predictor, batch_size, flips).land()
     yield from _finished(open_scans)
 
 
@@ -168,9 +181,7 @@ def _cut(one: _Open[_T], room: int, batch_size: int) -> Iterator[_Piece[_T]]:
         room, start = room or batch_size, stop
 
 
-def _launch(
-    pieces: list[_Piece[_T]], predictor: Predictor, batch_size: int, threshold: float, flips: bool
-) -> _Flight[_T]:
+def _launch(pieces: list[_Piece[_T]], predictor: Predictor, batch_size: int, flips: bool) -> _Flight[_T]:
     with torch.inference_mode():
         inputs = torch.cat([piece.inputs(predictor) for piece in pieces])
         missing = batch_size - len(inputs)
@@ -180,7 +191,7 @@ def _launch(
         start = 0
         for piece in pieces:
             stop = start + piece.stop - piece.start
-            piece.take(logits[start:stop], threshold)
+            piece.take(logits[start:stop])
             start = stop
     if predictor.device.type != "cuda":
         return _Flight(pieces, None)

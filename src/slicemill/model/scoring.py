@@ -14,11 +14,11 @@ from slicemill.core.drift import drift_warnings
 from slicemill.core.profile import scan_missing_sequences, statistics
 from slicemill.core.scan import Scan
 from slicemill.errors import ModelFileError
-from slicemill.io.card import LARGEST_COMPONENT, Card
+from slicemill.io.card import LARGEST_COMPONENT, SMOOTH_SLICES, Card
 from slicemill.io.score_writer import ScoredScan
 from slicemill.io.uri import display
 from slicemill.model.batches import Prediction, predict_scans
-from slicemill.model.components import largest_component
+from slicemill.model.cleaning import largest_component
 from slicemill.model.predictor import Predictor
 from slicemill.types import ScanMasks
 
@@ -40,12 +40,17 @@ class ScoreSettings:
     batch_size: int | None
     threshold: float
     flips: bool = False
+    smooth_slices: bool = False
     largest_component: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the test-time options that are on: they change the output."""
-        named = {"flips": self.flips, LARGEST_COMPONENT: self.largest_component}
+        named = {
+            "flips": self.flips,
+            SMOOTH_SLICES: self.smooth_slices,
+            LARGEST_COMPONENT: self.largest_component,
+        }
         return tuple(name for name, on in named.items() if on)
 
 
@@ -80,7 +85,9 @@ def predictions(
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans as the settings say; see `predict_scans`."""
     batch_size = settings.batch_size or BATCH_SIZES[predictor.device.type]
-    return predict_scans(scans, predictor, batch_size, settings.threshold, settings.flips)
+    return predict_scans(
+        scans, predictor, batch_size, settings.threshold, settings.flips, settings.smooth_slices
+    )
 
 
 def scored_scan(scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings) -> ScoredScan:

@@ -23,7 +23,7 @@ from slicemill.core.plan import CHANNELS, TrainPlan
 from slicemill.core.schedule import Span
 from slicemill.errors import SlicemillError
 from slicemill.io import run_files, storage
-from slicemill.io.card import LARGEST_COMPONENT, Card, save_card, sha256, weights_uri
+from slicemill.io.card import Card, save_card, sha256, weights_uri
 from slicemill.model.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
 from slicemill.model.device import choose_precision, placed, see_gpus
 from slicemill.model.learner import Learner, make_learner
@@ -33,7 +33,7 @@ from slicemill.model.ranks import Rank, average_buffers, joined, preflight, summ
 from slicemill.model.rate_finder import find_rate
 from slicemill.model.registry import architecture
 from slicemill.model.tracking import witnessed
-from slicemill.model.validate import largest_component_dice, validate
+from slicemill.model.validate import dice_by_cleaning, validate
 from slicemill.model.weights import load_encoder
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             position = _finish_epoch(learner, position, result, span, pace)
             tell(position)
             pace.note_epoch(pace.seconds - began, span)
-    largest = _largest_component_dice(learner)
-    summary = _finish(learner, position, largest) if rank.first else {}
+    cleaned = _dice_by_cleaning(learner)
+    summary = _finish(learner, position, cleaned) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
@@ -224,24 +224,24 @@ def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
     save_checkpoint(learner, position)
 
 
-def _largest_component_dice(learner: Learner) -> float | None:
-    """Validation Dice of the best epoch's weights if each scan keeps its largest component alone."""
+def _dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
+    """Validation Dice of the best epoch's weights, by the options of scoring that clean masks."""
     if learner.plan.settings["task"] != "segment":
-        return None
+        return {}
     # Rank 0 may still be writing them.
     summed([0.0], learner.rank)
     best = storage.read_bytes(run_files.best_weights(learner.plan.settings["out"]))
     learner.published.load_state_dict(safetensors.torch.load(best))
-    return largest_component_dice(learner)
+    return dice_by_cleaning(learner)
 
 
-def _finish(learner: Learner, position: Position, largest: float | None) -> dict[str, Any]:
+def _finish(learner: Learner, position: Position, cleaned: Mapping[tuple[str, ...], float]) -> dict[str, Any]:
     """Publish the best epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
     best = position.history[position.best_epoch - 1]
     numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
-    numbers |= {} if largest is None else {"val_dice_largest_component": largest}
-    cleaner = largest is not None and largest >= best["val_dice"]
+    options = max(cleaned, key=lambda choice: (cleaned[choice], len(choice)), default=())
+    numbers |= {"val_dice_cleaned": cleaned[options]} if cleaned else {}
     weights = storage.read_bytes(run_files.best_weights(settings["out"]))
     card = Card(
         task=settings["task"],
@@ -259,7 +259,7 @@ def _finish(learner: Learner, position: Position, largest: float | None) -> dict
         training={**settings, "precision": learner.precision, "device": learner.rank.device.type},
         weights_sha256=sha256(weights),
         channel_mode=settings["channels"],
-        options=(LARGEST_COMPONENT,) if cleaner else (),
+        options=options,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     storage.write_bytes(weights_uri(settings["out"]), weights)

@@ -15,7 +15,7 @@ from slicemill.core.dice import dice, dice_from_counts
 from slicemill.core.plan import LabelledFile
 from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
-from slicemill.model.components import largest_component
+from slicemill.model.cleaning import CHOICES, clean_mask
 from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice
 from slicemill.model.predictor import probabilities
@@ -49,20 +49,22 @@ def validate(learner: Learner) -> Validation:
     return result
 
 
-def largest_component_dice(learner: Learner) -> float | None:
-    """Mean validation Dice of a network that segments if each scan keeps its largest component alone.
+def dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
+    """Mean validation Dice of a network that segments, by the options of scoring that clean its masks.
 
-    The same on every rank; None without a validation part.
+    The same on every rank; empty without a validation part.
     """
     scans = _scans(learner)
     network = learner.published.eval()
-    by_scan = dict.fromkeys((file.scan_id for file in scans), 0.0)
+    by_scan = {(choice, file.scan_id): 0.0 for choice in CHOICES for file in scans}
     for scan_id, batches in itertools.groupby(_predicted(learner, network), key=lambda batch: batch[0]):
         found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
-        predicted = (found >= learner.plan.settings["threshold"]).view(np.uint8)
-        by_scan[scan_id] = dice(largest_component(predicted), true)
+        for choice in CHOICES:
+            predicted = clean_mask(found, learner.plan.settings["threshold"], choice)
+            by_scan[choice, scan_id] = dice(predicted, true)
     network.train()
-    return float(np.mean(summed(list(by_scan.values()), learner.rank))) if scans else None
+    total = iter(summed(list(by_scan.values()), learner.rank))
+    return {choice: float(np.mean(list(itertools.islice(total, len(scans))))) for choice in CHOICES if scans}
 
 
 def _dice(learner: Learner, network: nn.Module) -> Validation:

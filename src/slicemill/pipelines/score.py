@@ -17,7 +17,7 @@ from slicemill.core.readiness import Readiness
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
-from slicemill.io.card import LARGEST_COMPONENT, Card, load_card
+from slicemill.io.card import LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
 from slicemill.io.commits import Commit, by_scan
 from slicemill.io.lake_reader import read_scans
 from slicemill.io.lock import sole_writer
@@ -133,14 +133,13 @@ def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> Sc
         batch_size=config.batch_size,
         threshold=config.threshold if config.threshold is not None else card.threshold,
         flips=config.tta,
-        largest_component=_largest_component(config, card),
+        smooth_slices=_on(config.smoothing, "slices", SMOOTH_SLICES, card),
+        largest_component=_on(config.components, "largest", LARGEST_COMPONENT, card),
     )
 
 
-def _largest_component(config: ScoreConfig, card: Card) -> bool:
-    if config.components == "auto":
-        return LARGEST_COMPONENT in card.options
-    return config.components == "largest"
+def _on(asked: str, on: str, option: str, card: Card) -> bool:
+    return option in card.options if asked == "auto" else asked == on
 
 
 def _suffix(home: str, card: Card) -> str:
