@@ -36,6 +36,7 @@ from slicemill.model.loop import network_batch, open_epoch, prepared, train_epoc
 from slicemill.model.ranks import Rank, joined
 from slicemill.model.registry import architecture
 from slicemill.model.step import NetworkBatch, take_step
+from slicemill.model.train import IMAGE_SIZES
 from slicemill.pipelines import ingest, split
 from slicemill.pipelines.train import make_plan, resolved, scans_by_part
 from slicemill.spark.session import open_session
@@ -160,12 +161,12 @@ def main() -> None:
     asked = parser.parse_args()
     if not (asked.raw or asked.lake):
         parser.error("give --raw or --lake")
-    size = 256 if torch.cuda.is_available() else 128
+    size = IMAGE_SIZES["cuda" if torch.cuda.is_available() else "cpu"]
     with tempfile.TemporaryDirectory() as temporary:
         lake = bench_lake(asked, Path(temporary))
         one = plan_for(lake, asked.scans, 1, size, asked.batch_size)
         seconds = fed_and_in_memory(one, asked.rounds)
-        cpu = [plan_for(lake, asked.scans, ranks, 128, asked.batch_size) for ranks in (1, 2)]
+        cpu = [plan_for(lake, asked.scans, ranks, IMAGE_SIZES["cpu"], asked.batch_size) for ranks in (1, 2)]
         alone, together = (epoch_seconds(plan, asked.rounds) for plan in cpu)
     print(
         json.dumps(
