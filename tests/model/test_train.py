@@ -30,7 +30,7 @@ from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
 from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.validate import dice_by_cleaning, validate
+from slicemill.model.validate import Validation, dice_by_cleaning, validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
     for cache in ("none", "ram"):
         learner, _ = _learner_and_batch(make(cache=cache))
         before = learner.cache.slices
-        first, again = validate(learner), validate(learner)
+        first, again = validate(learner, 32), validate(learner, 32)
         assert first == again
         read[cache] = first
     assert read["ram"] == read["none"]
@@ -248,10 +248,10 @@ def test_the_dice_of_cleaned_masks_by_hand(make, monkeypatch) -> None:
     found[3, 6:8, 0:4] = 0.9  # 8 others
     true[0, 0:2, 0:4] = True  # 8 voxels
     halves = [("e", found[:1], true[:1]), ("e", found[1:], true[1:])]
-    monkeypatch.setattr(validate_module, "_predicted", lambda learner, network: iter(halves))
+    monkeypatch.setattr(validate_module, "_predicted", lambda learner, network, size: iter(halves))
 
     # Smoothed, the 8 of the last slice stay, since an end counts twice: 0.675; of the others too.
-    assert dice_by_cleaning(learner) == {
+    assert dice_by_cleaning(learner, 32) == {
         (): pytest.approx(2 * 8 / (24 + 8)),
         ("smooth-slices",): pytest.approx(2 * 8 / (24 + 8)),
         ("largest-component",): pytest.approx(2 * 8 / (16 + 8)),
@@ -263,7 +263,7 @@ def test_the_dice_of_cleaned_masks_by_hand(make, monkeypatch) -> None:
 def test_the_card_takes_the_cleaning_that_does_best(make, monkeypatch, best: tuple[str, ...]) -> None:
     plan = make(epochs=1)
     found = {choice: 0.5 + 0.1 * (choice == best) for choice in CHOICES}
-    monkeypatch.setattr(train, "dice_by_cleaning", lambda learner: found)
+    monkeypatch.setattr(train, "dice_by_cleaning", lambda learner, size: found)
     _train(plan)
 
     card = load_card(_out(plan))
@@ -387,7 +387,20 @@ def test_a_run_that_begins_with_smaller_pictures_ends_with_whole_ones(make, monk
 
     assert sizes == [{32}] * 2 * plan.steps_per_epoch + [{64}] * 2 * plan.steps_per_epoch
     assert [line["image_size"] for line in _metrics(plan)] == [32, 32, 64, 64]
-    assert load_card(_out(plan)).input_size == 64
+
+
+@pytest.mark.parametrize(("best", "size"), [(1, 32), (2, 64)])
+def test_what_is_published_is_scored_at_the_size_that_it_was_validated_at(
+    make, monkeypatch, best: int, size: int
+) -> None:
+    validated = iter([0.2, 0.1] if best == 1 else [0.1, 0.2])
+    monkeypatch.setattr(
+        train, "validate", lambda learner, size: Validation(next(validated), {"val_dice": 0.0})
+    )
+    plan = make(epochs=2, image_size=64, first_size=32)
+    assert _train(plan)["best_epoch"] == best
+
+    assert load_card(_out(plan)).input_size == size
 
 
 def test_half_the_size_is_where_a_run_begins_unless_the_size_was_asked_for() -> None:

@@ -58,6 +58,11 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
 
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best epoch's line."""
+        return self.history[self.best_epoch - 1]
+
 
 def network_bytes(network: nn.Module) -> bytes:
     """A network's weights and buffers as a safetensors file; the same weights give the same bytes."""

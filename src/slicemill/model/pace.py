@@ -89,5 +89,4 @@ def _tried_epoch_seconds(learner: Learner, size: int) -> float:
     counted = times[_WARM:] or times
     step = sum(counted) / len(counted)
     to_validate = max(labelled_slices(share) for share in plan.validation)
-    validation_cost = _VALIDATION_COST * (int(plan.settings["image_size"]) / size) ** 2
-    return step * (plan.steps_per_epoch + validation_cost * to_validate / plan.batch_per_rank)
+    return step * (plan.steps_per_epoch + _VALIDATION_COST * to_validate / plan.batch_per_rank)

@@ -110,11 +110,11 @@ class FigureTracker:
         if self._examples is None:
             self._examples = example_slices(self._learner.plan)
         if self._examples:
-            masks = [self._predicted(entry) for entry in self._examples]
+            masks = [self._predicted(entry, position.best["image_size"]) for entry in self._examples]
             drawn = draw_examples(self._examples, masks, f"Epoch {position.epochs_done}")
             storage.write_bytes(run_files.examples(self._out, position.epochs_done), drawn)
 
-    def _predicted(self, entry: LabelledSlice) -> SliceMask:
+    def _predicted(self, entry: LabelledSlice, size: int) -> SliceMask:
         learner, settings = self._learner, self._learner.plan.settings
         scales = np.asarray([learner.plan.normalisation[entry.scan_id]], dtype=np.float32)
         network = learner.published.eval()
@@ -122,7 +122,7 @@ class FigureTracker:
             network,
             entry.image[None],
             scales,
-            settings["image_size"],
+            size,
             learner.rank.device,
             learner.precision,
         )

@@ -108,7 +108,7 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             position = _finish_epoch(learner, position, result, span, pace)
             tell(position)
             pace.note_epoch(pace.seconds - began, span)
-    cleaned = _dice_by_cleaning(learner)
+    cleaned = _dice_by_cleaning(learner, position)
     summary = _finish(learner, position, cleaned) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
@@ -184,7 +184,7 @@ def _finish_epoch(
     average_buffers(learner.network, learner.rank)
     if learner.average is not None:
         average_buffers(learner.average.module, learner.rank)
-    validation = validate(learner)
+    validation = validate(learner, result.image_size)
     epoch = position.epochs_done + 1
     rate = result.slices / result.seconds
     line: dict[str, Any] = {
@@ -224,7 +224,7 @@ def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
     save_checkpoint(learner, position)
 
 
-def _dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
+def _dice_by_cleaning(learner: Learner, position: Position) -> dict[tuple[str, ...], float]:
     """Validation Dice of the best epoch's weights, by the options of scoring that clean masks."""
     if learner.plan.settings["task"] != "segment":
         return {}
@@ -232,13 +232,13 @@ def _dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
     summed([0.0], learner.rank)
     best = storage.read_bytes(run_files.best_weights(learner.plan.settings["out"]))
     learner.published.load_state_dict(safetensors.torch.load(best))
-    return dice_by_cleaning(learner)
+    return dice_by_cleaning(learner, position.best["image_size"])
 
 
 def _finish(learner: Learner, position: Position, cleaned: Mapping[tuple[str, ...], float]) -> dict[str, Any]:
     """Publish the best epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
-    best = position.history[position.best_epoch - 1]
+    best = position.best
     numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
     options = max(cleaned, key=lambda choice: (cleaned[choice], len(choice)), default=())
     numbers |= {"val_dice_cleaned": cleaned[options]} if cleaned else {}
@@ -248,7 +248,7 @@ def _finish(learner: Learner, position: Position, cleaned: Mapping[tuple[str, ..
         architecture=settings["model"],
         channels=CHANNELS,
         normalisation=NORMALISATION,
-        input_size=settings["image_size"],
+        input_size=best["image_size"],
         threshold=settings["threshold"],
         split=settings["split"],
         split_hash=plan.split_hash,

@@ -37,19 +37,19 @@ class Validation:
         return "".join(f", {name} {value:.3f}" for name, value in numbers.items())
 
 
-def validate(learner: Learner) -> Validation:
-    """Validate the network that is to be published; the same result on every rank.
+def validate(learner: Learner, size: int) -> Validation:
+    """Validate the network that is to be published, its input `size` pixels a side; the same on every rank.
 
     Raises TrainingError if not every labelled slice came exactly once.
     """
     network = learner.published
     network.eval()
-    result = _VALIDATIONS[learner.plan.settings["task"]](learner, network)
+    result = _VALIDATIONS[learner.plan.settings["task"]](learner, network, size)
     network.train()
     return result
 
 
-def dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
+def dice_by_cleaning(learner: Learner, size: int) -> dict[tuple[str, ...], float]:
     """Mean validation Dice of a network that segments, by the options of scoring that clean its masks.
 
     The same on every rank; empty without a validation part.
@@ -57,7 +57,7 @@ def dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
     scans = _scans(learner)
     network = learner.published.eval()
     by_scan = {(choice, file.scan_id): 0.0 for choice in CHOICES for file in scans}
-    for scan_id, batches in itertools.groupby(_predicted(learner, network), key=lambda batch: batch[0]):
+    for scan_id, batches in itertools.groupby(_predicted(learner, network, size), key=lambda batch: batch[0]):
         found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
         for choice in CHOICES:
             predicted = clean_mask(found, learner.plan.settings["threshold"], choice)
@@ -67,12 +67,12 @@ def dice_by_cleaning(learner: Learner) -> dict[tuple[str, ...], float]:
     return {choice: float(np.mean(list(itertools.islice(total, len(scans))))) for choice in CHOICES if scans}
 
 
-def _dice(learner: Learner, network: nn.Module) -> Validation:
+def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
     """Volumetric Dice of each scan at source resolution, and their mean."""
     scans = _scans(learner)
     threshold = learner.plan.settings["threshold"]
     counts = {file.scan_id: np.zeros(4, dtype=np.int64) for file in scans}
-    for scan_id, found, true in _predicted(learner, network):
+    for scan_id, found, true in _predicted(learner, network, size):
         predicted = found >= threshold
         counts[scan_id] += [np.count_nonzero(predicted & true), predicted.sum(), true.sum(), len(true)]
     flat = summed([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
@@ -86,11 +86,11 @@ def _dice(learner: Learner, network: nn.Module) -> Validation:
     return Validation(mean, {"val_dice": mean, "val_dice_by_scan": by_scan})
 
 
-def _classes(learner: Learner, network: nn.Module) -> Validation:
+def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
     """Accuracy over slices and the area under the ROC curve, None where only one class occurs."""
     scans = _scans(learner)
     mine: dict[str, tuple[list[float], list[float]]] = {file.scan_id: ([], []) for file in scans}
-    for scan_id, found, true in _predicted(learner, network):
+    for scan_id, found, true in _predicted(learner, network, size):
         mine[scan_id][0].extend(found.tolist())
         mine[scan_id][1].extend(true.any(axis=(1, 2)).astype(float).tolist())
     probability, truth = _gathered(scans, mine, learner.rank)
@@ -102,7 +102,10 @@ def _classes(learner: Learner, network: nn.Module) -> Validation:
     return Validation(score, {"val_accuracy": accuracy, "val_auroc": auroc})
 
 
-_VALIDATIONS: dict[str, Callable[[Learner, nn.Module], Validation]] = {"segment": _dice, "classify": _classes}
+_VALIDATIONS: dict[str, Callable[[Learner, nn.Module, int], Validation]] = {
+    "segment": _dice,
+    "classify": _classes,
+}
 
 
 def _gathered(
@@ -141,7 +144,9 @@ def _check_count(file: LabelledFile, found: int) -> None:
         )
 
 
-def _predicted(learner: Learner, network: nn.Module) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
+def _predicted(
+    learner: Learner, network: nn.Module, size: int
+) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
     """Scan, probabilities and true masks (N, H, W) of each batch of this rank's share."""
     plan, rank = learner.plan, learner.rank
     share = learner.cache.read(plan.validation[rank.index])
@@ -153,7 +158,7 @@ def _predicted(learner: Learner, network: nn.Module) -> Iterator[tuple[str, npt.
                     network,
                     np.stack([entry.image for entry in same_size]),
                     np.repeat(normalisation[None], len(same_size), axis=0),
-                    int(plan.settings["image_size"]),
+                    size,
                     rank.device,
                     learner.precision,
                 )
