@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,11 +151,18 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    with _draft(path, data) as draft:
+        os.replace(draft, path)
+
+
+@contextmanager
+def _draft(path: Path, data: bytes) -> Iterator[Path]:
+    """The whole data in a file beside `path`, under a name of this thread's own; gone in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
         draft.write_bytes(data)
-        os.replace(draft, path)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
 
@@ -171,15 +179,11 @@ def create(uri: str, data: bytes) -> bool:
 
 
 def _create(path: Path, data: bytes) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
-    try:
-        draft.write_bytes(data)
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
+    with _draft(path, data) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
     return True
 
 
