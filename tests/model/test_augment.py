@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from slicemill.model.augment import INTENSITY, NOISE, Augmentation
+from slicemill.model.augment import BOTH_ABSENT, INTENSITY, NOISE, ONE_ABSENT, Augmentation
 
 
 def _disks(count: int) -> torch.Tensor:
@@ -76,3 +76,21 @@ def test_the_border_continues_instead_of_becoming_a_dark_frame() -> None:
     images, _ = Augmentation().geometry(torch.full((8, 3, 32, 32), -2.0), torch.zeros(8, 1, 32, 32))
 
     assert (images.amax(dim=(2, 3)) - images.amin(dim=(2, 3)) < 1e-4).all()
+
+
+def test_flair_stands_in_for_sequences_now_and_then() -> None:
+    images = torch.arange(3.0).reshape(1, 3, 1, 1).repeat(20_000, 1, 4, 4)
+    torch.manual_seed(0)
+    seen = Augmentation().absence(images)
+
+    assert (seen == seen[:, :, :1, :1]).all()
+    kinds = {tuple(map(int, kind)): 0 for kind in seen[:, :, 0, 0].unique(dim=0)}
+    for kind in seen[:, :, 0, 0].tolist():
+        kinds[tuple(map(int, kind))] += 1
+    both = BOTH_ABSENT + (1 - BOTH_ABSENT) * ONE_ABSENT**2
+    alone = (1 - BOTH_ABSENT) * ONE_ABSENT * (1 - ONE_ABSENT)
+    assert kinds.keys() == {(0, 1, 2), (1, 1, 1), (1, 1, 2), (0, 1, 1)}
+    assert abs(kinds[1, 1, 1] / 20_000 - both) < 0.01
+    assert abs(kinds[1, 1, 2] / 20_000 - alone) < 0.01
+    assert abs(kinds[0, 1, 1] / 20_000 - alone) < 0.01
+    assert torch.equal(Augmentation(0.0).absence(images), images)

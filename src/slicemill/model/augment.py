@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slicemill.core.scan import FLAIR
+
 #: Half-width of the uniform draws, at strength 1: of the angle in degrees, of scale and shift as shares of
 #: the image, of gain and offset in network units, and of the exponent's logarithm.
 ROTATION, SCALE, SHIFT, INTENSITY, GAMMA = 15.0, 0.1, 0.1, 0.3, 0.6
@@ -22,9 +24,12 @@ ELASTIC, KNOTS = 0.01, 6
 #: Largest standard deviation of the noise, in network units.
 NOISE = 0.1
 
+#: Chance, at strength 1, that FLAIR stands in for both other sequences of a slice, and for each alone.
+BOTH_ABSENT, ONE_ABSENT = 0.1, 0.05
+
 
 class Augmentation(nn.Module):
-    """Geometry for image and mask together, then intensity for the image.
+    """Absent sequences, geometry for image and mask together, then intensity for the image.
 
     `strength` scales all draws but the flips, 0 leaves only those. Draws come from torch's global generator.
     """
@@ -35,8 +40,19 @@ class Augmentation(nn.Module):
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Change float32 images with axes (N, C, H, W) and masks with axes (N, 1, H, W)."""
-        images, masks = self.geometry(images, masks)
+        images, masks = self.geometry(self.absence(images), masks)
         return self.intensity(images).contiguous(memory_format=torch.channels_last), masks
+
+    def absence(self, images: Tensor) -> Tensor:
+        """Put FLAIR in the place of other channels now and then, as in scans that lack a sequence.
+
+        Each channel is normalised by its own histogram, so a copy of network input is what a copied sequence
+        becomes. Few training scans show it, and a network that has seen none fails on the first.
+        """
+        count, channels = images.shape[:2]
+        both = torch.rand(count, 1, 1, 1, device=images.device) < BOTH_ABSENT * self._strength
+        one = torch.rand(count, channels, 1, 1, device=images.device) < ONE_ABSENT * self._strength
+        return torch.where(both | one, images[:, FLAIR, None], images)
 
     def geometry(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Move each slice and its mask alike; what comes in from outside repeats the border."""
