@@ -9,7 +9,8 @@ import pytest
 from lake_builder import tiny_scan, write_lake
 from pyspark.sql import SparkSession
 
-from slicemill.config import CompareConfig, CrossvalConfig
+from slicemill.config import CompareConfig, CrossvalConfig, TrainConfig
+from slicemill.core.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import run_files
 from slicemill.io.uri import canonical, local_path
@@ -64,6 +65,24 @@ def test_each_patient_is_scored_once_by_a_model_that_never_saw_it(
     assert finished["mean_patient_dice"] == pytest.approx(mean)
     assert finished["patients"] == 4
     assert [fold["patients"] for fold in result["folds"]] == [2, 1, 1]
+
+
+def test_folds_at_a_time_share_the_cores(
+    config: CrossvalConfig, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def noted(trained: TrainConfig, sides: object, threads: int) -> TrainPlan:
+        given.append(threads)
+        raise InputError("enough", expected="", found="")
+
+    monkeypatch.setattr(crossval.train, "make_plan", noted)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(12)))
+    with pytest.raises(InputError, match="enough"):
+        crossval.run(
+            dataclasses.replace(config, out=str(tmp_path), parallel=3, num_processes=2, batch_size=4), spark
+        )
+    assert set(given) == {2}
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
     """Train and score one fold, as far as that is not done; rows of its patients table."""
     trained = fold_config(config, fold)
     check_settings(dataclasses.asdict(trained))
-    threads = threads_per_rank(spark, trained.num_processes)
+    threads = threads_per_rank(spark, trained.num_processes * config.parallel)
     if leaky is None:
         plan = train.make_plan(trained, train.scans_by_part(trained), threads)
     else:

@@ -130,9 +130,8 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     check_settings(dataclasses.asdict(trained))
     told = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
     log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", told)
-    plan = train.make_plan(
-        trained, train.scans_by_part(trained), threads_per_rank(spark, trained.num_processes)
-    )
+    threads = threads_per_rank(spark, trained.num_processes * config.parallel)
+    plan = train.make_plan(trained, train.scans_by_part(trained), threads)
     epochs = trained.epochs or 0
     if config.prune:
         plan = dataclasses.replace(plan, floors=floors(study.finished_scores(), epochs, config.prune_after))
