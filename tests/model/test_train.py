@@ -30,7 +30,7 @@ from slicemill.model.predictor import Predictor
 from slicemill.model.ranks import Rank
 from slicemill.model.registry import architecture
 from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.validate import Validation, dice_by_cleaning, validate
+from slicemill.model.validate import Validation, best_options, dice_by_options, validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -241,34 +241,58 @@ def test_validation_reads_from_memory_what_training_keeps_there(make) -> None:
     assert learner.cache.slices == before + sum(map(labelled_slices, learner.plan.validation))
 
 
-def test_the_dice_of_cleaned_masks_by_hand(make, monkeypatch) -> None:
+def test_the_dice_by_options_by_hand(make, monkeypatch) -> None:
     learner, _ = _learner_and_batch(make())
     found, true = np.zeros((4, 8, 8), np.float32), np.zeros((4, 8, 8), bool)
     found[0:2, 0:2, 0:4] = 0.9  # 16 voxels over two slices, in different batches
     found[3, 6:8, 0:4] = 0.9  # 8 others
     true[0, 0:2, 0:4] = True  # 8 voxels
     halves = [("e", found[:1], true[:1]), ("e", found[1:], true[1:])]
-    monkeypatch.setattr(validate_module, "_predicted", lambda learner, network, size: iter(halves))
+    truth = [("e", true.astype(np.float32), true)]
+    monkeypatch.setattr(
+        validate_module,
+        "_predicted",
+        lambda learner, network, size, flips: iter(truth if flips else halves),
+    )
 
     # Smoothed, the 8 of the last slice stay, since an end counts twice: 0.675; of the others too.
-    assert dice_by_cleaning(learner, 32) == {
+    assert dice_by_options(learner, 32) == {
         (): pytest.approx(2 * 8 / (24 + 8)),
         ("smooth-slices",): pytest.approx(2 * 8 / (24 + 8)),
         ("largest-component",): pytest.approx(2 * 8 / (16 + 8)),
         ("smooth-slices", "largest-component"): pytest.approx(2 * 8 / (16 + 8)),
+        **{("flips", *choice): 1.0 for choice in CHOICES},
     }
 
 
-@pytest.mark.parametrize("best", CHOICES)
-def test_the_card_takes_the_cleaning_that_does_best(make, monkeypatch, best: tuple[str, ...]) -> None:
-    plan = make(epochs=1)
-    found = {choice: 0.5 + 0.1 * (choice == best) for choice in CHOICES}
-    monkeypatch.setattr(train, "dice_by_cleaning", lambda learner, size: found)
+@pytest.mark.parametrize(
+    ("gain", "best"),
+    [(-0.1, ("smooth-slices",)), (0.004, ("smooth-slices",)), (0.006, ("flips", "largest-component"))],
+)
+def test_flips_are_taken_where_they_are_worth_it(gain: float, best: tuple[str, ...]) -> None:
+    plain = {choice: 0.7 + 0.1 * (choice == ("smooth-slices",)) for choice in CHOICES}
+    flipped = {
+        ("flips", *choice): 0.7 + (0.1 + gain) * (choice == ("largest-component",)) for choice in CHOICES
+    }
+
+    assert best_options(plain | flipped) == best
+
+
+def test_of_equal_options_the_most_are_taken() -> None:
+    equal = {(*view, *choice): 0.7 for view in ((), ("flips",)) for choice in CHOICES}
+
+    assert best_options(equal) == ("smooth-slices", "largest-component")
+
+
+def test_the_card_takes_the_options_that_do_best(make, monkeypatch) -> None:
+    plan, best = make(epochs=1), ("flips", "largest-component")
+    found = {(*view, *choice): 0.5 for view in ((), ("flips",)) for choice in CHOICES} | {best: 0.6}
+    monkeypatch.setattr(train, "dice_by_options", lambda learner, size: found)
     _train(plan)
 
     card = load_card(_out(plan))
     assert card.options == best
-    assert card.metrics["val_dice_cleaned"] == 0.6
+    assert card.metrics["val_dice_as_scored"] == 0.6
 
 
 def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:
@@ -389,18 +413,26 @@ def test_a_run_that_begins_with_smaller_pictures_ends_with_whole_ones(make, monk
     assert [line["image_size"] for line in _metrics(plan)] == [32, 32, 64, 64]
 
 
-@pytest.mark.parametrize(("best", "size"), [(1, 32), (2, 64)])
-def test_what_is_published_is_scored_at_the_size_that_it_was_validated_at(
-    make, monkeypatch, best: int, size: int
+@pytest.mark.parametrize(("first", "best"), [(32, 2), (64, 1)])
+def test_an_epoch_of_whole_pictures_is_better_than_any_of_smaller_ones(
+    make, monkeypatch, first: int, best: int
 ) -> None:
-    validated = iter([0.2, 0.1] if best == 1 else [0.1, 0.2])
+    validated = iter([0.2, 0.1])
     monkeypatch.setattr(
         train, "validate", lambda learner, size: Validation(next(validated), {"val_dice": 0.0})
     )
-    plan = make(epochs=2, image_size=64, first_size=32)
-    assert _train(plan)["best_epoch"] == best
+    plan = make(epochs=2, image_size=64, first_size=first)
 
-    assert load_card(_out(plan)).input_size == size
+    assert _train(plan)["best_epoch"] == best
+    assert load_card(_out(plan)).input_size == 64
+
+
+def test_a_run_that_ends_early_publishes_the_size_that_it_was_validated_at(make) -> None:
+    plan = make(epochs=8, patience=1, learning_rate=1e-12, ema=0.0, image_size=64, first_size=32)
+    _train(plan)
+
+    assert len(_metrics(plan)) < 5
+    assert load_card(_out(plan)).input_size == 32
 
 
 def test_half_the_size_is_where_a_run_begins_unless_the_size_was_asked_for() -> None:

@@ -277,16 +277,13 @@ def test_flags_are_checked() -> None:
         ScoreConfig(out="x", model="m", raw=("a",), quiet_minutes=-1)
 
 
-def test_the_card_decides_how_masks_are_cleaned(
-    spark: SparkSession, raw: Path, out: Path, tmp_path: Path
-) -> None:
+def test_the_card_decides_about_options(spark: SparkSession, raw: Path, out: Path, tmp_path: Path) -> None:
     model = tmp_path / "run"
     home = canonical(str(model))
     write_run(home, size=32)
-    save_card(home, dataclasses.replace(load_card(home), options=("smooth-slices", "largest-component")))
+    options = ("flips", "smooth-slices", "largest-component")
+    save_card(home, dataclasses.replace(load_card(home), options=options))
     run(spark, model, raw, out)
-    assert {tuple(row["options"]) for row in patients(out).values()} == {
-        ("smooth-slices", "largest-component")
-    }
-    run(spark, model, raw, out, components="all", smoothing="none")
+    assert {tuple(row["options"]) for row in patients(out).values()} == {options}
+    run(spark, model, raw, out, components="all", smoothing="none", tta="none")
     assert {tuple(row["options"]) for row in patients(out).values()} == {()}

@@ -35,8 +35,8 @@ class ScoreConfig:
     """Slices per forward pass; 8 on a CPU and 64 on a GPU by default."""
     threshold: float | None = None
     """Probability from which a pixel is tumour; the model card's by default."""
-    tta: bool = False
-    """Test-time augmentation: the mean over the slice and its flips, at four times the work."""
+    tta: Literal["auto", "none", "flips"] = "auto"
+    """Mean over the slice and its flips, at four times the work; auto if that paid on the validation part."""
     components: Literal["auto", "all", "largest"] = "auto"
     """Connected components of a scan's mask to keep; auto as did better on the model's validation part."""
     smoothing: Literal["auto", "none", "slices"] = "auto"

@@ -17,8 +17,9 @@ from slicemill.schemas import SCHEMA_VERSION
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 
-#: Options of scoring: a slice's neighbours have a say in it; a scan keeps its largest component alone.
-SMOOTH_SLICES, LARGEST_COMPONENT = "smooth-slices", "largest-component"
+#: Options of scoring: the mean over a slice and its flips; its neighbours have a say in it; a scan keeps its
+#: largest component alone.
+FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT = "flips", "smooth-slices", "largest-component"
 
 #: Hex digits of the weights' SHA-256 that make a model id.
 _ID_DIGITS = 16

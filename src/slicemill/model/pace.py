@@ -24,6 +24,9 @@ _TRIED, _WARM = 6, 2
 #: Cost of validating a slice, in steps' cost of training one: no backward pass, but full resolution.
 _VALIDATION_COST = 0.5
 
+#: Forward passes over the validation part after the last epoch, to choose the options of scoring.
+_LAST_PASSES = 5
+
 
 class Pace:
     """Gives each epoch its span of the schedule, the same on every rank."""
@@ -34,8 +37,13 @@ class Pace:
         minutes = learner.plan.settings["budget_minutes"]
         self._budget = None if minutes is None else minutes * 60
         self._epoch_seconds, self._size = 0.0, self._size_after(position)
+        self._reserve = _RESERVE
         if self._budget is not None:
-            self._epoch_seconds = _tried_epoch_seconds(learner, self._size)
+            step = _tried_step_seconds(learner, self._size)
+            validation = step * _VALIDATION_COST * _validation_steps(learner)
+            self._epoch_seconds = step * learner.plan.steps_per_epoch + validation
+            growth = (int(learner.plan.settings["image_size"]) / self._size) ** 2
+            self._reserve += _LAST_PASSES * validation * growth
 
     @property
     def seconds(self) -> float:
@@ -52,7 +60,7 @@ class Pace:
             return None
         if self._budget is None:
             return epoch_span(position.epochs_done, settings["epochs"])
-        left = self._budget - min(_RESERVE, _RESERVE_SHARE * self._budget) - self.seconds
+        left = self._budget - min(self._reserve, _RESERVE_SHARE * self._budget) - self.seconds
         size = self._size_after(position)
         growth = (size / self._size) ** 2
         left, epoch_seconds = self._agreed(left, self._epoch_seconds * growth)
@@ -72,9 +80,14 @@ class Pace:
         return summed(values if rank.first else [0.0] * len(values), rank)
 
 
-def _tried_epoch_seconds(learner: Learner, size: int) -> float:
-    """What an epoch will take, from a few steps that are undone."""
+def _validation_steps(learner: Learner) -> float:
+    """Steps' worth of slices that the busiest rank validates."""
     plan = learner.plan
+    return max(labelled_slices(share) for share in plan.validation) / plan.batch_per_rank
+
+
+def _tried_step_seconds(learner: Learner, size: int) -> float:
+    """What a step takes at this size, from a few that are undone."""
     parts: list[Any] = [learner.network, learner.optimiser, learner.scaler]
     if learner.average is not None:
         parts.append(learner.average)
@@ -87,6 +100,4 @@ def _tried_epoch_seconds(learner: Learner, size: int) -> float:
     for part, state in zip(parts, before, strict=True):
         part.load_state_dict(state)
     counted = times[_WARM:] or times
-    step = sum(counted) / len(counted)
-    to_validate = max(labelled_slices(share) for share in plan.validation)
-    return step * (plan.steps_per_epoch + _VALIDATION_COST * to_validate / plan.batch_per_rank)
+    return sum(counted) / len(counted)

@@ -100,6 +100,7 @@ def probabilities(
     size: int,
     device: torch.device,
     precision: str,
+    flips: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Tumour probability of every pixel at source resolution, for scoring and validation alike.
 
@@ -108,7 +109,7 @@ def probabilities(
     """
     with torch.inference_mode():
         inputs = network_inputs(images, normalisation, size, device)
-        logits = network_logits(network, inputs, device, precision)
+        logits = network_logits(network, inputs, device, precision, flips)
         result: npt.NDArray[np.float32] = at_source(logits, *images.shape[1:3]).cpu().numpy()
     return result
 

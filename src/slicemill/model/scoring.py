@@ -14,7 +14,7 @@ from slicemill.core.drift import drift_warnings
 from slicemill.core.profile import scan_missing_sequences, statistics
 from slicemill.core.scan import Scan
 from slicemill.errors import ModelFileError
-from slicemill.io.card import LARGEST_COMPONENT, SMOOTH_SLICES, Card
+from slicemill.io.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card
 from slicemill.io.score_writer import ScoredScan
 from slicemill.io.uri import display
 from slicemill.model.batches import Prediction, predict_scans
@@ -47,7 +47,7 @@ class ScoreSettings:
     def options(self) -> tuple[str, ...]:
         """Names of the test-time options that are on: they change the output."""
         named = {
-            "flips": self.flips,
+            FLIPS: self.flips,
             SMOOTH_SLICES: self.smooth_slices,
             LARGEST_COMPONENT: self.largest_component,
         }

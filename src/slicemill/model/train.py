@@ -33,7 +33,7 @@ from slicemill.model.ranks import Rank, average_buffers, joined, preflight, summ
 from slicemill.model.rate_finder import find_rate
 from slicemill.model.registry import architecture
 from slicemill.model.tracking import witnessed
-from slicemill.model.validate import dice_by_cleaning, validate
+from slicemill.model.validate import best_options, dice_by_options, validate
 from slicemill.model.weights import load_encoder
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             position = _finish_epoch(learner, position, result, span, pace)
             tell(position)
             pace.note_epoch(pace.seconds - began, span)
-    cleaned = _dice_by_cleaning(learner, position)
-    summary = _finish(learner, position, cleaned) if rank.first else {}
+    by_options = _dice_by_options(learner, position)
+    summary = _finish(learner, position, by_options) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
@@ -199,7 +199,12 @@ def _finish_epoch(
         "seconds": round(result.seconds, 2),
     }
     score = -result.loss if validation.score is None else validation.score
-    better = position.best_score is None or score > position.best_score
+    better = (
+        position.best_score is None
+        # With the network's full input it may be worse at first, and is soon better.
+        or result.image_size > position.best["image_size"]
+        or score > position.best_score
+    )
     after = Position(
         epochs_done=epoch,
         progress=span.end,
@@ -224,24 +229,26 @@ def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
     save_checkpoint(learner, position)
 
 
-def _dice_by_cleaning(learner: Learner, position: Position) -> dict[tuple[str, ...], float]:
-    """Validation Dice of the best epoch's weights, by the options of scoring that clean masks."""
+def _dice_by_options(learner: Learner, position: Position) -> dict[tuple[str, ...], float]:
+    """Validation Dice of the best epoch's weights, by the options of scoring."""
     if learner.plan.settings["task"] != "segment":
         return {}
     # Rank 0 may still be writing them.
     summed([0.0], learner.rank)
     best = storage.read_bytes(run_files.best_weights(learner.plan.settings["out"]))
     learner.published.load_state_dict(safetensors.torch.load(best))
-    return dice_by_cleaning(learner, position.best["image_size"])
+    return dice_by_options(learner, position.best["image_size"])
 
 
-def _finish(learner: Learner, position: Position, cleaned: Mapping[tuple[str, ...], float]) -> dict[str, Any]:
+def _finish(
+    learner: Learner, position: Position, by_options: Mapping[tuple[str, ...], float]
+) -> dict[str, Any]:
     """Publish the best epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
     best = position.best
     numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
-    options = max(cleaned, key=lambda choice: (cleaned[choice], len(choice)), default=())
-    numbers |= {"val_dice_cleaned": cleaned[options]} if cleaned else {}
+    options = best_options(by_options) if by_options else ()
+    numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
     weights = storage.read_bytes(run_files.best_weights(settings["out"]))
     card = Card(
         task=settings["task"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,20 @@ from slicemill.core.dice import dice, dice_from_counts
 from slicemill.core.plan import LabelledFile
 from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
+from slicemill.io.card import FLIPS
 from slicemill.model.cleaning import CHOICES, clean_mask
 from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice
 from slicemill.model.predictor import probabilities
 from slicemill.model.ranks import Rank, summed
 from slicemill.types import Floats
+
+#: Without and with test-time flips, and these with every cleaning of masks.
+_VIEWS: tuple[tuple[str, ...], ...] = ((), (FLIPS,))
+_OPTIONS = tuple((*view, *choice) for view in _VIEWS for choice in CHOICES)
+
+#: Dice that flips must add to be worth four times the work of scoring.
+_FLIPS_WORTH = 0.005
 
 
 @dataclass(frozen=True)
@@ -49,22 +57,34 @@ def validate(learner: Learner, size: int) -> Validation:
     return result
 
 
-def dice_by_cleaning(learner: Learner, size: int) -> dict[tuple[str, ...], float]:
-    """Mean validation Dice of a network that segments, by the options of scoring that clean its masks.
+def dice_by_options(learner: Learner, size: int) -> dict[tuple[str, ...], float]:
+    """Mean validation Dice of a network that segments, by the options of scoring.
 
     The same on every rank; empty without a validation part.
     """
     scans = _scans(learner)
     network = learner.published.eval()
-    by_scan = {(choice, file.scan_id): 0.0 for choice in CHOICES for file in scans}
-    for scan_id, batches in itertools.groupby(_predicted(learner, network, size), key=lambda batch: batch[0]):
-        found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
-        for choice in CHOICES:
-            predicted = clean_mask(found, learner.plan.settings["threshold"], choice)
-            by_scan[choice, scan_id] = dice(predicted, true)
+    by_scan = {(options, file.scan_id): 0.0 for options in _OPTIONS for file in scans}
+    for view in _VIEWS:
+        predicted = _predicted(learner, network, size, flips=bool(view))
+        for scan_id, batches in itertools.groupby(predicted, key=lambda batch: batch[0]):
+            found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
+            for choice in CHOICES:
+                cleaned = clean_mask(found, learner.plan.settings["threshold"], choice)
+                by_scan[(*view, *choice), scan_id] = dice(cleaned, true)
     network.train()
     total = iter(summed(list(by_scan.values()), learner.rank))
-    return {choice: float(np.mean(list(itertools.islice(total, len(scans))))) for choice in CHOICES if scans}
+    return {
+        options: float(np.mean(list(itertools.islice(total, len(scans))))) for options in _OPTIONS if scans
+    }
+
+
+def best_options(by_options: Mapping[tuple[str, ...], float]) -> tuple[str, ...]:
+    """The options of highest Dice, of equals the most; flips only if they are worth their work."""
+    best: dict[bool, tuple[str, ...]] = {}
+    for options in sorted(by_options, key=lambda one: (by_options[one], len(one))):
+        best[FLIPS in options] = options
+    return best[by_options[best[True]] >= by_options[best[False]] + _FLIPS_WORTH]
 
 
 def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
@@ -145,7 +165,7 @@ def _check_count(file: LabelledFile, found: int) -> None:
 
 
 def _predicted(
-    learner: Learner, network: nn.Module, size: int
+    learner: Learner, network: nn.Module, size: int, flips: bool = False
 ) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
     """Scan, probabilities and true masks (N, H, W) of each batch of this rank's share."""
     plan, rank = learner.plan, learner.rank
@@ -161,6 +181,7 @@ def _predicted(
                     size,
                     rank.device,
                     learner.precision,
+                    flips,
                 )
                 yield scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)
 

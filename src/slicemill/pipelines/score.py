@@ -17,7 +17,7 @@ from slicemill.core.readiness import Readiness
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import lake, storage
-from slicemill.io.card import LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
+from slicemill.io.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
 from slicemill.io.commits import Commit, by_scan
 from slicemill.io.lake_reader import read_scans
 from slicemill.io.lock import sole_writer
@@ -132,7 +132,7 @@ def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> Sc
         threads=slots if cores(spark) > 1 else None,
         batch_size=config.batch_size,
         threshold=config.threshold if config.threshold is not None else card.threshold,
-        flips=config.tta,
+        flips=_on(config.tta, "flips", FLIPS, card),
         smooth_slices=_on(config.smoothing, "slices", SMOOTH_SLICES, card),
         largest_component=_on(config.components, "largest", LARGEST_COMPONENT, card),
     )
