@@ -169,7 +169,7 @@ def test_verify_of_nothing_is_an_error(spark: SparkSession, out: Path) -> None:
 def test_options_are_named_and_change_the_key(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
     run(spark, model, raw, out)
     plain = masks(out)
-    asked = {"tta": True, "components": "largest", "smoothing": "slices"}
+    asked = {"tta": "flips", "components": "largest", "smoothing": "slices"}
     assert run(spark, model, raw, out, **asked)["scored"] == 3
     assert {tuple(row["options"]) for row in patients(out).values()} == {
         ("flips", "smooth-slices", "largest-component")
