@@ -265,34 +265,56 @@ def test_the_dice_by_options_by_hand(make, monkeypatch) -> None:
     }
 
 
+_EQUAL = {(*view, *choice): 0.7 for view in ((), ("flips",)) for choice in CHOICES}
+
+
 @pytest.mark.parametrize(
-    ("gain", "best"),
-    [(-0.1, ("smooth-slices",)), (0.004, ("smooth-slices",)), (0.006, ("flips", "largest-component"))],
+    ("scans", "loss", "expected"),
+    [
+        # 8 scans against the word of 16: -0.012 * 8 + 0.018 * 16 is above 0, -0.04 * 8 + 0.018 * 16 below.
+        (8, 0.012, True),
+        (8, 0.04, False),
+        (1000, 0.012, False),
+    ],
 )
-def test_flips_are_taken_where_they_are_worth_it(gain: float, best: tuple[str, ...]) -> None:
-    plain = {choice: 0.7 + 0.1 * (choice == ("smooth-slices",)) for choice in CHOICES}
-    flipped = {
-        ("flips", *choice): 0.7 + (0.1 + gain) * (choice == ("largest-component",)) for choice in CHOICES
-    }
+def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
+    scans: int, loss: float, expected: bool
+) -> None:
+    found = {options: 0.7 - loss * ("largest-component" in options) for options in _EQUAL}
 
-    assert best_options(plain | flipped) == best
+    assert ("largest-component" in best_options(found, scans)) == expected
 
 
-def test_of_equal_options_the_most_are_taken() -> None:
-    equal = {(*view, *choice): 0.7 for view in ((), ("flips",)) for choice in CHOICES}
+@pytest.mark.parametrize(
+    ("scans", "gain", "expected"),
+    [
+        # The word of 16 scans is 0.01: 0 * 8 + 0.01 * 16 is above 0.005 * 24, -0.01 * 8 + 0.01 * 16 below.
+        (8, 0.0, True),
+        (8, -0.01, False),
+        (1000, 0.004, False),
+        (1000, 0.006, True),
+    ],
+)
+def test_flips_are_taken_where_they_are_worth_it(scans: int, gain: float, expected: bool) -> None:
+    found = {options: 0.7 + gain * ("flips" in options) for options in _EQUAL}
 
-    assert best_options(equal) == ("smooth-slices", "largest-component")
+    assert ("flips" in best_options(found, scans)) == expected
+
+
+def test_what_does_best_on_many_scans_is_taken() -> None:
+    for best in _EQUAL:
+        assert best_options(_EQUAL | {best: 0.8}, 10_000) == best
 
 
 def test_the_card_takes_the_options_that_do_best(make, monkeypatch) -> None:
     plan, best = make(epochs=1), ("flips", "largest-component")
-    found = {(*view, *choice): 0.5 for view in ((), ("flips",)) for choice in CHOICES} | {best: 0.6}
+    found = dict.fromkeys(_EQUAL, 0.1) | {best: 0.9}
     monkeypatch.setattr(train, "dice_by_options", lambda learner, size: found)
     _train(plan)
 
     card = load_card(_out(plan))
     assert card.options == best
-    assert card.metrics["val_dice_as_scored"] == 0.6
+    assert card.metrics["val_dice_as_scored"] == 0.9
 
 
 def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:

@@ -247,7 +247,7 @@ def _finish(
     plan, settings = learner.plan, learner.plan.settings
     best = position.best
     numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
-    options = best_options(by_options) if by_options else ()
+    options = best_options(by_options, sum(map(len, plan.validation))) if by_options else ()
     numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
     weights = storage.read_bytes(run_files.best_weights(settings["out"]))
     card = Card(

@@ -15,7 +15,7 @@ from slicemill.core.dice import dice, dice_from_counts
 from slicemill.core.plan import LabelledFile
 from slicemill.core.roc import Labels, roc_curve
 from slicemill.errors import TrainingError
-from slicemill.io.card import FLIPS
+from slicemill.io.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES
 from slicemill.model.cleaning import CHOICES, clean_mask
 from slicemill.model.learner import Learner
 from slicemill.model.loader import LabelledSlice
@@ -29,6 +29,10 @@ _OPTIONS = tuple((*view, *choice) for view in _VIEWS for choice in CHOICES)
 
 #: Dice that flips must add to be worth four times the work of scoring.
 _FLIPS_WORTH = 0.005
+
+#: Dice that options added in earlier trials (docs/training.md), and how many scans' word that is worth.
+_SEEN_GAIN = {FLIPS: 0.01, SMOOTH_SLICES: 0.002, LARGEST_COMPONENT: 0.018}
+_SEEN_SCANS = 16
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,20 @@ def dice_by_options(learner: Learner, size: int) -> dict[tuple[str, ...], float]
     }
 
 
-def best_options(by_options: Mapping[tuple[str, ...], float]) -> tuple[str, ...]:
-    """The options of highest Dice, of equals the most; flips only if they are worth their work."""
-    best: dict[bool, tuple[str, ...]] = {}
-    for options in sorted(by_options, key=lambda one: (by_options[one], len(one))):
-        best[FLIPS in options] = options
-    return best[by_options[best[True]] >= by_options[best[False]] + _FLIPS_WORTH]
+def best_options(by_options: Mapping[tuple[str, ...], float], scans: int) -> tuple[str, ...]:
+    """The options of scoring to expect most of, from their mean Dice on this many validation scans.
+
+    A few scans say little: what was seen of others counts as `_SEEN_SCANS` more. Flips must be worth their
+    work. Of equals the most options.
+    """
+
+    def expected(options: tuple[str, ...]) -> tuple[float, int]:
+        here = scans * (by_options[options] - by_options[()])
+        elsewhere = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options)
+        cost = _FLIPS_WORTH if FLIPS in options else 0.0
+        return round((here + elsewhere) / (scans + _SEEN_SCANS) - cost, 6), len(options)
+
+    return max(by_options, key=expected)
 
 
 def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
