@@ -594,6 +594,13 @@ class TestPlan:
         with pytest.raises(ConfigError, match=r"--num-processes.*at most 4.*found 5"):
             make(num_processes=5, batch_size=5)
 
+    @pytest.mark.parametrize(
+        ("size", "expected"), [(48, "a multiple of 32"), (96, r"at most --image-size \(64\)")]
+    )
+    def test_a_first_size_that_does_not_fit(self, make, size: int, expected: str) -> None:
+        with pytest.raises(ConfigError, match=f"--first-size.*{expected}.*found {size}"):
+            make(image_size=64, first_size=size)
+
     def test_a_fold_of_a_split_of_parts(self, make) -> None:
         with pytest.raises(ConfigError, match="--fold"):
             make(fold=0)

@@ -109,6 +109,9 @@ class TrainConfig:
         )
         for flag, size in (("--image-size", self.image_size), ("--first-size", self.first_size)):
             require(size is None or (size >= 32 and size % 32 == 0), flag, "a multiple of 32", size)
+        if self.first_size and self.image_size:
+            most = f"at most --image-size ({self.image_size})"
+            require(self.first_size <= self.image_size, "--first-size", most, self.first_size)
         require(self.num_processes >= 1, "--num-processes", "at least 1", self.num_processes)
         require(
             self.batch_size >= self.num_processes and self.batch_size % self.num_processes == 0,
