@@ -25,7 +25,8 @@ found = discover(listing(12_500, 40), re.compile(PUBLIC_SCAN_PATTERN))
 shares = pack(found.scans, 1000)
 # Not ru_maxrss: a child begins with that of the process that started it.
 (peak,) = re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
-print(len(found.scans), sum(len(scan.slices) for scan in found.scans), len(shares), f"{int(peak) / 2**20:.2f}")
+slices = sum(len(scan.slices) for scan in found.scans)
+print(len(found.scans), slices, len(shares), f"{int(peak) / 2**20:.2f}")
 """
 
 
