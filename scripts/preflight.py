@@ -3,6 +3,7 @@
 Runs under any Python, old ones too, so that a wrong one can be named.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import sys
 PYTHONS = ((3, 11), (3, 12))
 JAVAS = (17, 21)
 FRESH_BYTES = 8 * 10**9
+# Packages that uv fetched before are linked, not copied, where its cache lies on the same disk.
+LINKED_BYTES = 2 * 10**9
 READY_BYTES = 10**9
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 READY = os.path.join(ROOT, ".venv", "stamps", "packages")
@@ -55,9 +58,19 @@ def wrong_java():
     return None
 
 
+def linkable():
+    """Whether uv's cache holds the largest package and can be linked to from here."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    cache = os.environ.get("UV_CACHE_DIR") or os.path.join(cache, "uv")
+    with open(os.path.join(ROOT, "requirements", "all.txt")) as pins:
+        version = re.search(r"^torch==([^ ;]+)", pins.read(), re.MULTILINE).group(1)
+    unpacked = glob.glob(os.path.join(cache, "archive-*", "*", "torch-%s.dist-info" % version))
+    return any(os.stat(folder).st_dev == os.stat(ROOT).st_dev for folder in unpacked)
+
+
 def wrong_disk():
     """What is wrong with the disk, or None."""
-    needed = READY_BYTES if os.path.exists(READY) else FRESH_BYTES
+    needed = READY_BYTES if os.path.exists(READY) else LINKED_BYTES if linkable() else FRESH_BYTES
     free = shutil.disk_usage(ROOT).free
     if free >= needed:
         return None

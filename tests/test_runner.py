@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,3 +115,15 @@ def test_arguments_go_before_a_file_and_the_file_before_defaults(
     assert seen("--config", str(tmp_path / "none.yaml"))["status"] == "failed"
     path.write_text("nmber: 3\n")
     assert "nmber" in seen("--config", str(path))["error"]
+
+
+def test_help_into_a_pipe_that_closes_is_no_error() -> None:
+    command = "from slicemill.cli import main; import sys; sys.argv[1:] = ['crossval', '--help']; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as helped:
+        assert helped.stdout is not None
+        assert helped.stderr is not None
+        helped.stdout.close()
+        assert helped.stderr.read() == ""
+    assert helped.returncode == 0

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -84,13 +85,18 @@ def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, fro
         options["description"] = f"{config_type.__doc__} {_FILE_HELP}"
         if given.config:
             options["default"] = _defaults(config_type, given.config)
-    config: Config = tyro.cli(
-        config_type,
-        prog=name,
-        args=told,
-        config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
-        **options,
-    )
+    try:
+        config: Config = tyro.cli(
+            config_type,
+            prog=name,
+            args=told,
+            config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+            **options,
+        )
+    except BrokenPipeError:
+        # `--help | head`: its reader has seen enough, and Python's flush at exit would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     return config
 
 

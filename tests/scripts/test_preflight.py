@@ -74,6 +74,17 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert "GB free on the disk" in line
 
 
+def test_packages_that_are_linked_need_less_room(tmp_path: Path) -> None:
+    home, cache = _java(tmp_path / "home", 'openjdk version "17.0.1"'), tmp_path / "cache"
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "all.txt").write_text("torch==9.8.7 \\\n    --hash=sha256:0\n")
+    before = (f"preflight.ROOT, preflight.READY = {str(tmp_path)!r}, ''", "preflight.FRESH_BYTES = 10**18")
+    before = (*before, "preflight.LINKED_BYTES = 0")
+    assert "GB free on the disk" in _only_line(_preflight(*before, JAVA_HOME=home, UV_CACHE_DIR=str(cache)))
+    (cache / "archive-v0" / "abc" / "torch-9.8.7.dist-info").mkdir(parents=True)
+    assert _preflight(*before, JAVA_HOME=home, UV_CACHE_DIR=str(cache)).returncode == 0
+
+
 def test_a_python_that_does_not_run_is_named(tmp_path: Path) -> None:
     command = ["sh", str(_SCRIPTS / "preflight.sh"), str(tmp_path / "python")]
     line = _only_line(subprocess.run(command, capture_output=True, text=True, check=False))
