@@ -19,7 +19,7 @@ from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingEr
 from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card, weights_uri
 from slicemill.io.uri import canonical, local_path
-from slicemill.model import epoch_bar, loop, losses, train
+from slicemill.model import epoch_bar, input_size, loop, losses, train
 from slicemill.model import validate as validate_module
 from slicemill.model.checkpoint import Position, network_bytes
 from slicemill.model.cleaning import CHOICES
@@ -457,15 +457,15 @@ def test_a_run_that_ends_early_publishes_the_size_that_it_was_validated_at(make)
     assert load_card(_out(plan)).input_size == 32
 
 
-def test_half_the_size_is_where_a_run_begins_unless_the_size_was_asked_for() -> None:
-    def sizes(**asked: int | None) -> tuple[int, int]:
-        settings = {"image_size": None, "first_size": None, **asked}
-        return train.input_sizes(settings, "cpu")
+def test_a_resumed_run_keeps_the_sizes_that_its_budget_chose(make, monkeypatch) -> None:
+    plan = make(epochs=None, budget_minutes=0.05, image_size=None, first_size=None)
+    monkeypatch.setattr(input_size, "_affordable", lambda learner, largest: 128)
+    _train(plan)
+    monkeypatch.setattr(input_size, "_affordable", lambda learner, largest: 192)
+    _resume(plan)
 
-    assert sizes() == (96, 192)
-    assert sizes(image_size=128) == (128, 128)
-    assert sizes(image_size=128, first_size=64) == (64, 128)
-    assert sizes(first_size=32) == (32, 192)
+    training = load_card(_out(plan)).training
+    assert (training["first_size"], training["image_size"]) == (64, 128)
 
 
 def test_a_budget_foresees_what_larger_pictures_will_cost(make) -> None:

@@ -57,6 +57,8 @@ class Position:
     best_score: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
+    sizes: tuple[int, int] | None = None
+    """Rows and columns of the network's input at first and in the end, in pixels, once they are settled."""
 
     @property
     def best(self) -> dict[str, Any]:
@@ -114,7 +116,8 @@ def load_checkpoint(learner: Learner) -> Position | None:
         {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
     )
     learner.scaler.load_state_dict(rest["scaler"])
-    return Position(**rest["position"])
+    position: dict[str, Any] = rest["position"]
+    return Position(**{**position, "sizes": tuple(position["sizes"])})
 
 
 def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:
@@ -143,7 +146,8 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 
 def _check_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name in sorted((before.keys() | now.keys()) - _FREE_SETTINGS):
+    unasked = {name for name in ("image_size", "first_size") if now.get(name) is None}
+    for name in sorted((before.keys() | now.keys()) - _FREE_SETTINGS - unasked):
         if before.get(name) != now.get(name):
             raise ConfigError(
                 f"--resume with another --{name.replace('_', '-')} than the run began with",

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import time
-from typing import Any
 
-from slicemill.core.plan import labelled_slices
 from slicemill.core.schedule import Span, budget_span, epoch_span
 from slicemill.model.checkpoint import Position
 from slicemill.model.learner import Learner
-from slicemill.model.loop import epoch_size, open_epoch, prepared
-from slicemill.model.ranks import summed
-from slicemill.model.step import take_step
+from slicemill.model.loop import epoch_size
+from slicemill.model.ranks import from_first
+from slicemill.model.step_cost import epoch_seconds, growth, tried_step_seconds, validation_seconds
 
 #: Of a time budget, kept for starting the ranks and publishing the model: seconds, and at most this share.
 _RESERVE, _RESERVE_SHARE = 60.0, 1 / 3
-
-#: Steps that are tried and undone before the first epoch, the first of which do not count.
-_TRIED, _WARM = 6, 2
-
-#: Cost of validating a slice, in steps' cost of training one: no backward pass, but full resolution.
-_VALIDATION_COST = 0.5
 
 #: Forward passes over the validation part after the last epoch, to choose the options of scoring.
 _LAST_PASSES = 5
@@ -39,11 +29,10 @@ class Pace:
         self._epoch_seconds, self._size = 0.0, self._size_after(position)
         self._reserve = _RESERVE
         if self._budget is not None:
-            step = _tried_step_seconds(learner, self._size)
-            validation = step * _VALIDATION_COST * _validation_steps(learner)
-            self._epoch_seconds = step * learner.plan.steps_per_epoch + validation
-            growth = (int(learner.plan.settings["image_size"]) / self._size) ** 2
-            self._reserve += _LAST_PASSES * validation * growth
+            step = tried_step_seconds(learner, self._size)
+            self._epoch_seconds = epoch_seconds(learner, step)
+            grown = step * growth(int(learner.plan.settings["image_size"]), self._size)
+            self._reserve += _LAST_PASSES * validation_seconds(learner, grown)
 
     @property
     def seconds(self) -> float:
@@ -61,10 +50,9 @@ class Pace:
         if self._budget is None:
             return epoch_span(position.epochs_done, settings["epochs"])
         left = self._budget - min(self._reserve, _RESERVE_SHARE * self._budget) - self.seconds
-        size = self._size_after(position)
-        growth = (size / self._size) ** 2
-        left, epoch_seconds = self._agreed(left, self._epoch_seconds * growth)
-        return budget_span(position.progress, left, epoch_seconds)
+        next_epoch = self._epoch_seconds * growth(self._size_after(position), self._size)
+        left, next_epoch = from_first([left, next_epoch], self._learner.rank)
+        return budget_span(position.progress, left, next_epoch)
 
     def note_epoch(self, seconds: float, span: Span) -> None:
         """Take note of what an epoch took, validation and checkpoint included."""
@@ -73,31 +61,3 @@ class Pace:
     def _size_after(self, position: Position) -> int:
         """Rows and columns of the network's input in the next epoch, but for one that reaches far."""
         return epoch_size(self._learner, Span(position.progress, position.progress))
-
-    def _agreed(self, *values: float) -> list[float]:
-        """Rank 0's values on every rank: clocks differ."""
-        rank = self._learner.rank
-        return summed(values if rank.first else [0.0] * len(values), rank)
-
-
-def _validation_steps(learner: Learner) -> float:
-    """Steps' worth of slices that the busiest rank validates."""
-    plan = learner.plan
-    return max(labelled_slices(share) for share in plan.validation) / plan.batch_per_rank
-
-
-def _tried_step_seconds(learner: Learner, size: int) -> float:
-    """What a step takes at this size, from a few that are undone."""
-    parts: list[Any] = [learner.network, learner.optimiser, learner.scaler]
-    if learner.average is not None:
-        parts.append(learner.average)
-    before = [copy.deepcopy(part.state_dict()) for part in parts]
-    times = []
-    for batch in itertools.islice(open_epoch(learner, 0), _TRIED):
-        started = time.perf_counter()
-        take_step(learner, prepared(learner, batch, size))
-        times.append(time.perf_counter() - started)
-    for part, state in zip(parts, before, strict=True):
-        part.load_state_dict(state)
-    counted = times[_WARM:] or times
-    return sum(counted) / len(counted)

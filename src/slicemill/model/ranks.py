@@ -94,6 +94,11 @@ def summed(values: Sequence[float], rank: Rank) -> list[float]:
     return [float(value) for value in shared.tolist()]
 
 
+def from_first(values: Sequence[float], rank: Rank) -> list[float]:
+    """Rank 0's values on every rank: clocks differ."""
+    return summed(values if rank.first else [0.0] * len(values), rank)
+
+
 def average_buffers(network: nn.Module, rank: Rank) -> None:
     """Give every rank the mean of all ranks' floating point buffers: the running statistics of batch norm."""
     if rank.count == 1:

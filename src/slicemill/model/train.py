@@ -26,6 +26,7 @@ from slicemill.io import run_files, storage
 from slicemill.io.card import Card, save_card, sha256, weights_uri
 from slicemill.model.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
 from slicemill.model.device import choose_precision, placed, see_gpus
+from slicemill.model.input_size import with_sizes
 from slicemill.model.learner import Learner, make_learner
 from slicemill.model.loop import EpochResult, train_epoch
 from slicemill.model.pace import Pace
@@ -37,9 +38,6 @@ from slicemill.model.validate import best_options, dice_by_options, validate
 from slicemill.model.weights import load_encoder
 
 log = logging.getLogger(__name__)
-
-#: Rows and columns of the network's input where none are asked for, by the kind of device.
-IMAGE_SIZES = {"cpu": 192, "cuda": 256}
 
 
 def train(plan_json: str) -> str:
@@ -91,13 +89,14 @@ def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
 
 
 def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
-    plan = _resolved(plan, rank)
     torch.manual_seed(int(plan.settings["seed"]))
     network = placed(_network(plan), rank.device)
     learner = make_learner(plan, rank, network, choose_precision(plan.settings["precision"], rank.device))
     if plan.settings["find_learning_rate"]:
-        return _find_rate(learner)
-    position = _start(learner)
+        return _find_rate(with_sizes(learner, Position())[0])
+    learner, position = with_sizes(learner, _start(learner))
+    first, final = learner.plan.settings["first_size"], learner.plan.settings["image_size"]
+    _say(rank, f"network input: {first} pixels a side at first, {final} in the end")
     pace = Pace(learner, position)
     trained: list[EpochResult] = []
     with witnessed(learner, position) as tell:
@@ -123,19 +122,6 @@ def _pruned(plan: TrainPlan, position: Position) -> bool:
     epoch = position.epochs_done
     floor = plan.floors[epoch - 1] if 0 < epoch <= len(plan.floors) else None
     return floor is not None and (position.best_score is None or position.best_score < floor)
-
-
-def _resolved(plan: TrainPlan, rank: Rank) -> TrainPlan:
-    """The plan with what its device decides."""
-    first, final = input_sizes(plan.settings, rank.device.type)
-    return dataclasses.replace(plan, settings={**plan.settings, "image_size": final, "first_size": first})
-
-
-def input_sizes(settings: Mapping[str, Any], device: str) -> tuple[int, int]:
-    """Rows and columns of the network's input at first and in the end, in pixels, on a kind of device."""
-    asked = settings["image_size"]
-    final = asked or IMAGE_SIZES[device]
-    return settings["first_size"] or (final if asked else final // 2), final
 
 
 def _network(plan: TrainPlan) -> nn.Module:
@@ -205,7 +191,8 @@ def _finish_epoch(
         or result.image_size > position.best["image_size"]
         or score > position.best_score
     )
-    after = Position(
+    after = dataclasses.replace(
+        position,
         epochs_done=epoch,
         progress=span.end,
         seconds=pace.seconds,

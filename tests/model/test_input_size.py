@@ -1,0 +1,66 @@
+"""Pixels a side of the network's input: as asked, else by the device and by what a budget affords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from slicemill.model import input_size
+from slicemill.model.checkpoint import Position
+from slicemill.model.input_size import input_sizes, with_sizes
+from slicemill.model.learner import make_learner
+from slicemill.model.ranks import Rank
+from slicemill.model.registry import architecture
+
+
+@pytest.mark.parametrize(
+    ("asked", "sizes"),
+    [
+        ({}, (96, 192)),
+        ({"image_size": 128}, (128, 128)),
+        ({"image_size": 128, "first_size": 64}, (64, 128)),
+        ({"first_size": 32}, (32, 192)),
+    ],
+)
+def test_half_the_size_is_where_a_run_begins_unless_a_size_was_asked_for(
+    asked: dict[str, int], sizes: tuple[int, int]
+) -> None:
+    assert input_sizes({"image_size": None, "first_size": None, **asked}, 192) == sizes
+
+
+# Half of an hour must hold four epochs of the last size: 450 s each, of which one at 128 takes the first
+# number; at 192 it takes 2.25 times as long.
+@pytest.mark.parametrize(
+    ("seconds", "asked", "sizes"),
+    [
+        (1, {}, (96, 192)),
+        (199, {}, (96, 192)),
+        (201, {}, (64, 128)),
+        (449, {}, (64, 128)),
+        (451, {}, (64, 64)),
+        (9000, {}, (64, 64)),
+        (9000, {"first_size": 96}, (96, 96)),
+        (199, {"first_size": 32}, (32, 192)),
+        (9000, {"image_size": 192}, (192, 192)),
+    ],
+)
+def test_a_budget_ends_on_the_largest_size_that_it_holds_some_epochs_of(
+    make, monkeypatch, seconds: float, asked: dict[str, int], sizes: tuple[int, int]
+) -> None:
+    settings: dict[str, Any] = {
+        "epochs": None,
+        "budget_minutes": 60.0,
+        "image_size": None,
+        "first_size": None,
+    }
+    plan = make(**{**settings, **asked})
+    network = architecture("tiny").build(plan.settings)
+    learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
+    monkeypatch.setattr(input_size, "epoch_seconds", lambda learner, step: seconds)
+
+    learner, position = with_sizes(learner, Position())
+
+    assert position.sizes == sizes
+    assert (learner.plan.settings["first_size"], learner.plan.settings["image_size"]) == sizes
