@@ -34,8 +34,8 @@ class TrainConfig:
     budget_minutes: float | None = None
     """Train as many epochs as fit in this time, start and end included; the schedule follows the clock."""
     image_size: int | None = None
-    """Rows and columns of the network's input, in pixels, a multiple of 32; 192 on CPU and 256 on GPU, or what
-    --budget-minutes affords."""
+    """Rows and columns of the network's input, in pixels, a multiple of 32; 192 on CPU and 256 on GPU, or
+    what --budget-minutes affords."""
     first_size: int | None = None
     """Those in the first half of the run, where small ones save time; as --image-size if that is given, else
     half."""
