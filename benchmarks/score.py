@@ -6,7 +6,7 @@ All sides predict the same slices with the same network at 256 pixels in one run
 
 - slicemill: discovery, decode, checks, network, Dice, HD95, TIFF masks and tables, as `slicemill score`.
 - the bare loop: the network alone, on tensors that lie ready in memory; one process with a thread a core, and
-  one process a core, whichever is faster.
+  one process a core, before slicemill runs and after it, whichever is fastest.
 - a naive pandas UDF: the model loaded for each batch, slices and probabilities as float32 arrays through
   Arrow, memory formats as they come.
 
@@ -124,6 +124,12 @@ def bare_rate(run: str, processes: int, threads: int) -> float:
     return processes * BARE_SLICES / slowest
 
 
+def bare_rates(run: str) -> dict[str, float]:
+    """Slices a second of the bare loop, by processes x threads: one process for all cores, and one a core."""
+    cores = len(os.sched_getaffinity(0))
+    return {f"{count}x{cores // count}": bare_rate(run, count, cores // count) for count in {1, cores}}
+
+
 def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
     """What one writes first: decode to arrays of floats, a pandas UDF over them, and a mask from each."""
     weights, card = str(local_path(weights_uri(run))), load_card(run)
@@ -168,10 +174,27 @@ def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
 
 def slicemill_score(spark: SparkSession, run: str, raw: Path, out: Path) -> float:
     """The whole pipeline behind `slicemill score`; slices a second from the first task to the last commit."""
-    summary = score.run(ScoreConfig(model=run, raw=(str(raw),), out=str(out)), spark)
+    asked = ScoreConfig(
+        model=run, raw=(str(raw),), out=str(out), tta="none", smoothing="none", components="all"
+    )
+    summary = score.run(asked, spark)
     if summary["quarantined"] or summary["scored"] != summary["scans"]:
         raise SystemExit(f"unexpected: {summary}")
     return float(summary["slices_per_second"])
+
+
+def worker_peaks(run: str, few: Path, many: Path, home: Path) -> list[float]:
+    """Peak memory of a worker in MiB, on few scans and on many.
+
+    Fresh workers for each: memory that one kept would hide what the other takes.
+    """
+    peaks = []
+    for folder in (few, many):
+        with open_session("bench") as spark:
+            out = home / f"watched-{folder.name}"
+            peaks.append(worker_peak(partial(slicemill_score, spark, run, folder, out)))
+        shutil.rmtree(out)
+    return peaks
 
 
 def chosen(raw: Path, scans: int, home: Path) -> Path:
@@ -193,7 +216,6 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--times", type=int, default=10)
     asked = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         raw = chosen(Path(asked.raw).resolve(), asked.scans, home / "raw")
@@ -201,7 +223,7 @@ def main() -> None:
         run = canonical(asked.model or str(home / "run"))
         if not asked.model:
             untrained(run)
-        bare = {f"{count}x{cores // count}": bare_rate(run, count, cores // count) for count in {1, cores}}
+        before = bare_rates(run)
         began = time.perf_counter()
         with open_session("bench") as spark:
             session_seconds = time.perf_counter() - began
@@ -209,15 +231,10 @@ def main() -> None:
                 slicemill_score(spark, run, raw, home / f"ours{number}") for number in range(1 + WARM_RUNS)
             ]
             naive = slices / timed(partial(naive_udf, spark, run, raw, home / "naive"))
-        # Fresh workers for each size: memory that one kept would hide what the other takes.
+        bare = {name: max(rate, before[name]) for name, rate in bare_rates(run).items()}
         few, many = chosen(raw, 4, home / "few"), home / "many"
         linked(few, asked.times, many)
-        peaks = []
-        for name, folder in (("few", few), ("many", many)):
-            with open_session("bench") as spark:
-                out = home / f"watched-{name}"
-                peaks.append(worker_peak(partial(slicemill_score, spark, run, folder, out)))
-            shutil.rmtree(out)
+        peaks = worker_peaks(run, few, many, home)
     ours, best = float(np.median(rates[1:])), max(bare.values())
     print(
         json.dumps(
