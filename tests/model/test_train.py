@@ -15,6 +15,7 @@ import torch
 from slicemill.core.dice import dice
 from slicemill.core.plan import LabelledFile, TrainPlan, labelled_slices
 from slicemill.core.schedule import Span
+from slicemill.core.selection import published_epoch
 from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
 from slicemill.io import run_files, storage
 from slicemill.io.card import card_uri, load_card, weights_uri
@@ -81,7 +82,7 @@ def test_a_run_leaves_model_card_and_metrics_that_agree(trained) -> None:
     plan, summary = trained
     card, lines = load_card(_out(plan)), _metrics(plan)
 
-    best = max(lines, key=lambda line: line["val_dice"])
+    best = lines[published_epoch(lines) - 1]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert [line["slices"] for line in lines] == [19, 19, 19]
     assert summary["best_val_dice"] == card.metrics["val_dice"] == best["val_dice"]
@@ -440,13 +441,29 @@ def test_an_epoch_of_whole_pictures_is_better_than_any_of_smaller_ones(
     make, monkeypatch, first: int, best: int
 ) -> None:
     validated = iter([0.2, 0.1])
-    monkeypatch.setattr(
-        train, "validate", lambda learner, size: Validation(next(validated), {"val_dice": 0.0})
-    )
+    monkeypatch.setattr(train, "validate", lambda learner, size: Validation({"val_dice": next(validated)}))
     plan = make(epochs=2, image_size=64, first_size=first)
 
     assert _train(plan)["best_epoch"] == best
     assert load_card(_out(plan)).input_size == 64
+
+
+def test_the_last_weights_are_published_where_an_earlier_epoch_was_better_by_chance(
+    make, monkeypatch
+) -> None:
+    validated = iter([{"a": 0.9, "b": 0.1, "c": 0.5}, {"a": 0.4, "b": 0.2, "c": 0.6}])
+
+    def lucky_first(learner: Learner, size: int) -> Validation:
+        by_scan = next(validated)
+        return Validation({"val_dice": sum(by_scan.values()) / 3, "val_dice_by_scan": by_scan})
+
+    monkeypatch.setattr(train, "validate", lucky_first)
+    plan = make(epochs=2)
+
+    assert _train(plan)["best_epoch"] == 2
+    published = safetensors.torch.load(storage.read_bytes(weights_uri(_out(plan))))
+    last = safetensors.torch.load(storage.read_bytes(run_files.last_checkpoint(_out(plan))))
+    assert all(torch.equal(last[f"average/module.{name}"], weights) for name, weights in published.items())
 
 
 def test_a_run_that_ends_early_publishes_the_size_that_it_was_validated_at(make) -> None:

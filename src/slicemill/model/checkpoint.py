@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from slicemill.core.selection import leading_epoch, published_epoch, score
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import run_files, storage
 from slicemill.io.uri import display
@@ -53,17 +54,25 @@ class Position:
     """Of the schedule, 0 to 1; see `slicemill.core.schedule`."""
     seconds: float = 0.0
     """Time that the run has taken, over all its launches."""
-    best_epoch: int = 0
-    best_score: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
     sizes: tuple[int, int] | None = None
     """Rows and columns of the network's input at first and in the end, in pixels, once they are settled."""
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The best epoch's line."""
-        return self.history[self.best_epoch - 1]
+    def leading_epoch(self) -> int:
+        """Number of the best epoch so far, 0 before the first."""
+        return leading_epoch(self.history)
+
+    @property
+    def leading_score(self) -> float | None:
+        """What that epoch was worth."""
+        return score(self.history[self.leading_epoch - 1]) if self.history else None
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The line of the epoch that would be published now."""
+        return self.history[published_epoch(self.history) - 1]
 
 
 def network_bytes(network: nn.Module) -> bytes:
@@ -104,9 +113,12 @@ def load_checkpoint(learner: Learner) -> Position | None:
     try:
         tensors = safetensors.torch.load(data)
         rest = json.loads(_metadata(data)[_STATE])
-    except (SafetensorError, KeyError, ValueError) as error:
+        position = Position(**{**rest["position"], "sizes": tuple(rest["position"]["sizes"])})
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(
-            f"{display(uri)} is no checkpoint", expected="the file that train wrote", found=str(error)
+            f"{display(uri)} is no checkpoint",
+            expected="the file that this version's train wrote",
+            found=str(error),
         ) from error
     _check_settings(rest["settings"], learner.plan.settings)
     learner.network.load_state_dict(_below("network/", tensors))
@@ -116,8 +128,7 @@ def load_checkpoint(learner: Learner) -> Position | None:
         {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
     )
     learner.scaler.load_state_dict(rest["scaler"])
-    position: dict[str, Any] = rest["position"]
-    return Position(**{**position, "sizes": tuple(position["sizes"])})
+    return position
 
 
 def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:

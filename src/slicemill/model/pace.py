@@ -42,7 +42,7 @@ class Pace:
     def next_span(self, position: Position) -> Span | None:
         """Span of the next epoch; None if the run is to end."""
         settings = self._learner.plan.settings
-        waited = position.epochs_done - position.best_epoch
+        waited = position.epochs_done - position.leading_epoch
         if settings["patience"] and position.epochs_done and waited >= settings["patience"]:
             return None
         if settings["epochs"] is not None and position.epochs_done >= settings["epochs"]:

@@ -100,7 +100,7 @@ class FigureTracker:
     def epoch(self, position: Position) -> None:
         """Draw, if this epoch is the best so far."""
         self._history = position.history
-        if position.best_epoch != position.epochs_done:
+        if position.leading_epoch != position.epochs_done:
             return
         self._draw_curves()
         if self._learner.plan.settings["task"] == "segment":
@@ -110,7 +110,7 @@ class FigureTracker:
         if self._examples is None:
             self._examples = example_slices(self._learner.plan)
         if self._examples:
-            masks = [self._predicted(entry, position.best["image_size"]) for entry in self._examples]
+            masks = [self._predicted(entry, position.history[-1]["image_size"]) for entry in self._examples]
             drawn = draw_examples(self._examples, masks, f"Epoch {position.epochs_done}")
             storage.write_bytes(run_files.examples(self._out, position.epochs_done), drawn)
 

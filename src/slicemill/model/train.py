@@ -121,7 +121,7 @@ def _pruned(plan: TrainPlan, position: Position) -> bool:
     """Whether a trial that others of its study are well ahead of is to stop here."""
     epoch = position.epochs_done
     floor = plan.floors[epoch - 1] if 0 < epoch <= len(plan.floors) else None
-    return floor is not None and (position.best_score is None or position.best_score < floor)
+    return floor is not None and (position.leading_score is None or position.leading_score < floor)
 
 
 def _network(plan: TrainPlan) -> nn.Module:
@@ -184,32 +184,23 @@ def _finish_epoch(
         "slices_per_second": round(rate, 2),
         "seconds": round(result.seconds, 2),
     }
-    score = -result.loss if validation.score is None else validation.score
-    better = (
-        position.best_score is None
-        # With the network's full input it may be worse at first, and is soon better.
-        or result.image_size > position.best["image_size"]
-        or score > position.best_score
-    )
     after = dataclasses.replace(
         position,
         epochs_done=epoch,
         progress=span.end,
         seconds=pace.seconds,
-        best_epoch=epoch if better else position.best_epoch,
-        best_score=score if better else position.best_score,
         history=[*position.history, line],
     )
     shown = f"loss {result.loss:.4f}{validation.shown}, {rate:.1f} slices/s"
     _say(learner.rank, f"epoch {epoch}, {span.end:.0%} of the run: {shown}")
     if learner.rank.first:
-        _save_epoch(learner, after, better)
+        _save_epoch(learner, after)
     return after
 
 
-def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
+def _save_epoch(learner: Learner, position: Position) -> None:
     run = learner.plan.settings["out"]
-    if better:
+    if position.published["epoch"] == position.epochs_done:
         storage.write_bytes(run_files.best_weights(run), network_bytes(learner.published))
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in position.history)
     storage.write_bytes(run_files.metrics(run), lines.encode())
@@ -217,22 +208,22 @@ def _save_epoch(learner: Learner, position: Position, better: bool) -> None:
 
 
 def _dice_by_options(learner: Learner, position: Position) -> dict[tuple[str, ...], float]:
-    """Validation Dice of the best epoch's weights, by the options of scoring."""
+    """Validation Dice of the published epoch's weights, by the options of scoring."""
     if learner.plan.settings["task"] != "segment":
         return {}
     # Rank 0 may still be writing them.
     summed([0.0], learner.rank)
     best = storage.read_bytes(run_files.best_weights(learner.plan.settings["out"]))
     learner.published.load_state_dict(safetensors.torch.load(best))
-    return dice_by_options(learner, position.best["image_size"])
+    return dice_by_options(learner, position.published["image_size"])
 
 
 def _finish(
     learner: Learner, position: Position, by_options: Mapping[tuple[str, ...], float]
 ) -> dict[str, Any]:
-    """Publish the best epoch's weights, then the card that vouches for them."""
+    """Publish the chosen epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
-    best = position.best
+    best = position.published
     numbers = {name: best[name] for name in best if name.startswith("val_") and name != "val_dice_by_scan"}
     options = best_options(by_options, sum(map(len, plan.validation))) if by_options else ()
     numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
@@ -260,7 +251,7 @@ def _finish(
     save_card(settings["out"], card)
     return {
         "epochs": position.epochs_done,
-        "best_epoch": position.best_epoch,
+        "best_epoch": best["epoch"],
         **{f"best_{name}": value for name, value in numbers.items()},
         "lost_steps": sum(line["lost_steps"] for line in position.history),
         "model_id": card.model_id,

@@ -37,9 +37,8 @@ _SEEN_SCANS = 16
 
 @dataclass(frozen=True)
 class Validation:
-    """The number that epochs are compared by, None without a validation part; what metrics.jsonl keeps."""
+    """What metrics.jsonl keeps; each number is None without a validation part."""
 
-    score: float | None
     metrics: dict[str, Any]
 
     @property
@@ -115,7 +114,7 @@ def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
         _check_count(file, totals[file.scan_id][3])
     by_scan = {scan: dice_from_counts(*found[:3]) for scan, found in totals.items()}
     mean = float(np.mean(list(by_scan.values()))) if by_scan else None
-    return Validation(mean, {"val_dice": mean, "val_dice_by_scan": by_scan})
+    return Validation({"val_dice": mean, "val_dice_by_scan": by_scan})
 
 
 def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
@@ -127,11 +126,10 @@ def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
         mine[scan_id][1].extend(true.any(axis=(1, 2)).astype(float).tolist())
     probability, truth = _gathered(scans, mine, learner.rank)
     if not truth.size:
-        return Validation(None, {"val_accuracy": None, "val_auroc": None})
+        return Validation({"val_accuracy": None, "val_auroc": None})
     accuracy = float(np.mean((probability >= learner.plan.settings["threshold"]) == truth))
     auroc = roc_curve(truth, probability)[2] if 0 < truth.sum() < truth.size else None
-    score = accuracy if auroc is None else auroc
-    return Validation(score, {"val_accuracy": accuracy, "val_auroc": auroc})
+    return Validation({"val_accuracy": accuracy, "val_auroc": auroc})
 
 
 _VALIDATIONS: dict[str, Callable[[Learner, nn.Module, int], Validation]] = {

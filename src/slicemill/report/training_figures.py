@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from slicemill.core.selection import published_epoch
 from slicemill.report.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
 
 Epochs = Sequence[Mapping[str, Any]]
@@ -64,14 +65,14 @@ def validation_dice(epochs: Epochs) -> Figure:
         markersize=4,
         label="mean of the scans",
     )
-    best = max(scored, key=lambda row: row["val_dice"])
+    kept = epochs[published_epoch(epochs) - 1]
     axes.plot(
-        [best["epoch"]],
-        [best["val_dice"]],
+        [kept["epoch"]],
+        [kept["val_dice"]],
         "D",
         color=VERMILLION,
         markersize=8,
-        label=f"best: {best['val_dice']:.3f} in epoch {best['epoch']}",
+        label=f"kept: {kept['val_dice']:.3f} in epoch {kept['epoch']}",
     )
     axes.set(ylabel="Validation Dice", ylim=(-0.02, 1.02))
     _epoch_axis(axes)
