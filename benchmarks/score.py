@@ -241,7 +241,7 @@ def main() -> None:
             {
                 "vs_bare_loop": ours / best,
                 "vs_naive_udf": ours / naive,
-                "worker_memory_at_10x": peaks[1] / peaks[0],
+                "worker_memory_growth": peaks[1] / peaks[0],
                 "vs_bare_loop_with_start_of_workers": rates[0] / best,
                 "slices_per_second": {
                     "slicemill": round(ours, 1),
@@ -250,7 +250,7 @@ def main() -> None:
                     "naive_udf": round(naive, 1),
                 },
                 "session_start_seconds": round(session_seconds, 1),
-                "worker_peak_mib": {"1x": round(peaks[0]), "10x": round(peaks[1])},
+                "worker_peak_mib": {"once": round(peaks[0]), f"{asked.times}_times": round(peaks[1])},
                 "slices": slices,
                 "times": asked.times,
                 **describe(),

@@ -51,7 +51,7 @@ def last_checkpoint(run: str) -> str:
 
 
 def best_weights(run: str) -> str:
-    """The weights of the best epoch so far."""
+    """The weights of the epoch that would be published now."""
     return join(run, "checkpoints", "best.safetensors")
 
 

@@ -183,7 +183,7 @@ def _scores(uri: str) -> Result:
 
 
 def _run(uri: str) -> Result:
-    """A training run by its own validation part: the Dice that its best epoch was chosen by."""
+    """A training run by its own validation part: the Dice that its epoch was chosen by."""
     card = load_card(uri)
     facts = {
         **model_facts(uri, card),

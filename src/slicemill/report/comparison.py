@@ -23,7 +23,7 @@ _PAIRED = (
     "two-sided sign-flip permutation test. No correction for the number of comparisons."
 )
 _VALIDATION = (
-    "Results on validation are those that a run's best epoch was chosen by: they flatter it, and are "
+    "Results on validation are those that a run's epoch was chosen by: they flatter it, and are "
     "compared with their like only."
 )
 _LEAKING = (
