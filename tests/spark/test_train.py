@@ -243,6 +243,15 @@ def test_a_death_without_a_reason_comes_before_the_neighbours_complaint(config: 
     )
 
 
+def test_a_rank_that_spark_ended_after_its_neighbours_death_is_not_named(config: TrainConfig) -> None:
+    output = "Most recent failure reason: Stage failed because barrier task ResultTask(47, 1) finished."
+
+    assert str(failure(_plan(config), {}, output)).startswith("rank 1 died; ")
+    # A rank that told its reason was no silent death, whichever task Spark saw first.
+    reasons = {1: _reason("RuntimeError", "Connection closed by peer")}
+    assert str(failure(_plan(config), reasons, output)).startswith("rank 0 died; ")
+
+
 def test_ranks_that_all_complain_are_quoted_in_one_line(config: TrainConfig) -> None:
     reasons = {rank: _reason("RuntimeError", f"Address {rank} in use\nand a trace") for rank in (0, 1)}
 

@@ -89,7 +89,7 @@ def numbers(line: Line) -> dict[str, float]:
 
 
 class FigureTracker:
-    """PNGs in the run's folder, drawn anew each time an epoch is the best so far, and curves at the end."""
+    """PNGs in the run's folder, drawn anew when an epoch is the best so far and after the schedule's last."""
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
@@ -98,9 +98,9 @@ class FigureTracker:
         self._history: Sequence[Line] = ()
 
     def epoch(self, position: Position) -> None:
-        """Draw, if this epoch is the best so far."""
+        """Draw, if this epoch is the best so far or the last, which as a rule is published."""
         self._history = position.history
-        if position.leading_epoch != position.epochs_done:
+        if position.leading_epoch != position.epochs_done and position.progress < 1:
             return
         self._draw_curves()
         if self._learner.plan.settings["task"] == "segment":

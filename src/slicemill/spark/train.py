@@ -127,11 +127,17 @@ def failure(plan: TrainPlan, reasons: Mapping[int, Mapping[str, Any]], output: s
             return kind(reason["what"], **told)
     silent = [rank for rank in range(plan.ranks) if rank not in reasons]
     if silent:
-        return _dead(silent, output)
+        return _dead(_first_to_end(silent, output), output)
     rank, reason = next(iter(reasons.items()))
     return TrainingError(
         f"rank {rank} failed", found=f"{reason['kind']}: {reason['message'].splitlines()[0]}"
     )
+
+
+def _first_to_end(silent: list[int], output: str) -> list[int]:
+    """The silent rank whose task Spark saw fail, if it says so: the others it then ended itself."""
+    seen = re.search(r"barrier task \w+\(\d+, (\d+)\)", output)
+    return [int(seen[1])] if seen and int(seen[1]) in silent else silent
 
 
 def _dead(ranks: list[int], output: str) -> TrainingError:
