@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -58,9 +59,11 @@ def test_a_budget_ends_on_the_largest_size_that_it_holds_some_epochs_of(
     plan = make(**{**settings, **asked})
     network = architecture("tiny").build(plan.settings)
     learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
+    monkeypatch.setattr(input_size, "tried_step_seconds", lambda learner, size: time.sleep(0.05) or 1.0)
     monkeypatch.setattr(input_size, "epoch_seconds", lambda learner, step: seconds)
 
     learner, position = with_sizes(learner, Position())
 
     assert position.sizes == sizes
+    assert (position.seconds >= 0.05) == ("image_size" not in asked)
     assert (learner.plan.settings["first_size"], learner.plan.settings["image_size"]) == sizes

@@ -7,6 +7,7 @@ enough epochs are left to learn from them.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,11 +37,17 @@ def input_sizes(settings: Mapping[str, Any], final: int) -> tuple[int, int]:
 
 
 def with_sizes(learner: Learner, position: Position) -> tuple[Learner, Position]:
-    """Both with the sizes of their run settled, the same on every rank and after --resume."""
+    """Both with the sizes of their run settled, the same on every rank and after --resume.
+
+    What trying them took counts as the run's own time.
+    """
+    started = time.perf_counter()
     sizes = position.sizes or _chosen(learner)
+    seconds = position.seconds + time.perf_counter() - started
     settings = {**learner.plan.settings, "first_size": sizes[0], "image_size": sizes[1]}
     plan = dataclasses.replace(learner.plan, settings=settings)
-    return dataclasses.replace(learner, plan=plan), dataclasses.replace(position, sizes=sizes)
+    settled = dataclasses.replace(position, sizes=sizes, seconds=seconds)
+    return dataclasses.replace(learner, plan=plan), settled
 
 
 def _chosen(learner: Learner) -> tuple[int, int]:
