@@ -37,10 +37,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from slicemill.config import IngestConfig
-from slicemill.core.plan import LabelledFile, Share, draws
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.uri import canonical, join
-from slicemill.model.loader import EpochLoader, SliceCache
+from slicemill.core.training.plan import LabelledFile, Share, draws
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.storage.uri import canonical, join
+from slicemill.model.loading.loader import EpochLoader, SliceCache
 from slicemill.pipelines import ingest
 from slicemill.spark.session import open_session
 

@@ -40,14 +40,14 @@ from PIL import Image
 from pyspark.sql import SparkSession, functions
 
 from slicemill.config import ScoreConfig
-from slicemill.core.normalise import NORMALISATION
-from slicemill.core.scan import SEQUENCES
+from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io import storage
-from slicemill.io.card import Card, load_card, save_card, sha256, weights_uri
-from slicemill.io.uri import canonical, local_path
-from slicemill.model.predictor import Predictor
-from slicemill.model.registry import architecture
-from slicemill.model.scoring import BATCH_SIZES
+from slicemill.io.run.card import Card, load_card, save_card, sha256, weights_uri
+from slicemill.io.storage.uri import canonical, local_path
+from slicemill.model.networks.registry import architecture
+from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.scoring import BATCH_SIZES
 from slicemill.pipelines import score
 from slicemill.spark.session import open_session
 

@@ -28,15 +28,15 @@ import torch
 from machine import describe
 
 from slicemill.config import IngestConfig, SplitConfig, TrainConfig
-from slicemill.core.plan import TrainPlan, draws
-from slicemill.core.schedule import Span
+from slicemill.core.training.plan import TrainPlan, draws
+from slicemill.core.training.schedule import Span
 from slicemill.model.device import choose_device, choose_precision, placed
-from slicemill.model.input_size import IMAGE_SIZES
-from slicemill.model.learner import Learner, make_learner
-from slicemill.model.loop import network_batch, open_epoch, prepared, train_epoch
-from slicemill.model.ranks import Rank, joined
-from slicemill.model.registry import architecture
-from slicemill.model.step import NetworkBatch, take_step
+from slicemill.model.networks.registry import architecture
+from slicemill.model.training.input_size import IMAGE_SIZES
+from slicemill.model.training.learner import Learner, make_learner
+from slicemill.model.training.loop import network_batch, open_epoch, prepared, train_epoch
+from slicemill.model.training.ranks import Rank, joined
+from slicemill.model.training.step import NetworkBatch, take_step
 from slicemill.pipelines import ingest, split
 from slicemill.pipelines.train import make_plan, resolved, scans_by_part
 from slicemill.spark.session import open_session

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from slicemill.errors import SlicemillError
-from slicemill.io import lake, storage
-from slicemill.io.uri import canonical, display, is_s3, join, local_path
+from slicemill.io import storage
+from slicemill.io.places import Scores
+from slicemill.io.storage.uri import canonical, display, is_s3, join, local_path
 
 SLICEMILL = str(Path(sys.executable).with_name("slicemill"))
 MARK = ".slicemill-demo"
@@ -149,7 +150,7 @@ def _short(value: object) -> str:
 
 def dice_table(scores: str) -> list[str]:
     """Lines of a table with a row per scored scan, worst first, and the mean Dice."""
-    text = storage.read_bytes(lake.scored_patients_csv(scores)).decode("utf-8")
+    text = storage.read_bytes(Scores(scores).patients_csv).decode("utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
     rows.sort(key=lambda row: float(row["dice"] or "nan"))
     cells = [list(COLUMNS.values())]

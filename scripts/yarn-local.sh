@@ -250,8 +250,8 @@ plain - $modes <<'PYTHON'
 import hashlib, pathlib, sys
 
 from slicemill.io import storage
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.score_check import check_entry
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.scores.check import check_entry
 
 
 def content(home):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from slicemill.core.splits import split_hash
-from slicemill.io import lake, parquet, storage
-from slicemill.io.split_table import Split, write_split
-from slicemill.io.uri import join
+from slicemill.io import parquet, storage
+from slicemill.io.lake.splits import Split, write_split
+from slicemill.io.places import Lake
+from slicemill.io.storage.uri import join
 from slicemill.schemas import SCANS, SCHEMA_VERSION, SLICES, TOTALS
 from slicemill.types import ScanImages, ScanMasks
 
@@ -57,9 +58,9 @@ def write_lake(home: str, scans: Sequence[TinyScan], splits: Mapping[str, Mappin
         parquet.write_rows(
             join(home, _data_uri(scan)), SLICES, [_slice_row(scan, at) for at in range(len(scan.images))]
         )
-    parquet.write_small(lake.scans(home), SCANS, [_scan_row(scan) for scan in scans])
-    parquet.write_small(lake.totals(home), TOTALS, [_totals_row(scan) for scan in scans])
-    storage.write_json(lake.lake_card(home), {"schema_version": SCHEMA_VERSION})
+    parquet.write_small(Lake(home).scans, SCANS, [_scan_row(scan) for scan in scans])
+    parquet.write_small(Lake(home).totals, TOTALS, [_totals_row(scan) for scan in scans])
+    storage.write_json(Lake(home).card, {"schema_version": SCHEMA_VERSION})
     for name, assigned in splits.items():
         card = {"method": "by hand", "hash": split_hash(assigned)}
         folds = {part for part in assigned.values() if part.startswith("fold-")}

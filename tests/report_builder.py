@@ -17,18 +17,19 @@ import numpy as np
 import pyarrow as pa
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
-from slicemill.core.dice import ScanScores, dice_from_counts, scan_scores, slice_counts
-from slicemill.core.discovery import FoundFile, discover
-from slicemill.core.profile import summarise
-from slicemill.core.scan import SEQUENCES
+from slicemill.core.evaluation.dice import ScanScores, dice_from_counts, scan_scores, slice_counts
+from slicemill.core.scans.discovery import FoundFile, discover
+from slicemill.core.scans.profile import summarise
+from slicemill.core.scans.scan import SEQUENCES
 from slicemill.core.splits import split_hash
-from slicemill.io import lake, run_files, storage
-from slicemill.io.card import Card, save_card
-from slicemill.io.lake_reader import read_lake_scan
-from slicemill.io.lake_writer import LakeWriter, from_commit
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.lake.splits import Split, write_split
+from slicemill.io.lake.writer import LakeWriter, from_commit
 from slicemill.io.parquet import read_small, write_small
-from slicemill.io.score_writer import ScoredScan, ScoreWriter
-from slicemill.io.split_table import Split, write_split
+from slicemill.io.places import Lake, Run, Scores
+from slicemill.io.run.card import Card, save_card
+from slicemill.io.scores.writer import ScoredScan, ScoreWriter
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
 
 PERFECT, MISSED, FALSE_ALARM = "TEST_AA_0001_20200101", "TEST_AA_0002_20200102", "TEST_BB_0003_20200103"
@@ -58,15 +59,15 @@ def write_lake(
     ]
     totals = [commit["totals"] for commit in commits]
     write_small(
-        lake.scans(home),
+        Lake(home).scans,
         SCANS,
         scans,
         [pa.field(name, pa.array(values).type) for name, values in columns.items()],
     )
-    write_small(lake.totals(home), TOTALS, totals)
-    write_small(lake.quarantine(home), QUARANTINE, quarantine)
-    storage.write_json(lake.profile_summary(home), summarise(scans, totals))
-    storage.write_json(lake.lake_card(home), {"schema_version": SCHEMA_VERSION})
+    write_small(Lake(home).totals, TOTALS, totals)
+    write_small(Lake(home).quarantine, QUARANTINE, quarantine)
+    storage.write_json(Lake(home).profile_summary, summarise(scans, totals))
+    storage.write_json(Lake(home).card, {"schema_version": SCHEMA_VERSION})
 
 
 def add_split(home: str, name: str, assigned: Mapping[str, str]) -> str:
@@ -116,7 +117,7 @@ def write_metrics(home: str, epochs: int) -> None:
         }
         for epoch in range(1, epochs + 1)
     ]
-    storage.write_bytes(run_files.metrics(home), "".join(json.dumps(line) + "\n" for line in lines).encode())
+    storage.write_bytes(Run(home).metrics, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def predict(scan_id: str, truth: np.ndarray) -> np.ndarray:
@@ -139,7 +140,7 @@ def write_scores(
     """
     writer = ScoreWriter(home, "masks", MODEL[:16], "score-test")
     rows = []
-    for place, row in enumerate(read_small(lake.scans(lake_home), SCANS).to_pylist()):
+    for place, row in enumerate(read_small(Lake(lake_home).scans, SCANS).to_pylist()):
         scan = read_lake_scan(lake_home, row)
         masks = np.stack([one.mask for one in scan.slices])
         predicted = predict(scan.scan_id, masks)
@@ -160,7 +161,7 @@ def write_scores(
         slice_dice = tuple(dice) if truth and not classifier else (None,) * len(dice)
         entry = writer.write(ScoredScan(scan, kept, peaks, slice_dice, scores), "0", "key", ())
         rows.append({**entry, "manifest": f"{scan.scan_id}.parquet"})
-    write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
+    write_small(Scores(home).patients, SCORED_PATIENTS, rows)
     return rows
 
 

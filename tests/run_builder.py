@@ -5,11 +5,11 @@ from __future__ import annotations
 import safetensors.torch
 import torch
 
-from slicemill.core.normalise import NORMALISATION
-from slicemill.core.scan import SEQUENCES
+from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io import storage
-from slicemill.io.card import Card, save_card, sha256, weights_uri
-from slicemill.model.registry import architecture
+from slicemill.io.run.card import Card, save_card, sha256, weights_uri
+from slicemill.model.networks.registry import architecture
 
 
 def write_run(run: str, seed: int = 0, size: int = 64) -> Card:

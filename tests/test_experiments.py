@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from slicemill.config import CrossvalConfig, TrainConfig
+from slicemill.experiments.search_space import grid, read_space
 from slicemill.io.settings_file import read_settings
-from slicemill.model.registry import check_settings
-from slicemill.pipelines.search_space import grid, read_space
+from slicemill.model.networks.registry import check_settings
 from slicemill.pipelines.train import resolved
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "configs" / "experiments").glob("*.yaml"))

@@ -15,8 +15,8 @@ import pyspark
 import pytest
 
 from slicemill.io import storage
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.uri import canonical, join
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.storage.uri import canonical, join
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -14,9 +14,9 @@ from report_builder import add_split, quarantine_row, write_lake
 from report_builder import write_scores as write_synthetic_scores
 from run_builder import write_run
 
-from slicemill.io import lake
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.uri import join
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.places import Scores
+from slicemill.io.storage.uri import join
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ("01-explore-lake", "02-train-and-watch", "03-results-and-worst-cases", "04-score-new-scans")
@@ -146,4 +146,4 @@ def test_new_scans_are_scored(homes, tmp_path):
     assert pictures(done) == 2
     assert "'scored': 6" in words(done)
     assert Path(join(out, "report", "index.html").removeprefix("file://")).stat().st_size > 100_000
-    assert Path(lake.scored_patients_csv(out).removeprefix("file://")).exists()
+    assert Path(Scores(out).patients_csv.removeprefix("file://")).exists()

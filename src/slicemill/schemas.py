@@ -174,7 +174,7 @@ QUARANTINE = Table(
     (
         _text("uri", "file or folder that was set aside"),
         _text("scan_id", "scan that it belongs to", nullable=True),
-        _text("reason", "one of slicemill.core.integrity.Reason"),
+        _text("reason", "one of slicemill.core.scans.integrity.Reason"),
         _text("detail", "what was wrong, in one sentence"),
         _text("found", "what was found", nullable=True),
         _text("expected", "what was expected", nullable=True),

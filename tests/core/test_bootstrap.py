@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slicemill.core.bootstrap import mean_interval, median_interval
+from slicemill.core.evaluation.intervals import mean_interval, median_interval
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 

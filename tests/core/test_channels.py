@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slicemill.core.channels import input_normalisation, input_slices, layout_for
-from slicemill.core.normalise import from_histogram
+from slicemill.core.scans.channels import input_normalisation, input_slices, layout_for
+from slicemill.core.scans.normalise import from_histogram
 
 IMAGES = np.arange(4 * 2 * 5 * 3, dtype=np.uint8).reshape(4, 2, 5, 3)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from slicemill.core.dice import (
+from slicemill.core.evaluation.dice import (
     dice,
     dice_from_counts,
     iou_from_counts,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, MeanIoU
 
-from slicemill.core.dice import scan_scores
+from slicemill.core.evaluation.dice import scan_scores
 
 SHAPE = (6, 24, 20)
 

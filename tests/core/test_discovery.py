@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
-from slicemill.core.discovery import FoundFile, discover, pack, patient_of
-from slicemill.core.integrity import Reason
+from slicemill.core.scans.discovery import FoundFile, discover, pack, patient_of
+from slicemill.core.scans.integrity import Reason
 
 PATTERN = re.compile(PUBLIC_SCAN_PATTERN)
 SCAN = "TCGA_CS_4941_19960909"

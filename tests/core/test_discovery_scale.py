@@ -11,7 +11,7 @@ PLAN = """
 import re
 from pathlib import Path
 from slicemill.config import PUBLIC_SCAN_PATTERN
-from slicemill.core.discovery import FoundFile, discover, pack
+from slicemill.core.scans.discovery import FoundFile, discover, pack
 
 def listing(scans, slices):
     for scan in range(scans):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slicemill.core.drift import COMPARED, drift_warnings, training_profile
+from slicemill.core.evaluation.drift import COMPARED, drift_warnings, training_profile
 
 
 def scan(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slicemill.core.evaluation import dice_summary, paired_difference, patient_means, slice_summary
+from slicemill.core.evaluation.summary import dice_summary, paired_difference, patient_means, slice_summary
 
 
 def row(scan: str, patient: str, dice: float | None) -> dict[str, Any]:

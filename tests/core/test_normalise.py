@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from slicemill.core.normalise import SCALE_FLOOR, from_histogram
+from slicemill.core.scans.normalise import SCALE_FLOOR, from_histogram
 
 
 def _histogram(voxels: np.ndarray) -> np.ndarray:

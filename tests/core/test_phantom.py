@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
-from slicemill.core.dice import dice
-from slicemill.core.discovery import patient_of
-from slicemill.core.phantom import PhantomScan, make_scan, patient_id, scan_id
+from slicemill.core.evaluation.dice import dice
+from slicemill.core.scans.discovery import patient_of
+from slicemill.core.scans.phantom import PhantomScan, make_scan, patient_id, scan_id
 
 _FLAIR = 1
 _SIZE = 96

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slicemill.core.plan import LabelledFile, TrainPlan, balance, labelled_slices, steps_per_epoch
+from slicemill.core.training.plan import LabelledFile, TrainPlan, balance, labelled_slices, steps_per_epoch
 
 FILES = st.lists(st.integers(0, 90), min_size=1, max_size=60).map(
     lambda counts: [LabelledFile(f"scan{at}", f"file:///lake/{at}", count) for at, count in enumerate(counts)]

@@ -4,9 +4,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slicemill.core.profile import ScanProfile, equal_images, heat_map, statistics, summarise, tumour_geometry
-from slicemill.core.scan import Scan, Slice
-from slicemill.io.tiff import count_values
+from slicemill.core.scans.profile import (
+    ScanProfile,
+    equal_images,
+    heat_map,
+    statistics,
+    summarise,
+    tumour_geometry,
+)
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.io.raw.tiff import count_values
 
 
 def one_slice(image: np.ndarray, mask: np.ndarray | None = None, number: int = 1) -> Slice:

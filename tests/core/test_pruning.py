@@ -4,7 +4,7 @@ import numpy as np
 import optuna
 import pytest
 
-from slicemill.core.pruning import floors
+from slicemill.core.training.pruning import floors
 
 
 def test_below_five_finished_trials_none_is_given_up() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
-from slicemill.core.discovery import FoundFile, ScanTask, discover
-from slicemill.core.readiness import Readiness
+from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
+from slicemill.core.scans.readiness import Readiness
 
 NOW = 1000.0
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicemill.core.roc import roc_curve
+from slicemill.core.evaluation.roc import roc_curve
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30).filter(
     lambda pairs: len({label for label, _ in pairs}) == 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicemill.core.schedule import SCHEDULES, WARM_UP, Span, budget_span, epoch_span, size_in
+from slicemill.core.training.schedule import SCHEDULES, WARM_UP, Span, budget_span, epoch_span, size_in
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicemill.core.selection import leading_epoch, published_epoch, score
+from slicemill.core.training.selection import leading_epoch, published_epoch, score
 
 
 def _epoch(*dice: float, size: int = 64, loss: float = 1.0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from slicemill.core.surface import hausdorff95, surface
+from slicemill.core.evaluation.surface import hausdorff95, surface
 
 SHAPES = array_shapes(min_dims=3, max_dims=3, max_side=7)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from slicemill.errors import LakeVersionError, ModelFileError
-from slicemill.io.card import Card, card_uri, load_card, save_card, sha256
-from slicemill.io.uri import canonical, local_path
+from slicemill.io.run.card import Card, card_uri, load_card, save_card, sha256
+from slicemill.io.storage.uri import canonical, local_path
 
 CARD = Card(
     task="segment",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from slicemill.io import storage
-from slicemill.io.journal import StoredJournal
-from slicemill.io.uri import canonical, join
+from slicemill.io.storage.journal import StoredJournal
+from slicemill.io.storage.uri import canonical, join
 
 
 @pytest.fixture(params=["disk", "s3"])

@@ -11,8 +11,8 @@ import pytest
 
 from slicemill.errors import BusyError
 from slicemill.io import storage
-from slicemill.io.lock import LOCK_NAME, STALE_SECONDS, sole_writer
-from slicemill.io.uri import canonical
+from slicemill.io.storage.lock import LOCK_NAME, STALE_SECONDS, sole_writer
+from slicemill.io.storage.uri import canonical
 
 
 def hold_until_killed(home: str, ready: object) -> None:

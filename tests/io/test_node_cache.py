@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slicemill.io import node_cache, storage
-from slicemill.io.node_cache import read_known
-from slicemill.io.uri import canonical
+from slicemill.io import storage
+from slicemill.io.storage import node_cache
+from slicemill.io.storage.node_cache import read_known
+from slicemill.io.storage.uri import canonical
 
 DATA = b"weights"
 HASH = hashlib.sha256(DATA).hexdigest()

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from slicemill.io import s3_client, storage
-from slicemill.io.s3_client import list_keys, read_with_tag, write_if
+from slicemill.io import storage
+from slicemill.io.storage import s3_client
+from slicemill.io.storage.s3_client import list_keys, read_with_tag, write_if
 
 
 @pytest.mark.parametrize("page", [1000, 7])

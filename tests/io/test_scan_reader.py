@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from slicemill.core.discovery import FoundFile
-from slicemill.core.integrity import BadImageError, Reason
+from slicemill.core.scans.discovery import FoundFile
+from slicemill.core.scans.integrity import BadImageError, Reason
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.scan_reader import _fetch
+from slicemill.io.raw.scan_reader import _fetch
 
 
 def failing(cause: OSError):

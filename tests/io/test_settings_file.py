@@ -7,7 +7,7 @@ import pytest
 from slicemill.config import CrossvalConfig, TrainConfig
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.settings_file import read_settings, write_settings
-from slicemill.io.uri import canonical
+from slicemill.io.storage.uri import canonical
 
 
 def written(tmp_path: Path, text: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
-from slicemill.io.uri import canonical, join, local_path, relative
+from slicemill.io.storage.uri import canonical, join, local_path, relative
 
 
 @pytest.mark.parametrize(

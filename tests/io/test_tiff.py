@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiff_builder import Form, build
 
-from slicemill.core.integrity import BadImageError, Reason
-from slicemill.io.tiff import decode_slice, decode_tiff
+from slicemill.core.scans.integrity import BadImageError, Reason
+from slicemill.io.raw.tiff import decode_slice, decode_tiff
 
 LIMIT = 512 * 512
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slicemill.io.tiff import decode_slice, decode_tiff
-from slicemill.io.tiff_write import encode_image, encode_mask
+from slicemill.io.raw.tiff import decode_slice, decode_tiff
+from slicemill.io.raw.tiff_write import encode_image, encode_mask
 
 _PIXELS = 1 << 20
 #: Tags of a public file, without those that say where its strips lie.

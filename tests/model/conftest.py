@@ -10,9 +10,9 @@ import pytest
 from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
-from slicemill.core.plan import TrainPlan
-from slicemill.io.uri import canonical
-from slicemill.model.registry import ARCHITECTURES, Architecture
+from slicemill.core.training.plan import TrainPlan
+from slicemill.io.storage.uri import canonical
+from slicemill.model.networks.registry import ARCHITECTURES, Architecture
 from slicemill.pipelines.train import make_plan, scans_by_part
 
 MakePlan = Callable[..., TrainPlan]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from slicemill.model.augment import BOTH_ABSENT, INTENSITY, NOISE, ONE_ABSENT, Augmentation
+from slicemill.model.loading.augment import BOTH_ABSENT, INTENSITY, NOISE, ONE_ABSENT, Augmentation
 
 
 def _disks(count: int) -> torch.Tensor:

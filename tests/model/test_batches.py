@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slicemill.core.scan import Scan, Slice
-from slicemill.io.tiff import count_values
-from slicemill.model import batches
-from slicemill.model.batches import predict_scans, scan_input
-from slicemill.model.cleaning import clean_mask
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.io.raw.tiff import count_values
 from slicemill.model.device import placed
-from slicemill.model.predictor import Predictor
-from slicemill.model.registry import architecture
+from slicemill.model.networks.registry import architecture
+from slicemill.model.predicting import batches
+from slicemill.model.predicting.batches import predict_scans, scan_input
+from slicemill.model.predicting.cleaning import clean_mask
+from slicemill.model.predicting.predictor import Predictor
 
 SIZE = 32
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from slicemill.model.cleaning import CHOICES, clean_mask, largest_component, smooth_slices
+from slicemill.model.predicting.cleaning import CHOICES, clean_mask, largest_component, smooth_slices
 
 
 def test_the_largest_component_is_one_in_three_dimensions() -> None:

@@ -8,8 +8,8 @@ import torch
 from monai.networks.nets import AttentionUnet, UNet
 from torch import Tensor, nn
 
-from slicemill.model.fusion import fuse
-from slicemill.model.registry import ARCHITECTURES
+from slicemill.model.networks.registry import ARCHITECTURES
+from slicemill.model.predicting.fusion import fuse
 
 
 def _monai_unet() -> nn.Module:

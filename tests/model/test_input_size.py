@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from slicemill.model import input_size
-from slicemill.model.checkpoint import Position
-from slicemill.model.input_size import input_sizes, with_sizes
-from slicemill.model.learner import make_learner
-from slicemill.model.ranks import Rank
-from slicemill.model.registry import architecture
+from slicemill.model.networks.registry import architecture
+from slicemill.model.training import input_size
+from slicemill.model.training.checkpoint import Position
+from slicemill.model.training.input_size import input_sizes, with_sizes
+from slicemill.model.training.learner import make_learner
+from slicemill.model.training.ranks import Rank
 
 
 @pytest.mark.parametrize(

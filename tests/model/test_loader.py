@@ -11,18 +11,25 @@ import torch
 from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
-from slicemill.core.plan import LabelledFile, TrainPlan
-from slicemill.core.scan import Scan, Slice
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.core.training.plan import LabelledFile, TrainPlan
 from slicemill.errors import TrainingError
 from slicemill.io import storage
-from slicemill.io.tiff import count_values
-from slicemill.io.uri import canonical, local_path
-from slicemill.model import loader, read_ahead
-from slicemill.model.batches import predict_scans
+from slicemill.io.raw.tiff import count_values
+from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.input import to_network_input
-from slicemill.model.loader import EpochLoader, LabelledSlice, SliceCache, batches, read_labelled, shuffled
-from slicemill.model.loop import network_batch
-from slicemill.model.predictor import Predictor
+from slicemill.model.loading import loader, read_ahead
+from slicemill.model.loading.loader import (
+    EpochLoader,
+    LabelledSlice,
+    SliceCache,
+    batches,
+    read_labelled,
+    shuffled,
+)
+from slicemill.model.predicting.batches import predict_scans
+from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.training.loop import network_batch
 from slicemill.pipelines.train import make_plan, scans_by_part
 
 Key = tuple[str, int]

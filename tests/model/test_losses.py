@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.losses.dice import DiceFocalLoss
 
-from slicemill.model.losses import DICE_SMOOTHING, bce_dice, cross_entropy, dice_focal
+from slicemill.model.training.losses import DICE_SMOOTHING, bce_dice, cross_entropy, dice_focal
 
 ONES = torch.ones(2)
 

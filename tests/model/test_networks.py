@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from slicemill.core.plan import TrainPlan
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
-from slicemill.io import run_files, storage
-from slicemill.io.card import load_card
-from slicemill.model import train
-from slicemill.model.learner import make_learner
-from slicemill.model.loop import open_epoch, prepared
-from slicemill.model.predictor import Predictor
-from slicemill.model.ranks import Rank
-from slicemill.model.registry import ARCHITECTURES, DEFAULT, architecture, check_settings
-from slicemill.model.step import take_step
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.io.run.card import load_card
+from slicemill.model.networks.registry import ARCHITECTURES, DEFAULT, architecture, check_settings
+from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.training import rank_run
+from slicemill.model.training.learner import make_learner
+from slicemill.model.training.loop import open_epoch, prepared
+from slicemill.model.training.ranks import Rank
+from slicemill.model.training.step import take_step
 
 REAL = sorted(name for name in ARCHITECTURES if name != "tiny")
 SMALL = {"filters": 8} | {"dropout": 0.1}
@@ -33,7 +34,7 @@ def _settings(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", REAL)
 def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
     plan: TrainPlan = make(**_settings(name), epochs=1, ema=0.5)
-    summary = json.loads(train.train(plan.to_json()))
+    summary = json.loads(rank_run.train(plan.to_json()))
 
     predictor = Predictor.load(plan.settings["out"], "cpu", "fp32", threads=1)
     images = np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8)
@@ -119,11 +120,10 @@ class TestClassifier:
 
     def test_the_card_and_the_metrics_say_what_it_is_worth(self, make) -> None:
         plan: TrainPlan = make(model="resnet18", task="classify", epochs=2)
-        summary = json.loads(train.train(plan.to_json()))
+        summary = json.loads(rank_run.train(plan.to_json()))
 
         lines = [
-            json.loads(line)
-            for line in storage.read_bytes(run_files.metrics(plan.settings["out"])).splitlines()
+            json.loads(line) for line in storage.read_bytes(Run(plan.settings["out"]).metrics).splitlines()
         ]
         best = lines[summary["best_epoch"] - 1]
         assert best["val_auroc"] == max(line["val_auroc"] for line in lines)

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from lake_builder import tiny_scan
 
-from slicemill.core.normalise import from_histogram
-from slicemill.core.scan import Scan, Slice
-from slicemill.io.tiff import count_values
+from slicemill.core.scans.normalise import from_histogram
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.io.raw.tiff import count_values
 from slicemill.model.input import to_network_input
-from slicemill.model.preview import augmented
+from slicemill.model.loading.preview import augmented
 
 
 def scan() -> Scan:

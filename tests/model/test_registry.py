@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slicemill.errors import ConfigError
-from slicemill.model.registry import ARCHITECTURES, architecture
+from slicemill.model.networks.registry import ARCHITECTURES, architecture
 
 
 @pytest.mark.parametrize("name", [name for name, entry in ARCHITECTURES.items() if entry.task == "segment"])
@@ -39,7 +39,7 @@ def test_a_network_of_another_task() -> None:
 
 
 def test_looking_up_a_name_does_not_import_torch() -> None:
-    look_up = "from slicemill.model.registry import architecture; architecture('unet-resnet18')"
+    look_up = "from slicemill.model.networks.registry import architecture; architecture('unet-resnet18')"
     script = f"import sys; {look_up}; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slicemill.core.normalise import NORMALISATION
-from slicemill.core.scan import SEQUENCES, Scan, Slice
-from slicemill.io.card import Card
-from slicemill.io.score_tables import publish, slice_rows
-from slicemill.io.score_writer import ScoreWriter
-from slicemill.io.tiff import count_values
-from slicemill.io.uri import canonical
-from slicemill.model.batches import Prediction
-from slicemill.model.scoring import ScoreSettings, scored_scan
-from slicemill.pipelines.evaluate import evaluate
+from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.scan import SEQUENCES, Scan, Slice
+from slicemill.experiments.evaluate import evaluate
+from slicemill.io.raw.tiff import count_values
+from slicemill.io.run.card import Card
+from slicemill.io.scores.tables import publish, slice_rows
+from slicemill.io.scores.writer import ScoreWriter
+from slicemill.io.storage.uri import canonical
+from slicemill.model.predicting.batches import Prediction
+from slicemill.model.predicting.scoring import ScoreSettings, scored_scan
 
 SETTINGS = ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5)
 

@@ -12,40 +12,39 @@ import numpy as np
 import pytest
 from matplotlib import colors, image
 
-from slicemill.core.plan import TrainPlan
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
-from slicemill.io import run_files, storage
-from slicemill.io.uri import local_path
-from slicemill.model import train
-from slicemill.model.pictures import PREDICTION, TRUTH, draw_curves, draw_examples, example_slices
-from slicemill.model.tracking import numbers
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.io.storage.uri import local_path
+from slicemill.model.training import rank_run
+from slicemill.model.training.pictures import PREDICTION, TRUTH, draw_curves, draw_examples, example_slices
+from slicemill.model.training.tracking import numbers
 
 
 def _train(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
-    storage.remove(run_files.started(plan.settings["out"]))
+    storage.remove(Run(plan.settings["out"]).started)
     plan = dataclasses.replace(plan, settings={**plan.settings, **settings})
-    return json.loads(train.train(plan.to_json()))
+    return json.loads(rank_run.train(plan.to_json()))
 
 
 def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
-    return [
-        json.loads(line) for line in storage.read_bytes(run_files.metrics(plan.settings["out"])).splitlines()
-    ]
+    return [json.loads(line) for line in storage.read_bytes(Run(plan.settings["out"]).metrics).splitlines()]
 
 
 def _interrupted(plan: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, cut off in the second epoch."""
-    real = train.train_epoch
+    real = rank_run.train_epoch
 
     def cut_off(learner: Any, epoch: int, *rest: Any) -> Any:
         if epoch == 1:
             raise KeyboardInterrupt
         return real(learner, epoch, *rest)
 
-    monkeypatch.setattr(train, "train_epoch", cut_off)
+    monkeypatch.setattr(rank_run, "train_epoch", cut_off)
     with pytest.raises(KeyboardInterrupt):
         _train(plan)
-    monkeypatch.setattr(train, "train_epoch", real)
+    monkeypatch.setattr(rank_run, "train_epoch", real)
 
 
 def _pixels(png: bytes, colour: str) -> int:
@@ -63,7 +62,7 @@ def test_each_epoch_that_improves_and_the_last_leave_examples_and_curves(make) -
         if line["val_dice"] > best:
             best = line["val_dice"]
             improved.add(f"examples-epoch-{line['epoch']:03d}.png")
-    folder = local_path(run_files.curves(plan.settings["out"])).parent
+    folder = local_path(Run(plan.settings["out"]).curves).parent
     assert {path.name for path in folder.iterdir()} == {"curves.png", *improved}
     for path in folder.iterdir():
         assert image.imread(path).std() > 0.05
@@ -146,7 +145,7 @@ def test_tensorboard_shows_every_epoch_once_even_if_the_run_was_interrupted(make
     _interrupted(plan, monkeypatch)
     _train(plan, resume=True)
 
-    told = _told(str(local_path(run_files.tensorboard(plan.settings["out"]))))
+    told = _told(str(local_path(Run(plan.settings["out"]).tensorboard)))
     lines = _metrics(plan)
     assert told.keys() == numbers(lines[0]).keys()
     assert told["train_loss"] == [(line["epoch"], pytest.approx(line["train_loss"])) for line in lines]
@@ -157,7 +156,7 @@ def test_tensorboard_files_of_a_run_in_s3_are_there_too(make, bucket: str, tmp_p
     _train(plan)
 
     (tmp_path / "copy").mkdir()
-    for file in storage.list_files(run_files.tensorboard(f"{bucket}/run")):
+    for file in storage.list_files(Run(f"{bucket}/run").tensorboard):
         (tmp_path / "copy" / file.uri.rpartition("/")[2]).write_bytes(storage.read_bytes(file.uri))
     assert [step for step, _ in _told(str(tmp_path / "copy"))["train_loss"]] == [1, 2]
 
@@ -168,7 +167,7 @@ def test_a_package_that_is_not_there_is_named_with_what_to_do(make, monkeypatch)
 
     assert _train(plan) == {}
 
-    reason = storage.read_json(run_files.failure(plan.settings["out"], 0))
+    reason = storage.read_json(Run(plan.settings["out"]).failure(0))
     assert (reason["kind"], reason["expected"]) == ("MachineError", "mlflow-skinny")
     assert "slicemill[track]" in reason["advice"]
 

@@ -12,35 +12,36 @@ import pytest
 import safetensors.torch
 import torch
 
-from slicemill.core.dice import dice
-from slicemill.core.plan import LabelledFile, TrainPlan, labelled_slices
-from slicemill.core.schedule import Span
-from slicemill.core.selection import published_epoch
+from slicemill.core.evaluation.dice import dice
+from slicemill.core.training.plan import LabelledFile, TrainPlan, labelled_slices
+from slicemill.core.training.schedule import Span
+from slicemill.core.training.selection import published_epoch
 from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
-from slicemill.io import run_files, storage
-from slicemill.io.card import card_uri, load_card, weights_uri
-from slicemill.io.uri import canonical, local_path
-from slicemill.model import epoch_bar, input_size, loop, losses, train
-from slicemill.model import validate as validate_module
-from slicemill.model.checkpoint import Position, network_bytes
-from slicemill.model.cleaning import CHOICES
-from slicemill.model.learner import Learner, make_learner
-from slicemill.model.loader import Batch
-from slicemill.model.pace import Pace
-from slicemill.model.predictor import Predictor
-from slicemill.model.ranks import Rank
-from slicemill.model.registry import architecture
-from slicemill.model.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.validate import Validation, best_options, dice_by_options, validate
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.io.run.card import card_uri, load_card, weights_uri
+from slicemill.io.storage.uri import canonical, local_path
+from slicemill.model.loading.loader import Batch
+from slicemill.model.networks.registry import architecture
+from slicemill.model.predicting.cleaning import CHOICES
+from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.training import epoch_bar, input_size, loop, losses, rank_run
+from slicemill.model.training import validate as validate_module
+from slicemill.model.training.checkpoint import Position, network_bytes
+from slicemill.model.training.learner import Learner, make_learner
+from slicemill.model.training.pace import Pace
+from slicemill.model.training.ranks import Rank
+from slicemill.model.training.step import MOST_LOST, NetworkBatch, take_step
+from slicemill.model.training.validate import Validation, best_options, dice_by_options, validate
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
-    return json.loads(train.train(plan.to_json()))
+    return json.loads(rank_run.train(plan.to_json()))
 
 
 def _resume(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
     """Launch again as the driver does, which clears the mark of the earlier launch."""
-    storage.remove(run_files.started(_out(plan)))
+    storage.remove(Run(_out(plan)).started)
     return _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True, **settings}))
 
 
@@ -49,19 +50,19 @@ def _out(plan: TrainPlan) -> str:
 
 
 def _reason(plan: TrainPlan) -> dict[str, Any]:
-    found: dict[str, Any] = storage.read_json(run_files.failure(_out(plan), 0))
+    found: dict[str, Any] = storage.read_json(Run(_out(plan)).failure(0))
     return found
 
 
 def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in storage.read_bytes(run_files.metrics(_out(plan))).splitlines()]
+    return [json.loads(line) for line in storage.read_bytes(Run(_out(plan)).metrics).splitlines()]
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_lake, tmp_path_factory) -> tuple[TrainPlan, dict[str, Any]]:
     """A finished run of 3 epochs with its summary; to be read only."""
     from slicemill.config import TrainConfig
-    from slicemill.io.uri import canonical
+    from slicemill.io.storage.uri import canonical
     from slicemill.pipelines.train import make_plan, scans_by_part
 
     config = TrainConfig(
@@ -114,7 +115,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(trained, mak
     again, other = make(epochs=3), make(epochs=3, seed=1)
 
     assert _train(again)["model_id"] == summary["model_id"]
-    storage.remove(run_files.started(_out(again)))
+    storage.remove(Run(_out(again)).started)
     assert _train(other)["model_id"] != summary["model_id"]
 
 
@@ -122,21 +123,21 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(trained, mak
 def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkeypatch, stop_in: int) -> None:
     whole, _ = trained
     plan = make(epochs=3)
-    real = train.train_epoch
+    real = rank_run.train_epoch
 
     def cut_off(learner: Learner, epoch: int, span: Span) -> loop.EpochResult:
         if epoch == stop_in:
             raise KeyboardInterrupt
         return real(learner, epoch, span)
 
-    monkeypatch.setattr(train, "train_epoch", cut_off)
+    monkeypatch.setattr(rank_run, "train_epoch", cut_off)
     with pytest.raises(KeyboardInterrupt):
         _train(plan)
-    monkeypatch.setattr(train, "train_epoch", real)
+    monkeypatch.setattr(rank_run, "train_epoch", real)
     summary = _resume(plan)
 
     def tensors(run: TrainPlan) -> dict[str, torch.Tensor]:
-        return safetensors.torch.load(storage.read_bytes(run_files.last_checkpoint(_out(run))))
+        return safetensors.torch.load(storage.read_bytes(Run(_out(run)).last_checkpoint))
 
     before, after = tensors(whole), tensors(plan)
     assert before.keys() == after.keys()
@@ -171,7 +172,7 @@ def test_resuming_with_other_settings_is_refused(make) -> None:
 
 def test_resuming_from_a_file_that_is_no_checkpoint(make) -> None:
     plan = make(resume=True)
-    storage.write_bytes(run_files.last_checkpoint(_out(plan)), b"no safetensors")
+    storage.write_bytes(Run(_out(plan)).last_checkpoint, b"no safetensors")
 
     _train(plan)
 
@@ -310,7 +311,7 @@ def test_what_does_best_on_many_scans_is_taken() -> None:
 def test_the_card_takes_the_options_that_do_best(make, monkeypatch) -> None:
     plan, best = make(epochs=1), ("flips", "largest-component")
     found = dict.fromkeys(_EQUAL, 0.1) | {best: 0.9}
-    monkeypatch.setattr(train, "dice_by_options", lambda learner, size: found)
+    monkeypatch.setattr(rank_run, "dice_by_options", lambda learner, size: found)
     _train(plan)
 
     card = load_card(_out(plan))
@@ -441,7 +442,7 @@ def test_an_epoch_of_whole_pictures_is_better_than_any_of_smaller_ones(
     make, monkeypatch, first: int, best: int
 ) -> None:
     validated = iter([0.2, 0.1])
-    monkeypatch.setattr(train, "validate", lambda learner, size: Validation({"val_dice": next(validated)}))
+    monkeypatch.setattr(rank_run, "validate", lambda learner, size: Validation({"val_dice": next(validated)}))
     plan = make(epochs=2, image_size=64, first_size=first)
 
     assert _train(plan)["best_epoch"] == best
@@ -457,12 +458,12 @@ def test_the_last_weights_are_published_where_an_earlier_epoch_was_better_by_cha
         by_scan = next(validated)
         return Validation({"val_dice": sum(by_scan.values()) / 3, "val_dice_by_scan": by_scan})
 
-    monkeypatch.setattr(train, "validate", lucky_first)
+    monkeypatch.setattr(rank_run, "validate", lucky_first)
     plan = make(epochs=2)
 
     assert _train(plan)["best_epoch"] == 2
     published = safetensors.torch.load(storage.read_bytes(weights_uri(_out(plan))))
-    last = safetensors.torch.load(storage.read_bytes(run_files.last_checkpoint(_out(plan))))
+    last = safetensors.torch.load(storage.read_bytes(Run(_out(plan)).last_checkpoint))
     assert all(torch.equal(last[f"average/module.{name}"], weights) for name, weights in published.items())
 
 
@@ -509,7 +510,7 @@ def test_the_rate_finder_tries_rising_rates_and_leaves_no_model(make) -> None:
     plan = make(find_learning_rate=True)
     summary = _train(plan)
 
-    found = storage.read_json(run_files.learning_rates(_out(plan)))
+    found = storage.read_json(Run(_out(plan)).learning_rates)
     assert found["learning_rate"] == sorted(found["learning_rate"])
     assert len(found["loss"]) == len(found["learning_rate"]) == summary["steps"] > 20
     assert found["learning_rate"][0] < found["suggested"] == summary["suggested_learning_rate"] < 1
@@ -540,10 +541,10 @@ def test_without_validation_the_lowest_training_loss_decides(make) -> None:
 def test_a_second_start_by_spark_does_nothing(make) -> None:
     plan = make(epochs=1)
     assert _train(plan)["epochs"] == 1
-    storage.remove(run_files.metrics(_out(plan)))
+    storage.remove(Run(_out(plan)).metrics)
 
     assert _train(plan) == {}
-    assert not storage.exists(run_files.metrics(_out(plan)))
+    assert not storage.exists(Run(_out(plan)).metrics)
 
 
 def test_it_learns(make) -> None:

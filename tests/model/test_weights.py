@@ -9,8 +9,8 @@ import torch
 import torchvision
 
 from slicemill.errors import ConfigError, ModelFileError
-from slicemill.model.unet import unet_resnet18
-from slicemill.model.weights import load_encoder
+from slicemill.model.networks.unet import unet_resnet18
+from slicemill.model.networks.weights import load_encoder
 
 
 def _store(folder: Path, value: object, digest: str | None = None) -> str:

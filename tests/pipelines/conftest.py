@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from slicemill.core.plan import TrainPlan
-from slicemill.io import run_files, storage
-from slicemill.model.train import train
+from slicemill.core.training.plan import TrainPlan
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.model.training.rank_run import train
 from slicemill.pipelines import train as training
 
 _REQUEST = re.compile(r"(GET|PUT|HEAD|DELETE|POST) (\S+) HTTP")
@@ -65,7 +66,7 @@ def launched_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training on one rank in this process: what starts ranks is tested where it is built."""
 
     def launch(spark: object, plan: TrainPlan) -> Any:
-        storage.remove(run_files.started(plan.settings["out"]))
+        storage.remove(Run(plan.settings["out"]).started)
         return json.loads(train(plan.to_json()))
 
     monkeypatch.setattr(training, "launch", launch)

@@ -12,15 +12,15 @@ from raw_builder import image, write_scan
 from run_builder import write_run
 
 from slicemill.config import CommitteeConfig, ScoreConfig
-from slicemill.core.drift import joined_profile
+from slicemill.core.evaluation.drift import joined_profile
 from slicemill.core.splits import split_hash
 from slicemill.errors import ConfigError, InputError, ModelFileError
+from slicemill.experiments.facts import model_facts
 from slicemill.io import storage
-from slicemill.io.card import load_card, save_card
-from slicemill.io.uri import canonical, join
-from slicemill.model.predictor import Predictor
+from slicemill.io.run.card import load_card, save_card
+from slicemill.io.storage.uri import canonical, join
+from slicemill.model.predicting.predictor import Predictor
 from slicemill.pipelines import committee, score
-from slicemill.pipelines.facts import model_facts
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from slicemill.config import CompareConfig
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
-from slicemill.io.uri import canonical, join
+from slicemill.io.storage.uri import canonical, join
 from slicemill.pipelines import compare
 
 FIRST = {"Pa": 0.9, "Pb": 0.8, "Pc": 0.7, "Pd": 0.6}

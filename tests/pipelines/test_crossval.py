@@ -10,10 +10,10 @@ from lake_builder import tiny_scan, write_lake
 from pyspark.sql import SparkSession
 
 from slicemill.config import CompareConfig, CrossvalConfig, TrainConfig
-from slicemill.core.plan import TrainPlan
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import run_files
-from slicemill.io.uri import canonical, local_path
+from slicemill.io.places import Run
+from slicemill.io.storage.uri import canonical, local_path
 from slicemill.pipelines import compare, crossval
 
 PATIENTS = "abcd"
@@ -110,7 +110,7 @@ def test_a_fold_of_other_settings_is_refused(config: CrossvalConfig, spark: Spar
 @pytest.mark.slow
 @pytest.mark.usefixtures("finished")
 def test_a_planted_leak_is_refused(config: CrossvalConfig, spark: SparkSession) -> None:
-    plan = local_path(run_files.plan(crossval.fold_config(config, 0).out))
+    plan = local_path(Run(crossval.fold_config(config, 0).out).plan)
     honest = plan.read_text()
     leaking = json.loads(honest)
     leaking["train"][0][0]["scan_id"] = "a"

@@ -15,9 +15,9 @@ from tiff_builder import Form, build
 from slicemill.config import IngestConfig
 from slicemill.errors import BusyError, ConfigError, InputError, LakeVersionError
 from slicemill.io import storage
-from slicemill.io.lake_reader import read_lake_scan, read_scans
-from slicemill.io.lock import sole_writer
-from slicemill.io.uri import canonical
+from slicemill.io.lake.reader import read_lake_scan, read_scans
+from slicemill.io.storage.lock import sole_writer
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest
 
 

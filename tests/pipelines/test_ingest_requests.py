@@ -11,7 +11,7 @@ from raw_builder import write_scan
 
 from slicemill.config import IngestConfig
 from slicemill.io import storage
-from slicemill.io.uri import join
+from slicemill.io.storage.uri import join
 from slicemill.pipelines import ingest
 
 

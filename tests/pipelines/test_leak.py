@@ -18,13 +18,14 @@ from slicemill.config import (
     SplitConfig,
     TrainConfig,
 )
-from slicemill.core.plan import TrainPlan
 from slicemill.core.splits import leaky_folds
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
-from slicemill.io.split_table import read_split
-from slicemill.io.uri import canonical, local_path
-from slicemill.model.loader import read_labelled
-from slicemill.pipelines import compare, crossval, leak, report, score, split, train
+from slicemill.experiments import leak
+from slicemill.io.lake.splits import read_split
+from slicemill.io.storage.uri import canonical, local_path
+from slicemill.model.loading.loader import read_labelled
+from slicemill.pipelines import compare, crossval, report, score, split, train
 
 SCANS = {"a": 5, "b": 4, "c": 4}
 REFUSED = "leaks on purpose: slices of one patient are on both sides.*found leaky-slices-of-three"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from slicemill.config import PUBLIC_SCAN_PATTERN, PhantomConfig
-from slicemill.core.discovery import FoundFile, discover
-from slicemill.core.phantom import make_scan
+from slicemill.core.scans.discovery import FoundFile, discover
+from slicemill.core.scans.phantom import make_scan
 from slicemill.io import storage
-from slicemill.io.scan_reader import read_scan
-from slicemill.io.uri import canonical
+from slicemill.io.raw.scan_reader import read_scan
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import phantom
 
 

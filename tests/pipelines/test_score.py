@@ -16,11 +16,11 @@ from raw_builder import SCAN_IDS, write_raw, write_scan
 from run_builder import write_run
 
 from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
-from slicemill.core.dice import scan_scores
+from slicemill.core.evaluation.dice import scan_scores
 from slicemill.errors import BusyError, ConfigError, LakeVersionError, ModelFileError
 from slicemill.io import storage
-from slicemill.io.lock import sole_writer
-from slicemill.io.uri import canonical
+from slicemill.io.storage.lock import sole_writer
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest, score, split
 
 

@@ -21,7 +21,7 @@ from run_builder import write_run
 from score_outputs import outputs
 from werkzeug.serving import make_server
 
-from slicemill.io.uri import canonical
+from slicemill.io.storage.uri import canonical
 
 SLOW_DOWN = (
     b'<?xml version="1.0" encoding="UTF-8"?>'

@@ -12,7 +12,7 @@ from run_builder import write_run
 
 from slicemill.config import ScoreConfig
 from slicemill.io import storage
-from slicemill.io.uri import canonical, join
+from slicemill.io.storage.uri import canonical, join
 from slicemill.pipelines import score
 
 

@@ -18,16 +18,17 @@ from raw_builder import SCAN_IDS, write_raw, write_scan
 from run_builder import write_run
 
 from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
-from slicemill.core.discovery import FoundFile, discover
-from slicemill.core.drift import training_profile
+from slicemill.core.evaluation.drift import training_profile
+from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.errors import ConfigError, InputError, MachineError
-from slicemill.io import lake, storage
-from slicemill.io.card import load_card, save_card
-from slicemill.io.lake_reader import read_scans
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
 from slicemill.io.parquet import write_small
-from slicemill.io.score_writer import ScoreWriter
-from slicemill.io.uri import canonical
-from slicemill.model.scoring import ScoreSettings
+from slicemill.io.places import Scores
+from slicemill.io.run.card import load_card, save_card
+from slicemill.io.scores.writer import ScoreWriter
+from slicemill.io.storage.uri import canonical
+from slicemill.model.predicting.scoring import ScoreSettings
 from slicemill.pipelines import ingest, score, split
 from slicemill.schemas import SCORED_PATIENTS
 from slicemill.spark.score import CHANGED, SCORED, ScoreTask, score_scans
@@ -123,7 +124,7 @@ def test_ten_thousand_done_scans_are_not_read_again(
         # Neither the scans nor their entries can be read: whoever tries fails.
         (out / "manifest" / name).write_bytes(b"not Parquet")
         rows.append(_row(scan.scan_id, name, card.model_id))
-    write_small(lake.scored_patients(home), SCORED_PATIENTS, rows)
+    write_small(Scores(home).patients, SCORED_PATIENTS, rows)
     for number in range(20):
         write_scan(raw, f"TEST_NEW_{number:05}_20200101", slices=1, side=16)
     found = run(spark, model, raw, out)

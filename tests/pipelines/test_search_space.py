@@ -6,7 +6,7 @@ import pytest
 
 from slicemill.config import TrainConfig
 from slicemill.errors import ConfigError
-from slicemill.pipelines.search_space import Choice, Range, grid, read_space
+from slicemill.experiments.search_space import Choice, Range, grid, read_space
 
 BASE = TrainConfig(lake="lake", split="split", out="out", model="monai-unet")
 

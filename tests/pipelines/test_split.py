@@ -7,10 +7,11 @@ import pytest
 
 from slicemill.config import SplitConfig
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import lake, storage
+from slicemill.io import storage
+from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import write_small
-from slicemill.io.split_table import read_split
-from slicemill.io.uri import canonical
+from slicemill.io.places import Lake
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import split
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
@@ -28,8 +29,8 @@ def scans_table(home: str, patients: range, scans_each: int = 1) -> None:
             row |= {"patient_id": f"P{patient:03}", "scan_id": f"P{patient:03}_{scan}", "scan_date": None}
             row |= {"institution": "AB"[patient % 2], "tumour_voxel_fraction": patient / 1000}
             rows.append(row | {"schema_version": SCHEMA_VERSION})
-    write_small(lake.scans(home), SCANS, rows)
-    storage.write_json(lake.lake_card(home), {"schema_version": SCHEMA_VERSION})
+    write_small(Lake(home).scans, SCANS, rows)
+    storage.write_json(Lake(home).card, {"schema_version": SCHEMA_VERSION})
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ def test_one_name_is_one_recipe(home: str) -> None:
 
 def test_a_split_that_was_changed_by_hand_is_refused(home: str) -> None:
     make(home)
-    card = storage.read_json(lake.split_card(home, "s"))
-    storage.write_json(lake.split_card(home, "s"), {**card, "hash": "0" * 64})
+    card = storage.read_json(Lake(home).split_card("s"))
+    storage.write_json(Lake(home).split_card("s"), {**card, "hash": "0" * 64})
     with pytest.raises(InputError, match="is not what its card says"):
         read_split(home, "s")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from slicemill.config import TrainConfig
-from slicemill.io.uri import canonical
-from slicemill.pipelines.search_space import Choice, Range
-from slicemill.pipelines.study import Study
+from slicemill.experiments.search_space import Choice, Range
+from slicemill.experiments.study import Study
+from slicemill.io.storage.uri import canonical
 
 SPACE = (Range("learning_rate", 1e-4, 1e-2, log=True), Choice("batch_size", (8, 16, 32)))
 BASE = dataclasses.asdict(TrainConfig(lake="lake", split="split", out="out", model="unet-resnet18"))

@@ -10,10 +10,10 @@ from lake_builder import tiny_scan, write_lake
 from pyspark.sql import SparkSession
 
 from slicemill.config import SweepConfig, TrainConfig
-from slicemill.core.plan import TrainPlan
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.settings_file import read_settings
-from slicemill.io.uri import canonical, local_path
+from slicemill.io.storage.uri import canonical, local_path
 from slicemill.pipelines import sweep, train
 
 SPACE = "learning_rate: {low: 1e-4, high: 1e-2, log: true}\nbatch_size: [2, 4]\n"

@@ -12,8 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from report_builder import FALSE_ALARM, PERFECT
 
-from slicemill.report.inputs import read_inputs
-from slicemill.report.overlay import (
+from slicemill.report.figures.overlay import (
     ScoredScan,
     display,
     largest_slice,
@@ -22,6 +21,7 @@ from slicemill.report.overlay import (
     read_scored_scan,
     viewer,
 )
+from slicemill.report.inputs import read_inputs
 
 MASKS = arrays.arrays(
     np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)

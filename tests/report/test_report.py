@@ -26,12 +26,13 @@ from report_builder import (
 
 from slicemill.config import ReportConfig
 from slicemill.errors import ConfigError, InputError, LakeVersionError
-from slicemill.io import lake, run_files, storage
+from slicemill.io import storage
 from slicemill.io.parquet import write_small
+from slicemill.io.places import Lake, Run
 from slicemill.pipelines import report
-from slicemill.report import picture_sections
 from slicemill.report.build import build
 from slicemill.report.inputs import Inputs, LakeInput, ScoresInput, read_inputs
+from slicemill.report.sections import pictures
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
 
@@ -233,7 +234,7 @@ def test_a_scan_that_neither_lake_nor_raw_folder_holds_is_said_to_lack_its_pictu
 def test_the_learning_rate_finder_is_drawn_where_it_ran(tmp_path):
     home = f"file://{tmp_path}/run"
     found = {"learning_rate": [1e-4, 1e-3, 1e-2], "loss": [1.0, 0.5, 9.0], "suggested": 1e-4}
-    storage.write_json(run_files.learning_rates(home), found)
+    storage.write_json(Run(home).learning_rates, found)
     summary, page = make(tmp_path / "out", run=home)
     assert "Learning-rate finder: the loss while the rate rises" in page.words
     assert "no epoch has ended" in page.words
@@ -260,7 +261,7 @@ def test_a_classifiers_curves_are_its_own(tmp_path):
     lines = [
         {"epoch": epoch, "train_loss": 1 / epoch, "val_accuracy": 0.5, "val_auroc": None} for epoch in (1, 2)
     ]
-    storage.write_bytes(run_files.metrics(home), "".join(json.dumps(line) + "\n" for line in lines).encode())
+    storage.write_bytes(Run(home).metrics, "".join(json.dumps(line) + "\n" for line in lines).encode())
     _, page = make(tmp_path / "out", run=home)
     assert "slices told apart by a classifier" in page.words
     assert "no curve of validation" not in page.words
@@ -352,7 +353,7 @@ def test_an_input_that_is_not_there_is_an_error(name, tmp_path):
 
 
 def test_a_lake_of_another_version_is_an_error(tmp_path):
-    storage.write_json(lake.lake_card(f"file://{tmp_path}"), {"schema_version": SCHEMA_VERSION + 1})
+    storage.write_json(Lake(f"file://{tmp_path}").card, {"schema_version": SCHEMA_VERSION + 1})
     with pytest.raises(LakeVersionError):
         report.run(ReportConfig(out=str(tmp_path / "out"), lake=str(tmp_path)))
 
@@ -418,7 +419,7 @@ def test_names_from_outside_are_words_and_never_markup(homes):
 
 
 def test_scan_pages_that_are_too_heavy_are_left_out_and_counted(homes, tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_sections, "PAGE_BUDGET", 12_000)
+    monkeypatch.setattr(pictures, "PAGE_BUDGET", 12_000)
     _, page = make(tmp_path, lake=homes.lake, scores=homes.scores)
     assert page.text.count('class="viewer"') == 1
     assert "2 pages did not fit into 0.012 MB and were left out." in page.words
@@ -487,7 +488,7 @@ def test_scans_without_channels_of_one_number_are_drawn(tmp_path):
     write_lake(home, tmp_path / "raw")
     (row,) = read_inputs(home, None, None).lake.scans
     grey = {**row, "scan_id": "G", **{name: row[name][:1] for name in ("min", "max", "mean", "std")}}
-    write_small(lake.scans(home), SCANS, [row, grey])
+    write_small(Lake(home).scans, SCANS, [row, grey])
     assert make(tmp_path / "out", lake=home)[1].tile("Scans") == "2"
 
 

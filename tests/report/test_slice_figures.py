@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from report_builder import FALSE_ALARM, MISSED, PERFECT
 
+from slicemill.report.figures.overlay import ScoredScan, largest_slice, read_scored_scan
+from slicemill.report.figures.slices import MAX_SLICES, channel_views, outlined, slice_grid, transformed
+from slicemill.report.figures.style import PREDICTION, TRUTH, png
 from slicemill.report.inputs import read_inputs
 from slicemill.report.notebook import show
-from slicemill.report.overlay import ScoredScan, largest_slice, read_scored_scan
-from slicemill.report.slice_figures import MAX_SLICES, channel_views, outlined, slice_grid, transformed
-from slicemill.report.style import PREDICTION, TRUTH, png
 
 
 @pytest.fixture(scope="module")

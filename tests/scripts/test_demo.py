@@ -13,7 +13,7 @@ import pytest
 import tyro
 
 from slicemill.cli import VERBS
-from slicemill.io import lake
+from slicemill.io.places import Scores
 from slicemill.schemas import SCORED_PATIENTS
 
 _VARIABLES = ("RAW", "OUT", "SCANS", "EPOCHS", "IMAGE_SIZE", "BATCH_SIZE", "PROCESSES")
@@ -93,7 +93,7 @@ def test_an_earlier_demo_is_cleared(
 
 
 def test_the_table_lists_scans_worst_first_and_their_mean(demo: ModuleType, tmp_path: Path) -> None:
-    with open(lake.scored_patients_csv(str(tmp_path)), "w", newline="") as file:
+    with open(Scores(str(tmp_path)).patients_csv, "w", newline="") as file:
         writer = csv.DictWriter(file, SCORED_PATIENTS.names, restval="1")
         writer.writeheader()
         writer.writerow({"scan_id": "good", "dice": 0.9})

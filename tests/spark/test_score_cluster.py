@@ -21,7 +21,7 @@ from run_builder import write_run
 from score_outputs import Outputs, outputs
 
 from slicemill.config import ScoreConfig
-from slicemill.io.uri import canonical
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import score
 
 pytestmark = pytest.mark.slow

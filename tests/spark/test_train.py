@@ -14,11 +14,12 @@ from lake_builder import tiny_scan, write_lake
 from pyspark.sql import SparkSession
 
 from slicemill.config import TrainConfig
-from slicemill.core.plan import LabelledFile, TrainPlan
+from slicemill.core.training.plan import LabelledFile, TrainPlan
 from slicemill.errors import ConfigError, MachineError, TrainingError
-from slicemill.io import run_files, storage
-from slicemill.io.card import load_card
-from slicemill.io.uri import canonical
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.io.run.card import load_card
+from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import train
 from slicemill.spark.train import (
     check_session,
@@ -68,7 +69,7 @@ def _in_the_background(action: Callable[[], None]) -> Iterator[None]:
 def test_two_ranks_train_and_the_summary_is_that_of_the_run(spark: SparkSession, config: TrainConfig) -> None:
     summary = train.run(config, spark)
 
-    lines = storage.read_bytes(run_files.metrics(config.out)).splitlines()
+    lines = storage.read_bytes(Run(config.out).metrics).splitlines()
     card = load_card(config.out)
     assert len(lines) == summary["epochs"] == 2
     assert (summary["job"], summary["status"]) == ("train", "done")
@@ -103,7 +104,7 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
     train.run(undisturbed, spark)
 
     def kill() -> None:
-        while not storage.exists(run_files.last_checkpoint(config.out)):
+        while not storage.exists(Run(config.out).last_checkpoint):
             time.sleep(0.05)
         time.sleep(0.2)
         for child in _ranks_of_this_process(1):
@@ -114,7 +115,7 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
         train.run(config, spark)
     # Not a matter of speed: a rank that waits for a dead neighbour would do so for ten minutes.
     assert time.monotonic() - started < 300
-    done = len(storage.read_bytes(run_files.metrics(config.out)).splitlines())
+    done = len(storage.read_bytes(Run(config.out).metrics).splitlines())
     assert 1 <= done < 6
 
     train.run(dataclasses.replace(config, resume=True), spark)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import storage
-from slicemill.io.uri import display, join
+from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCHEMA_VERSION, Column, Kind, Table
 
 _ARROW: dict[Kind, pa.DataType] = {

@@ -11,7 +11,7 @@ import yaml
 
 from slicemill.errors import ConfigError
 from slicemill.io import storage
-from slicemill.io.uri import canonical, display
+from slicemill.io.storage.uri import canonical, display
 
 
 def read_yaml(uri: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ def to_network_input(images: Tensor, normalisation: Tensor, size: int) -> Tensor
     """Resize, clip and z-score slices for the network.
 
     `images`: uint8, axes (N, H, W, C), any H and W. `normalisation`: float32, axes (N, C, 4), columns low,
-    high, mean, scale of `slicemill.core.normalise`, each slice its own scan's. Returns float32 with axes
+    high, mean, scale of `slicemill.core.scans.normalise`, each slice its own scan's. Returns float32, axes
     (N, C, size, size) in channels_last order, on the device of `images`.
 
     A slice comes out bit-equal whatever else is in the batch: no step mixes slices, and planes are resized in

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import CommitteeConfig
-from slicemill.core.drift import joined_profile
+from slicemill.core.evaluation.drift import joined_profile
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError
-from slicemill.io import run_files, storage
-from slicemill.io.card import Card, committee_hash, load_card, member_uri, save_card, weights_uri
-from slicemill.io.uri import canonical, display, join
+from slicemill.io import storage
+from slicemill.io.places import Run
+from slicemill.io.run.card import Card, committee_hash, load_card, member_uri, save_card, weights_uri
+from slicemill.io.storage.uri import canonical, display, join
 
 #: In place of a split's name or hash where members were trained on several.
 _SEVERAL = "several"
@@ -37,8 +38,8 @@ def run(config: CommitteeConfig) -> dict[str, Any]:
     for run, card in cards.items():
         home = member_uri(out, card.model_id)
         storage.write_bytes(weights_uri(home), storage.read_bytes(weights_uri(run)))
-        if storage.exists(run_files.metrics(run)):
-            storage.write_bytes(run_files.metrics(home), storage.read_bytes(run_files.metrics(run)))
+        if storage.exists(Run(run).metrics):
+            storage.write_bytes(Run(home).metrics, storage.read_bytes(Run(run).metrics))
         save_card(home, card)
     card = committee_card(list(cards.values()))
     save_card(out, card)

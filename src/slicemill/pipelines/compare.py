@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slicemill.config import CompareConfig
-from slicemill.core.evaluation import (
+from slicemill.core.evaluation.summary import (
     Row,
     paired_difference,
     patient_accuracy,
@@ -19,13 +19,14 @@ from slicemill.core.evaluation import (
 )
 from slicemill.core.splits import LEAKY, refuse_leaky
 from slicemill.errors import InputError
-from slicemill.io import lake, run_files, storage
-from slicemill.io.card import card_uri, load_card
-from slicemill.io.lake_reader import read_scans
+from slicemill.experiments.evaluate import slices_by_patient
+from slicemill.experiments.facts import model_facts
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
 from slicemill.io.machine import command, describe
-from slicemill.io.uri import canonical, display, join
-from slicemill.pipelines.evaluate import slices_by_patient
-from slicemill.pipelines.facts import model_facts
+from slicemill.io.places import Run, Scores
+from slicemill.io.run.card import card_uri, load_card
+from slicemill.io.storage.uri import canonical, display, join
 from slicemill.report.comparison import as_html, as_markdown
 from slicemill.report.inputs import read_run, read_scores
 from slicemill.schemas import SCHEMA_VERSION
@@ -112,7 +113,7 @@ def read_result(uri: str) -> Result:
     """The result at a canonical URI: of cross-validation, of scoring, or of a training run alone."""
     if storage.exists(join(uri, "crossval.json")):
         return _crossval(_told(join(uri, "crossval.json"), "machine"))
-    if storage.exists(lake.score_card(uri)):
+    if storage.exists(Scores(uri).card):
         return _scores(uri)
     if storage.exists(card_uri(uri)):
         return _run(uri)
@@ -164,8 +165,8 @@ def _total(values: Sequence[float | None]) -> float | None:
 
 def _scores(uri: str) -> Result:
     found = read_scores(uri, None, leaky=True)
-    first = storage.read_json(lake.score_card(uri))["model_id"]
-    summary = lake.score_summary(uri, "" if found.model_id == first else f"-{found.model_id}")
+    first = storage.read_json(Scores(uri).card)["model_id"]
+    summary = Scores(uri).summary("" if found.model_id == first else f"-{found.model_id}")
     told = _told(summary, "model")
     model = told["model"]
     facts = {
@@ -200,7 +201,7 @@ def _run(uri: str) -> Result:
     if best is None:
         raise InputError(
             f"{display(uri)} lacks its metrics",
-            expected=f"epoch {card.metrics['epoch']} in {display(run_files.metrics(uri))}",
+            expected=f"epoch {card.metrics['epoch']} in {display(Run(uri).metrics)}",
             found="none",
             advice="Copy the whole run folder.",
         )

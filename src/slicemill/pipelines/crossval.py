@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
-from slicemill.core.evaluation import dice_summary, patient_accuracy, patient_means, slice_summary
-from slicemill.core.plan import TrainPlan
+from slicemill.core.evaluation.summary import dice_summary, patient_accuracy, patient_means, slice_summary
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import run_files, storage
-from slicemill.io.card import card_uri, load_card
-from slicemill.io.lake_reader import read_scans
+from slicemill.experiments.evaluate import slices_by_patient
+from slicemill.experiments.facts import model_facts, scoring_speed
+from slicemill.experiments.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.machine import command, describe
-from slicemill.io.score_tables import Row, patient_rows
-from slicemill.io.split_table import Split, read_split
-from slicemill.io.uri import canonical, display, join
-from slicemill.model.registry import check_settings
+from slicemill.io.places import Run
+from slicemill.io.run.card import card_uri, load_card
+from slicemill.io.scores.tables import Row, patient_rows
+from slicemill.io.storage.uri import canonical, display, join
+from slicemill.model.networks.registry import check_settings
 from slicemill.pipelines import score, train
-from slicemill.pipelines.evaluate import slices_by_patient
-from slicemill.pipelines.facts import model_facts, scoring_speed
-from slicemill.pipelines.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
@@ -153,7 +154,7 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
     if not storage.exists(card_uri(config.out)):
         return False
     card = load_card(config.out)
-    then = TrainPlan.from_json(storage.read_bytes(run_files.plan(config.out)).decode())
+    then = TrainPlan.from_json(storage.read_bytes(Run(config.out).plan).decode())
     changed = sorted(
         name
         for name in (then.settings.keys() | plan.settings.keys()) - _LAUNCH
@@ -191,7 +192,7 @@ def _out_of_fold(home: str, split: Split, folds: Sequence[Sequence[Row]]) -> lis
 
 
 def _seen(run_uri: str, patients: dict[str, str]) -> set[str]:
-    plan = TrainPlan.from_json(storage.read_bytes(run_files.plan(run_uri)).decode())
+    plan = TrainPlan.from_json(storage.read_bytes(Run(run_uri).plan).decode())
     files = [file for share in (*plan.train, *plan.validation) for file in share]
     return {patients[file.scan_id] for file in files}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,16 +12,18 @@ from typing import Any
 import pyarrow as pa
 
 from slicemill.config import IngestConfig
-from slicemill.core.discovery import Discovery, FoundFile, ScanTask, discover
-from slicemill.core.profile import summarise
-from slicemill.errors import ConfigError, InputError, LakeVersionError
-from slicemill.io import lake, storage
-from slicemill.io.clinical import Clinical, read_clinical
-from slicemill.io.commits import Commit, by_scan, list_commits
-from slicemill.io.lake_writer import COMMIT_SUFFIX, LakeWriter, from_commit, quarantine_row
-from slicemill.io.lock import sole_writer
+from slicemill.core.scans.discovery import Discovery, ScanTask
+from slicemill.core.scans.profile import summarise
+from slicemill.errors import ConfigError, LakeVersionError
+from slicemill.io import storage
+from slicemill.io.lake.writer import COMMIT_SUFFIX, LakeWriter, from_commit, quarantine_row
 from slicemill.io.parquet import read_small_or_empty, write_small
-from slicemill.io.uri import canonical, display
+from slicemill.io.places import Lake
+from slicemill.io.raw.clinical import Clinical, read_clinical
+from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
+from slicemill.io.storage.commits import Commit, by_scan, list_commits
+from slicemill.io.storage.lock import sole_writer
+from slicemill.io.storage.uri import canonical, display
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, TOTALS
 from slicemill.spark.ingest import ingest_scans
 from slicemill.spark.session import Session
@@ -54,7 +55,7 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     writer = LakeWriter(home, config.bucket, job_id, started, config.max_pixels)
     with sole_writer(home, job_id):
         _open_lake(home, config)
-        plan = _plan(found.scans, list_commits(lake.commits(home), COMMIT_SUFFIX))
+        plan = _plan(found.scans, list_commits(Lake(home).commits, COMMIT_SUFFIX))
         log.info(
             "%d scans found, %d to read, %d unchanged", len(found.scans), len(plan.fresh), len(plan.kept)
         )
@@ -67,37 +68,9 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     return _summary(config, found, plan, rows, files)
 
 
-def scan_pattern(text: str) -> re.Pattern[str]:
-    """The scan pattern, compiled; raise ConfigError if it is none."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ConfigError("--scan-pattern is no regular expression", found=str(error)) from error
-
-
-def list_raw(raw: Sequence[str]) -> list[storage.StoredFile]:
-    """List every raw URI once; raise InputError for one that is not there."""
-    return [file for uri in raw for file in storage.list_files(canonical(uri))]
-
-
-def find_scans(
-    raw: Sequence[str], files: Sequence[storage.StoredFile], pattern: re.Pattern[str]
-) -> Discovery:
-    """Group what `list_raw` found into scans; raise InputError if there is no TIFF."""
-    found = discover((FoundFile(file.uri, file.size, file.version) for file in files), pattern)
-    if not found.scans:
-        raise InputError(
-            f"no TIFF slices below {', '.join(display(canonical(uri)) for uri in raw)}",
-            expected="scan folders with <scan_id>_<n>.tif files",
-            found=f"{len(files)} other files",
-            advice="Point --raw at the folder that holds the scan folders.",
-        )
-    return found
-
-
 def _open_lake(home: str, config: IngestConfig) -> None:
     card = {"schema_version": SCHEMA_VERSION, "bucket": config.bucket, "scan_pattern": config.scan_pattern}
-    uri = lake.lake_card(home)
+    uri = Lake(home).card
     if not storage.exists(uri):
         storage.write_json(uri, card)
         return
@@ -138,9 +111,9 @@ def _earlier(home: str, commits: Sequence[Commit]) -> list[dict[str, Any]]:
     """Rows of scans committed earlier: from the tables, or from commits that were never published."""
     if not commits:
         return []
-    scans = _by_scan(read_small_or_empty(lake.scans(home), SCANS, SCANS.names))
-    totals = _by_scan(read_small_or_empty(lake.totals(home), TOTALS))
-    quarantine = _by_scan(read_small_or_empty(lake.quarantine(home), QUARANTINE))
+    scans = _by_scan(read_small_or_empty(Lake(home).scans, SCANS, SCANS.names))
+    totals = _by_scan(read_small_or_empty(Lake(home).totals, TOTALS))
+    quarantine = _by_scan(read_small_or_empty(Lake(home).quarantine, QUARANTINE))
     published, unpublished = [], []
     for commit in commits:
         (scan,) = scans.get(commit.scan_id, [None])
@@ -201,10 +174,10 @@ def _publish(
             "patients_without_row": sorted(present - by_patient.keys()),
             "rows_without_patient": sorted(by_patient.keys() - present),
         }
-    write_small(lake.totals(home), TOTALS, totals)
-    write_small(lake.quarantine(home), QUARANTINE, quarantine)
-    storage.write_json(lake.profile_summary(home), summary)
-    write_small(lake.scans(home), SCANS, scans, extra)
+    write_small(Lake(home).totals, TOTALS, totals)
+    write_small(Lake(home).quarantine, QUARANTINE, quarantine)
+    storage.write_json(Lake(home).profile_summary, summary)
+    write_small(Lake(home).scans, SCANS, scans, extra)
     return {"scans": scans, "quarantine": quarantine}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import PhantomConfig
-from slicemill.core.phantom import make_scan, patient_id
+from slicemill.core.scans.phantom import make_scan, patient_id
 from slicemill.io import storage
-from slicemill.io.tiff_write import encode_image, encode_mask
-from slicemill.io.uri import canonical, display, join
+from slicemill.io.raw.tiff_write import encode_image, encode_mask
+from slicemill.io.storage.uri import canonical, display, join
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from slicemill.config import ReportConfig
 from slicemill.io import storage
-from slicemill.io.uri import canonical, display, join
+from slicemill.io.storage.uri import canonical, display, join
 from slicemill.report.build import build
 from slicemill.report.inputs import read_inputs
 

@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicemill.config import ScoreConfig
-from slicemill.core.readiness import Readiness
+from slicemill.core.scans.readiness import Readiness
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import InputError, LakeVersionError
-from slicemill.io import lake, storage
-from slicemill.io.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
-from slicemill.io.commits import Commit, by_scan
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.lock import sole_writer
-from slicemill.io.score_tables import Row, entries, publish
-from slicemill.io.score_writer import ScoreWriter
-from slicemill.io.split_table import read_split
-from slicemill.io.uri import canonical, display, join
-from slicemill.model.scoring import ScoreSettings, loaded
-from slicemill.pipelines.evaluate import compare, evaluate
-from slicemill.pipelines.facts import model_facts, scoring_speed
-from slicemill.pipelines.ingest import find_scans, list_raw, scan_pattern
+from slicemill.experiments.evaluate import compare, evaluate
+from slicemill.experiments.facts import model_facts, scoring_speed
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.splits import read_split
+from slicemill.io.places import Scores
+from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
+from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
+from slicemill.io.scores.tables import Row, entries, publish
+from slicemill.io.scores.writer import ScoreWriter
+from slicemill.io.storage.commits import Commit, by_scan
+from slicemill.io.storage.lock import sole_writer
+from slicemill.io.storage.uri import canonical, display, join
+from slicemill.model.predicting.scoring import ScoreSettings, loaded
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.score import CHANGED, FAILED, SCORED, ScoreTask, check_entries, score_scans
 from slicemill.spark.session import Session, cores
@@ -92,7 +93,7 @@ def run(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[str
             "model": model_facts(model, card),
             "slices_per_second": summary["slices_per_second"] or scoring_speed(home, suffix),
         }
-        storage.write_json(lake.score_summary(home, suffix), evaluation)
+        storage.write_json(Scores(home).summary(suffix), evaluation)
     return summary | _headline(evaluation)
 
 
@@ -144,7 +145,7 @@ def _on(asked: str, on: str, option: str, card: Card) -> bool:
 
 def _suffix(home: str, card: Card) -> str:
     """Nothing for the first model that ever scored into this folder, -<model_id> for every other."""
-    uri = lake.score_card(home)
+    uri = Scores(home).card
     if not storage.exists(uri):
         storage.write_json(uri, {"schema_version": SCHEMA_VERSION, "model_id": card.model_id})
         return ""

@@ -12,10 +12,11 @@ import numpy as np
 from slicemill.config import SplitConfig
 from slicemill.core.splits import PARTS, PatientFacts, assign, hold_out, refuse_leaky, split_hash
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import split_table, storage
-from slicemill.io.lake_reader import read_scans
-from slicemill.io.split_table import Split
-from slicemill.io.uri import canonical
+from slicemill.io import storage
+from slicemill.io.lake import splits
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.splits import Split
+from slicemill.io.storage.uri import canonical
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def run(config: SplitConfig) -> dict[str, Any]:
         **dict.fromkeys(held, "test"),
     }
     card = {**recipe, "name": config.name, "patients": len(assigned), "hash": split_hash(assigned)}
-    split_table.write_split(home, Split(config.name, assigned, card))
+    splits.write_split(home, Split(config.name, assigned, card))
     counts = Counter(assigned.values())
     return {
         "job": "split",
@@ -89,9 +90,9 @@ def _recipe(config: SplitConfig, named: list[str]) -> dict[str, Any]:
 
 
 def _earlier(home: str, name: str, recipe: dict[str, Any]) -> dict[str, str]:
-    if not split_table.exists(home, name):
+    if not splits.exists(home, name):
         return {}
-    split = split_table.read_split(home, name)
+    split = splits.read_split(home, name)
     there = {key: split.card.get(key) for key in recipe}
     if there != recipe:
         raise ConfigError(

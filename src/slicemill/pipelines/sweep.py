@@ -11,25 +11,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slicemill.config import SweepConfig, TrainConfig
-from slicemill.core.plan import TrainPlan
-from slicemill.core.pruning import floors
+from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.pruning import floors
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
-from slicemill.io import run_files, storage
+from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
+from slicemill.io import storage
 from slicemill.io.machine import command, describe
+from slicemill.io.places import Run
 from slicemill.io.settings_file import write_settings
-from slicemill.io.uri import canonical, display, join
-from slicemill.model.registry import check_settings
+from slicemill.io.storage.uri import canonical, display, join
+from slicemill.model.networks.registry import check_settings
 from slicemill.pipelines import train
-from slicemill.pipelines.search_space import Dimension, Range, as_json, read_space
+from slicemill.report.figures.style import png
+from slicemill.report.figures.sweep import history_figure, importance_figure, slices_figure
 from slicemill.report.inputs import read_run
-from slicemill.report.style import png
-from slicemill.report.sweep_figures import history_figure, importance_figure, slices_figure
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
 
 if TYPE_CHECKING:
-    from slicemill.pipelines.study import Claim, Study
+    from slicemill.experiments.study import Claim, Study
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def base_config(config: SweepConfig) -> TrainConfig:
 
 def _study(config: SweepConfig, base: TrainConfig, space: Sequence[Dimension]) -> Study:
     try:
-        from slicemill.pipelines.study import Study
+        from slicemill.experiments.study import Study
     except ImportError as error:
         raise MachineError(
             "sweep needs a package that is not there",
@@ -148,7 +149,7 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     log.info("trial %d: %.4f%s", claim.number, max(scores), ", given up" if pruned else "")
     study.finish(claim.number, scores, pruned)
     # A study of many trials is many gigabytes otherwise; a finished one needs no going on.
-    for uri in (run_files.last_checkpoint(out), run_files.best_weights(out)):
+    for uri in (Run(out).last_checkpoint, Run(out).best_weights):
         storage.remove(uri)
 
 

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import TrainConfig
-from slicemill.core.channels import Layout, input_normalisation, layout_for
-from slicemill.core.drift import PROFILE_COLUMNS, training_profile
-from slicemill.core.normalise import from_histogram
-from slicemill.core.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
+from slicemill.core.evaluation.drift import PROFILE_COLUMNS, training_profile
+from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
+from slicemill.core.scans.normalise import from_histogram
+from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import lake, run_files, storage
-from slicemill.io.lake_reader import read_scans
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
-from slicemill.io.split_table import read_split
-from slicemill.io.uri import canonical, display, join
-from slicemill.model.registry import DEFAULT, check_settings
+from slicemill.io.places import Lake, Run
+from slicemill.io.storage.uri import canonical, display, join
+from slicemill.model.networks.registry import DEFAULT, check_settings
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
 from slicemill.spark.train import launch, threads_per_rank
@@ -68,7 +69,7 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
 def carry_out(plan: TrainPlan, spark: Session) -> dict[str, Any]:
     """Write the plan into its run, train by it, and return the summary of rank 0."""
     log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
-    storage.write_bytes(run_files.plan(plan.settings["out"]), plan.to_json().encode())
+    storage.write_bytes(Run(plan.settings["out"]).plan, plan.to_json().encode())
     return launch(spark, plan)
 
 
@@ -163,7 +164,7 @@ def _layout(config: TrainConfig, row: ScanRow) -> Layout:
 
 def _normalisation(home: str, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
     found = {}
-    for row in read_small(lake.totals(home), TOTALS, ("scan_id", "histogram")).to_pylist():
+    for row in read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram")).to_pylist():
         if row["scan_id"] in scans:
             histogram = np.asarray(row["histogram"], dtype=np.int64).reshape(-1, 256)
             if len(histogram) != len(CHANNELS):

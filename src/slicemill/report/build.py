@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from slicemill.io.uri import display
-from slicemill.report.blocks import Section, count_figures
-from slicemill.report.data_section import data_section
+from slicemill.io.storage.uri import display
 from slicemill.report.inputs import Inputs
 from slicemill.report.page import Page, render
-from slicemill.report.picture_sections import picture_sections
-from slicemill.report.result_section import result_section
-from slicemill.report.training_section import training_section
+from slicemill.report.sections.blocks import Section, count_figures
+from slicemill.report.sections.data import data_section
+from slicemill.report.sections.pictures import picture_sections
+from slicemill.report.sections.results import result_section
+from slicemill.report.sections.training import training_section
 
 #: First part of every name that the phantom generator gives.
 _SYNTHETIC = "PHANTOM_"

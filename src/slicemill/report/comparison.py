@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from slicemill.report.blocks import NONE, Block, Cell, Column, Note, Section, Table, words
 from slicemill.report.page import Page, render
+from slicemill.report.sections.blocks import NONE, Block, Cell, Column, Note, Section, Table, words
 
 Line = Mapping[str, Any]
 

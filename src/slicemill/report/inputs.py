@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
-from slicemill.core.discovery import FoundFile, ScanTask, discover
-from slicemill.core.scan import Scan
+from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
+from slicemill.core.scans.scan import Scan
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ModelFileError
-from slicemill.io import lake, run_files, storage
-from slicemill.io.card import Card, card_uri, load_card
-from slicemill.io.lake_reader import read_lake_scan, require_lake
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_lake_scan, require_lake
+from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.parquet import ONE_FILE, read_file, read_small_or_empty
-from slicemill.io.scan_reader import read_scan
-from slicemill.io.score_tables import refuse_leaky_scores
-from slicemill.io.split_table import Split, read_split
-from slicemill.io.uri import display, join
+from slicemill.io.places import Lake, Run, Scores
+from slicemill.io.raw.scan_reader import read_scan
+from slicemill.io.run.card import Card, card_uri, load_card
+from slicemill.io.scores.tables import refuse_leaky_scores
+from slicemill.io.storage.uri import display, join
 from slicemill.schemas import QUARANTINE, SCANS, SCORED_PATIENTS
 
 Row = Mapping[str, Any]
@@ -113,21 +114,21 @@ def read_raw(homes: Sequence[str]) -> dict[str, ScanTask]:
 def read_lake(home: str) -> LakeInput:
     """Read a lake's small tables."""
     require_lake(home)
-    scans = read_small_or_empty(lake.scans(home), SCANS)
+    scans = read_small_or_empty(Lake(home).scans, SCANS)
     clinical = tuple(name for name in scans.column_names if name not in SCANS.names)
-    summary = lake.profile_summary(home)
+    summary = Lake(home).profile_summary
     return LakeInput(
         home,
         tuple(scans.to_pylist()),
         clinical,
         storage.read_json(summary) if storage.exists(summary) else None,
-        tuple(read_small_or_empty(lake.quarantine(home), QUARANTINE).to_pylist()),
+        tuple(read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist()),
         tuple(read_split(home, name) for name in _split_names(home)),
     )
 
 
 def _split_names(home: str) -> list[str]:
-    files = storage.list_or_none(lake.split(home, ""))
+    files = storage.list_or_none(Lake(home).split(""))
     names = [
         file.uri.rpartition("/")[2].removesuffix(".json") for file in files if file.uri.endswith(".json")
     ]
@@ -139,7 +140,7 @@ def read_run(home: str, *, leaky: bool = False) -> RunInput:
 
     Raises ConfigError for a model of a split that leaks on purpose, unless `leaky`.
     """
-    metrics, rates = run_files.metrics(home), run_files.learning_rates(home)
+    metrics, rates = Run(home).metrics, Run(home).learning_rates
     card = load_card(home) if storage.exists(card_uri(home)) else None
     if card is not None and not leaky:
         refuse_leaky(card.split, display(home))
@@ -151,7 +152,7 @@ def read_run(home: str, *, leaky: bool = False) -> RunInput:
 
 
 def _examples(home: str) -> dict[int, str]:
-    names = {file.uri.rpartition("/")[2]: file.uri for file in storage.list_or_none(run_files.figures(home))}
+    names = {file.uri.rpartition("/")[2]: file.uri for file in storage.list_or_none(Run(home).figures)}
     return {int(match[1]): uri for name, uri in names.items() if (match := _EXAMPLES.fullmatch(name))}
 
 
@@ -172,7 +173,7 @@ def read_scores(home: str, model_id: str | None, *, leaky: bool = False) -> Scor
     """
     if not leaky:
         refuse_leaky_scores(home)
-    uri = join(lake.scored_patients(home), ONE_FILE)
+    uri = join(Scores(home).patients, ONE_FILE)
     if not storage.exists(uri):
         storage.list_files(home)
         return ScoresInput(home, model_id or "", (), {})

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from slicemill import __version__
-from slicemill.report import style
-from slicemill.report.blocks import Section, Viewer
+from slicemill.report.figures import style
+from slicemill.report.sections.blocks import Section, Viewer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slicemill.io import storage
-from slicemill.io.score_tables import slice_rows
+from slicemill.io.scores.tables import slice_rows
 from slicemill.report.inputs import Inputs, Row
 from slicemill.types import Floats
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from slicemill.core.discovery import ScanTask, pack
-from slicemill.io.lake_writer import LakeWriter
+from slicemill.core.scans.discovery import ScanTask, pack
+from slicemill.io.lake.writer import LakeWriter
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory

@@ -18,17 +18,17 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from slicemill.core.balance import balanced
-from slicemill.core.discovery import ScanTask
-from slicemill.core.scan import Scan
+from slicemill.core.scans.discovery import ScanTask
+from slicemill.core.scans.scan import Scan
 from slicemill.errors import MachineError, ModelFileError, SlicemillError
 from slicemill.io import storage
-from slicemill.io.lake_reader import read_lake_scan
-from slicemill.io.scan_reader import read_scan, unchanged
-from slicemill.io.score_check import EntryCheck, check_entry
-from slicemill.io.score_writer import ScoreWriter
-from slicemill.model.batches import Prediction
-from slicemill.model.predictor import Predictor
-from slicemill.model.scoring import ScoreSettings, loaded, predictions, scored_scan
+from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.raw.scan_reader import read_scan, unchanged
+from slicemill.io.scores.check import EntryCheck, check_entry
+from slicemill.io.scores.writer import ScoreWriter
+from slicemill.model.predicting.batches import Prediction
+from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.scoring import ScoreSettings, loaded, predictions, scored_scan
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory

@@ -16,9 +16,10 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from slicemill import errors
-from slicemill.core.plan import TrainPlan
+from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import MachineError, SlicemillError, TrainingError
-from slicemill.io import run_files, storage
+from slicemill.io import storage
+from slicemill.io.places import Run
 from slicemill.spark.session import cores
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def launch(spark: SparkSession, plan: TrainPlan) -> dict[str, Any]:
     use_gpu = check_session(spark, plan)
     plan = dataclasses.replace(plan, gpus=visible_gpus(spark, plan))
     run = plan.settings["out"]
-    for uri in (run_files.started(run), *(run_files.failure(run, rank) for rank in range(plan.ranks))):
+    for uri in (Run(run).started, *(Run(run).failure(rank) for rank in range(plan.ranks))):
         storage.remove(uri)
     distributor = TorchDistributor(num_processes=plan.ranks, local_mode=False, use_gpu=use_gpu)
     summary: dict[str, Any] = {}
@@ -53,7 +54,7 @@ def launch(spark: SparkSession, plan: TrainPlan) -> dict[str, Any]:
 
 def _rank(plan_json: str) -> str:
     # Imported here: the driver and Spark's own workers, which only pass this on, do without torch.
-    from slicemill.model.train import train
+    from slicemill.model.training.rank_run import train
 
     return train(plan_json)
 
@@ -110,7 +111,7 @@ _FORBIDDEN = {
 
 
 def _reasons(plan: TrainPlan) -> dict[int, Mapping[str, Any]]:
-    uris = {rank: run_files.failure(plan.settings["out"], rank) for rank in range(plan.ranks)}
+    uris = {rank: Run(plan.settings["out"]).failure(rank) for rank in range(plan.ranks)}
     return {rank: storage.read_json(uri) for rank, uri in uris.items() if storage.exists(uri)}
 
 

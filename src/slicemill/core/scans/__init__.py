@@ -1,0 +1,1 @@
+"""Scans before any network: names, discovery, integrity, channels, profile, normalisation, phantoms."""

@@ -1,0 +1,129 @@
+"""The plan of a training run: which rank reads which scans, for how many steps. Decided once, in the
+driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slicemill.core.balance import balanced
+from slicemill.core.scans.channels import Layout
+
+#: Channels of a slice, in order.
+CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
+
+
+@dataclass(frozen=True, order=True)
+class LabelledFile:
+    """A scan's Parquet file, and how its rows become training slices."""
+
+    scan_id: str
+    uri: str
+    labelled_slices: int
+    """Rows with a usable mask."""
+    layout: Layout = "rgb"
+    """Input channels."""
+    tumour_slices: int = 0
+    """Those of the labelled rows whose mask is not empty."""
+    oversample: int = 1
+    """Times that each of these comes in an epoch; the others come once."""
+    slices: tuple[int, ...] | None = None
+    """Slice indices that count, for a split that leaks on purpose; all of them if None."""
+
+    @property
+    def draws(self) -> int:
+        """Slices that the file gives in an epoch, repeats counted."""
+        return self.labelled_slices + (self.oversample - 1) * self.tumour_slices
+
+
+Share = tuple[LabelledFile, ...]
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Everything a rank needs to know; the same for all ranks."""
+
+    settings: Mapping[str, Any]
+    """The run's TrainConfig, with canonical URIs."""
+    train: tuple[Share, ...]
+    """Files that each rank trains on."""
+    validation: tuple[Share, ...]
+    """Files that each rank validates on; empty shares without a validation part."""
+    normalisation: Mapping[str, Sequence[Sequence[float]]]
+    """Of each scan: low, high, mean, scale of each input channel."""
+    split_hash: str
+    """Hash of the split."""
+    data_hash: str
+    """Hash of the content of the files above."""
+    training_profile: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the training scans look like, for the model card; see `slicemill.core.evaluation.drift`."""
+    threads: int = 1
+    """CPU threads of each rank."""
+    floors: tuple[float | None, ...] = ()
+    """Of a trial: score that the best of epochs 1 to K must reach to go on; None asks nothing."""
+    gpus: str | None = None
+    """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together."""
+        return len(self.train)
+
+    @property
+    def batch_per_rank(self) -> int:
+        """Slices per step of one rank."""
+        return int(self.settings["batch_size"]) // self.ranks
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of every rank in every epoch."""
+        return steps_per_epoch(self.train, self.batch_per_rank)
+
+    def to_json(self) -> str:
+        """The plan as JSON; `from_json` gives it back exactly."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainPlan:
+        """The plan that `to_json` wrote."""
+        value = json.loads(text)
+        for part in ("train", "validation"):
+            value[part] = tuple(tuple(_file(file) for file in share) for share in value[part])
+        value["floors"] = tuple(value.get("floors", ()))
+        return cls(**value)
+
+
+def _file(value: Mapping[str, Any]) -> LabelledFile:
+    slices = value.get("slices")
+    return LabelledFile(**{**value, "slices": None if slices is None else tuple(slices)})
+
+
+def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
+    """Share files among ranks so that their slices of an epoch are about equal; see `balanced`.
+
+    Every file with a labelled slice is in exactly one share, and the result does not depend on the order of
+    `files`. Shares are empty where there are fewer files than ranks.
+    """
+    drawn = sorted((file for file in files if file.draws), key=lambda file: (-file.draws, file))
+    return tuple(map(tuple, balanced(drawn, lambda file: file.draws, ranks)))
+
+
+def labelled_slices(share: Iterable[LabelledFile]) -> int:
+    """Labelled slices of a share."""
+    return sum(file.labelled_slices for file in share)
+
+
+def draws(share: Iterable[LabelledFile]) -> int:
+    """Slices of a share in an epoch, repeats counted."""
+    return sum(file.draws for file in share)
+
+
+def steps_per_epoch(shares: Sequence[Share], batch_per_rank: int) -> int:
+    """Steps that let the rank with the most slices see each of them as often as it is due.
+
+    Every rank makes as many: one that has read all its slices repeats some with weight 0.
+    """
+    return -(-max(draws(share) for share in shares) // batch_per_rank)

@@ -1,0 +1,1 @@
+"""What several verbs that compare models need: studies, search spaces, leaks, evaluation."""

@@ -1,0 +1,1 @@
+"""The lake's files: read, written, and handed to Petastorm."""

@@ -1,0 +1,76 @@
+"""Read a lake: is it one, its scans, and one scan's slices as the `Scan` that a raw folder would give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from slicemill.core.scans.integrity import Problem
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.errors import InputError, LakeVersionError
+from slicemill.io import storage
+from slicemill.io.parquet import read_file, read_small
+from slicemill.io.places import Lake
+from slicemill.io.raw.tiff import count_values
+from slicemill.io.storage.uri import display, join
+from slicemill.schemas import SCANS, SCHEMA_VERSION, SLICES
+
+
+def require_lake(home: str) -> None:
+    """Raise InputError if there is no lake, LakeVersionError if it is of another schema version."""
+    uri = Lake(home).card
+    if not storage.exists(uri):
+        raise InputError(
+            f"{display(home)} is no lake",
+            expected="a folder that slicemill ingest wrote",
+            found="no lake.json",
+            advice="Check --lake, or run slicemill ingest first.",
+        )
+    version = storage.read_json(uri).get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise LakeVersionError(
+            f"the lake {display(home)} is of another schema version",
+            expected=SCHEMA_VERSION,
+            found=version,
+            advice="Ingest again into a new folder, or use the release that wrote it.",
+        )
+
+
+def read_scans(home: str, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
+    """Rows of the scans table; raise InputError if there is no lake or it holds no scan."""
+    require_lake(home)
+    rows: list[dict[str, Any]] = read_small(Lake(home).scans, SCANS, columns).to_pylist()
+    if not rows:
+        raise InputError(
+            f"the lake {display(home)} has no scans",
+            expected="at least one scan",
+            found="none",
+            advice="Look at its quarantine, then run slicemill ingest again.",
+        )
+    return rows
+
+
+def read_lake_scan(home: str, row: Mapping[str, Any]) -> Scan:
+    """One scan of the lake by its row of the scans table."""
+    table = read_file(join(home, row["data_uri"]), SLICES)
+    problems: tuple[Problem, ...] = ()
+    return Scan(
+        row["scan_id"], row["patient_id"], tuple(_slice(stored) for stored in table.to_pylist()), problems
+    )
+
+
+def _slice(stored: Mapping[str, Any]) -> Slice:
+    height, width, channels = stored["height"], stored["width"], stored["channels"]
+    mask = stored["mask"]
+    image = np.frombuffer(stored["image"], np.uint8).reshape(height, width, channels)
+    return Slice(
+        slice_index=stored["slice_index"],
+        image=image,
+        histogram=count_values(image),
+        mask=None if mask is None else np.frombuffer(mask, np.uint8).reshape(height, width),
+        mask_status=stored["mask_status"],
+        source_uri=stored["source_uri"],
+        conversion=stored["conversion"],
+    )

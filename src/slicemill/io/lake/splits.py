@@ -1,0 +1,115 @@
+"""Splits as they are stored: a table of patients, and a card beside it with method, seed and hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicemill.core.splits import check_disjoint, parts_of_fold, refuse_leaky, split_hash
+from slicemill.errors import ConfigError, InputError
+from slicemill.io import storage
+from slicemill.io.parquet import read_small, write_small
+from slicemill.io.places import Lake
+from slicemill.schemas import SCHEMA_VERSION, SPLIT
+
+
+@dataclass(frozen=True)
+class Split:
+    """A stored split: part (or "fold-K") by patient id, and its card."""
+
+    name: str
+    assigned: Mapping[str, str]
+    card: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the assignment."""
+        return str(self.card["hash"])
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds; None in a split of parts."""
+        value = self.card.get("folds")
+        return None if value is None else int(value)
+
+    def parts(self, fold: int | None = None) -> dict[str, str]:
+        """Part by patient id: train, val or test. A split of folds needs the `fold` that is tested."""
+        if self.folds is None:
+            if fold is not None:
+                raise ConfigError(
+                    "--fold does not fit the split",
+                    expected="a split of folds",
+                    found=f"{self.name}, a split of parts",
+                    advice="Leave --fold out.",
+                )
+            return dict(self.assigned)
+        if fold is None or not 0 <= fold < self.folds:
+            raise ConfigError(
+                f"the split {self.name} has folds", expected=f"--fold 0 to {self.folds - 1}", found=fold
+            )
+        return parts_of_fold(
+            {patient: int(part.removeprefix("fold-")) for patient, part in self.assigned.items()}, fold
+        )
+
+    def patients(self, part: str) -> set[str]:
+        """Patients of a part (train, val, test) or of a fold (fold-K)."""
+        found = {patient for patient, of in self.assigned.items() if of == part}
+        if not found:
+            raise ConfigError(
+                f"the split {self.name} has no part {part}",
+                expected=" or ".join(sorted(set(self.assigned.values()))),
+                found=part,
+            )
+        return found
+
+
+def exists(home: str, name: str) -> bool:
+    """Whether the lake has a split of this name."""
+    return storage.exists(Lake(home).split_card(name))
+
+
+def write_split(home: str, split: Split) -> None:
+    """Store a split: the table first, the card that vouches for it last."""
+    rows = []
+    for patient, part in sorted(split.assigned.items()):
+        fold = int(part.removeprefix("fold-")) if part.startswith("fold-") else None
+        rows.append({"patient_id": patient, "part": None if fold is not None else part, "fold": fold})
+    write_small(Lake(home).split(split.name), SPLIT, rows)
+    storage.write_json(Lake(home).split_card(split.name), {**split.card, "schema_version": SCHEMA_VERSION})
+
+
+def read_split(home: str, name: str) -> Split:
+    """Read a split; raise InputError if it is missing, names a patient twice, or belies its card.
+
+    Raises ConfigError for the name of a split that leaks on purpose.
+    """
+    refuse_leaky(name, "--split")
+    if not exists(home, name):
+        there = sorted(
+            {
+                file.uri.rpartition("/")[2].removesuffix(".json")
+                for file in storage.list_or_none(Lake(home).split(""))
+                if file.uri.endswith(".json")
+            }
+        )
+        raise InputError(
+            f"the lake has no split {name}",
+            expected=", ".join(there) or "a split made by slicemill split",
+            found=name,
+        )
+    card = storage.read_json(Lake(home).split_card(name))
+    rows = read_small(Lake(home).split(name), SPLIT).to_pylist()
+    pairs = [
+        (row["patient_id"], row["part"] if row["fold"] is None else f"fold-{row['fold']}") for row in rows
+    ]
+    check_disjoint(pairs)
+    assigned = dict(pairs)
+    if split_hash(assigned) != card.get("hash"):
+        raise InputError(
+            f"the split {name} is not what its card says",
+            expected=card.get("hash"),
+            found=split_hash(assigned),
+            advice="Make it again under a new name.",
+        )
+    return Split(name, assigned, card)

@@ -1,0 +1,213 @@
+"""Where everything lies inside a lake, a run and a score folder: the only file that spells these paths.
+
+Each class takes the canonical URI of its folder; `docs/storage.md` is rendered from the docstrings here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from slicemill.io.storage.uri import join
+
+#: Characters that Hive's partition folders and file names keep as they are.
+_PLAIN = " -_.~!()@$&,;"
+
+
+def partition(folder: str, column: str, value: str) -> str:
+    """Hive partition folder, its value escaped as Spark escapes it."""
+    return join(folder, f"{column}={quote(value, safe=_PLAIN)}")
+
+
+def file_name(scan_id: str, suffix: str) -> str:
+    """Name of a scan's own file."""
+    return quote(scan_id, safe=_PLAIN) + suffix
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Places inside a lake."""
+
+    home: str
+
+    @property
+    def card(self) -> str:
+        """JSON that says which schema version and layout a lake has."""
+        return join(self.home, "lake.json")
+
+    @property
+    def commits(self) -> str:
+        """Folder of ingest's commits: one small JSON a scan, written last."""
+        return join(self.home, "_commits")
+
+    @property
+    def slices(self) -> str:
+        """Folder of the slices table."""
+        return join(self.home, "slices")
+
+    @property
+    def profile(self) -> str:
+        """Folder of the profile table."""
+        return join(self.home, "profile")
+
+    @property
+    def profile_summary(self) -> str:
+        """JSON of data set totals and findings."""
+        return join(self.home, "profile.json")
+
+    @property
+    def scans(self) -> str:
+        """Folder of the scans table."""
+        return join(self.home, "scans")
+
+    @property
+    def totals(self) -> str:
+        """Folder of the totals table: histograms and heat map, a row a scan."""
+        return join(self.home, "totals")
+
+    @property
+    def quarantine(self) -> str:
+        """Folder of the quarantine table."""
+        return join(self.home, "quarantine")
+
+    @property
+    def splits(self) -> str:
+        """Folder of the splits: a table and a card each."""
+        return join(self.home, "splits")
+
+    def split(self, name: str) -> str:
+        """Folder of a split's table."""
+        return join(self.splits, name)
+
+    def split_card(self, name: str) -> str:
+        """JSON with a split's method, seed and hash."""
+        return join(self.splits, f"{name}.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Places inside a training run."""
+
+    home: str
+
+    @property
+    def plan(self) -> str:
+        """What was planned: settings, files of each rank, normalisation of each scan."""
+        return join(self.home, "plan.json")
+
+    @property
+    def weights(self) -> str:
+        """The published weights."""
+        return join(self.home, "model.safetensors")
+
+    @property
+    def card(self) -> str:
+        """The model card, written last."""
+        return join(self.home, "model.json")
+
+    def member(self, model_id: str) -> str:
+        """Folder of a committee's member, a run as others are."""
+        return join(self.home, "members", model_id)
+
+    @property
+    def metrics(self) -> str:
+        """One JSON object a line, one line an epoch."""
+        return join(self.home, "metrics.jsonl")
+
+    @property
+    def learning_rates(self) -> str:
+        """What the learning-rate finder tried, and what the loss did."""
+        return join(self.home, "learning_rate.json")
+
+    @property
+    def figures(self) -> str:
+        """Folder of pictures that training draws: what the network saw and predicted after an epoch."""
+        return join(self.home, "figures")
+
+    @property
+    def curves(self) -> str:
+        """PNG of the numbers in metrics.jsonl over epochs."""
+        return join(self.figures, "curves.png")
+
+    def examples(self, epoch: int) -> str:
+        """PNG of a few validation slices as they were predicted after this epoch."""
+        return join(self.figures, f"examples-epoch-{epoch:03d}.png")
+
+    @property
+    def tensorboard(self) -> str:
+        """Folder of TensorBoard's event files."""
+        return join(self.home, "tensorboard")
+
+    @property
+    def tracking(self) -> str:
+        """The run of an MLflow store that this run is logged to."""
+        return join(self.home, "tracking.json")
+
+    @property
+    def last_checkpoint(self) -> str:
+        """The checkpoint to go on from."""
+        return join(self.home, "checkpoints", "last.safetensors")
+
+    @property
+    def best_weights(self) -> str:
+        """The weights of the epoch that would be published now."""
+        return join(self.home, "checkpoints", "best.safetensors")
+
+    @property
+    def started(self) -> str:
+        """Says that all ranks of the latest launch had met."""
+        return join(self.home, "failures", "started")
+
+    def failure(self, rank: int) -> str:
+        """Why a rank stopped."""
+        return join(self.home, "failures", f"rank-{rank}.json")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Places inside a score folder."""
+
+    home: str
+
+    @property
+    def slices(self) -> str:
+        """Folder of the predicted slices, partitioned by patient."""
+        return join(self.home, "slices")
+
+    def scan(self, patient_id: str, scan_id: str, model_id: str) -> str:
+        """A scan's own file of predicted slices, by one model."""
+        folder = partition(self.slices, "patient_id", patient_id)
+        return join(folder, file_name(scan_id, f"--{model_id}.parquet"))
+
+    @property
+    def patients(self) -> str:
+        """Folder of the table with a row per patient's scan."""
+        return join(self.home, "patients")
+
+    @property
+    def patients_csv(self) -> str:
+        """The same table as CSV."""
+        return join(self.home, "patients.csv")
+
+    @property
+    def quarantine(self) -> str:
+        """Folder of the quarantine table."""
+        return join(self.home, "quarantine")
+
+    def masks(self, scan_id: str) -> str:
+        """Folder of a scan's predicted masks."""
+        return join(self.home, "masks", scan_id)
+
+    @property
+    def manifest(self) -> str:
+        """Folder of the manifest: one row a file, a file a finished scan."""
+        return join(self.home, "manifest")
+
+    def summary(self, suffix: str) -> str:
+        """JSON of the last run's evaluation; the suffix tells later models of one folder apart."""
+        return join(self.home, f"summary{suffix}.json")
+
+    @property
+    def card(self) -> str:
+        """JSON that says which schema version a score folder has, and which model wrote to it first."""
+        return join(self.home, "scores.json")

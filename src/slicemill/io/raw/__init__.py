@@ -1,0 +1,1 @@
+"""Raw folders: TIFF files, scans read from them, clinical tables."""

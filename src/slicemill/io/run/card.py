@@ -1,0 +1,197 @@
+"""The model card: `model.json` beside `model.safetensors`, the contract between training and scoring."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from slicemill.core.scans.channels import ChannelMode
+from slicemill.errors import InputError, LakeVersionError, ModelFileError
+from slicemill.io import storage
+from slicemill.io.storage.uri import display, join
+from slicemill.schemas import SCHEMA_VERSION
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+#: Options of scoring: the mean over a slice and its flips; its neighbours have a say in it; a scan keeps its
+#: largest component alone.
+FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT = "flips", "smooth-slices", "largest-component"
+
+#: Hex digits of the weights' SHA-256 that make a model id.
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a scorer must know of a model, and a reader of its scores wants to know."""
+
+    task: str
+    """segment or classify."""
+    architecture: str
+    """Name in the registry of networks."""
+    channels: tuple[str, ...]
+    """Channels of a stored slice, in order."""
+    normalisation: str
+    """Name of the rule in `slicemill.core.scans.normalise`."""
+    input_size: int
+    """Rows and columns of the network's input, in pixels."""
+    threshold: float
+    """Probability from which a pixel is tumour."""
+    split: str
+    """Name of the split."""
+    split_hash: str
+    """Hash of the split's patients and parts."""
+    data_hash: str
+    """Hash of the content of the scans that training and validation read."""
+    metrics: Mapping[str, float | int | None]
+    """Of the epoch whose weights these are."""
+    versions: Mapping[str, str]
+    """Of Python and the libraries that trained it."""
+    training: Mapping[str, Any]
+    """Settings of the training run."""
+    weights_sha256: str
+    """SHA-256 of model.safetensors, in hex digits; of a committee that of its members' together."""
+    channel_mode: ChannelMode = "rgb"
+    """How a scan's slices become input channels: a mode of `slicemill.core.scans.channels`."""
+    training_profile: Mapping[str, Any] = field(default_factory=dict)
+    """Intensities, sizes and missing sequences of the training scans (`slicemill.core.evaluation.drift`)."""
+    options: tuple[str, ...] = ()
+    """Options of scoring that did better on the validation part."""
+    created: str = ""
+    """When training ended, ISO 8601, UTC."""
+    members: tuple[str, ...] = ()
+    """Model ids of a committee's members; they lie in `member_uri`. None in a model of one network."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def model_id(self) -> str:
+        """First 16 hex digits of the SHA-256 of model.safetensors; see `committee_hash`."""
+        return self.weights_sha256[:_ID_DIGITS]
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def committee_hash(members: Iterable[str]) -> str:
+    """In place of its own weights' SHA-256, what a committee has: that of its members', in any order."""
+    return sha256("\n".join(sorted(members)).encode())
+
+
+def member_uri(run_uri: str, model_id: str) -> str:
+    """Folder of a committee's member, a run as others are."""
+    return join(run_uri, "members", model_id)
+
+
+def weights_uri(run_uri: str) -> str:
+    """The weights of a run."""
+    return join(run_uri, WEIGHTS_FILE)
+
+
+def card_uri(run_uri: str) -> str:
+    """The card of a run."""
+    return join(run_uri, CARD_FILE)
+
+
+def save_card(run_uri: str, card: Card) -> None:
+    """Write the card of a run."""
+    storage.write_json(card_uri(run_uri), {**dataclasses.asdict(card), "model_id": card.model_id})
+
+
+def load_card(run_uri: str) -> Card:
+    """Read the card of a run.
+
+    Raises ModelFileError if there is none or it can't be trusted, LakeVersionError if it is of another
+    schema version.
+    """
+    uri = card_uri(run_uri)
+    try:
+        value = storage.read_json(uri)
+    except InputError as error:
+        raise ModelFileError(
+            f"{display(run_uri)} holds no readable model card",
+            expected=f"a training run with {CARD_FILE} and {WEIGHTS_FILE}",
+            found=error.found,
+            advice="Give --model the folder that train wrote with --out.",
+        ) from error
+    return _parse(uri, value)
+
+
+def _parse(uri: str, value: object) -> Card:
+    if not isinstance(value, dict):
+        raise _broken(uri, "a JSON object", type(value).__name__)
+    version = value.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise LakeVersionError(
+            f"{display(uri)} is of another schema version",
+            expected=SCHEMA_VERSION,
+            found=version,
+            advice="Train again with this release, or score with the release that trained it.",
+        )
+    known = {field.name for field in dataclasses.fields(Card)}
+    # Cards of earlier releases lack them; their defaults say so.
+    value = {name: default() for name, default in _ADDED_LATER.items()} | value
+    wrong = sorted((known | {"model_id"}) ^ value.keys())
+    if wrong:
+        raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
+    for name, kind in _KINDS.items():
+        if not isinstance(value[name], kind) or isinstance(value[name], bool):
+            raise _broken(uri, f"{name} as {_KIND_NAMES[kind]}", repr(value[name]))
+    if value["channel_mode"] not in get_args(ChannelMode):
+        raise _broken(
+            uri, f"channel_mode as one of {', '.join(get_args(ChannelMode))}", value["channel_mode"]
+        )
+    fields: dict[str, Any] = {
+        name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in known
+    }
+    card = Card(**fields)
+    if value["model_id"] != card.model_id:
+        raise _broken(uri, f"model_id {card.model_id}, as the weights' hash says", value["model_id"])
+    return card
+
+
+def _broken(uri: str, expected: object, found: object) -> ModelFileError:
+    return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
+
+
+_ADDED_LATER: dict[str, Callable[[], Any]] = {
+    "training_profile": dict,
+    "channel_mode": lambda: "rgb",
+    "members": list,
+}
+
+_Kind = type | tuple[type, ...]
+_NUMBER: tuple[type, ...] = (int, float)
+_KINDS: dict[str, _Kind] = {
+    "task": str,
+    "architecture": str,
+    "channels": list,
+    "normalisation": str,
+    "input_size": int,
+    "threshold": _NUMBER,
+    "split": str,
+    "split_hash": str,
+    "data_hash": str,
+    "metrics": dict,
+    "versions": dict,
+    "training": dict,
+    "weights_sha256": str,
+    "channel_mode": str,
+    "training_profile": dict,
+    "options": list,
+    "members": list,
+    "created": str,
+    "model_id": str,
+}
+_KIND_NAMES: dict[_Kind, str] = {
+    str: "text",
+    list: "a list",
+    int: "a whole number",
+    _NUMBER: "a number",
+    dict: "an object",
+}

@@ -1,0 +1,1 @@
+"""A score folder's files: tables, masks, manifest."""

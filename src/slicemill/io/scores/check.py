@@ -1,0 +1,47 @@
+"""Are the outputs of finished scans still what the manifest says they are?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slicemill.errors import InputError
+from slicemill.io import storage
+from slicemill.io.parquet import read_file
+from slicemill.io.run.card import sha256
+from slicemill.io.storage.uri import join
+from slicemill.schemas import MANIFEST
+
+
+@dataclass(frozen=True)
+class EntryCheck:
+    """What became of a manifest entry's outputs; paths are relative to the score folder."""
+
+    outputs: int
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def check_entry(home: str, entry_uri: str) -> EntryCheck:
+    """Read every output that a manifest entry vouches for and compare its SHA-256.
+
+    Raises InputError if the entry itself can't be read, LakeVersionError if it is of another version.
+    """
+    (entry,) = read_file(entry_uri, MANIFEST, ["outputs", "output_hashes"]).to_pylist()
+    outputs = entry["outputs"]
+    found = storage.each(lambda output: _hash(join(home, output)), outputs, home)
+    missing = [output for output, digest in zip(outputs, found, strict=True) if digest is None]
+    changed = [
+        output
+        for output, digest, stated in zip(outputs, found, entry["output_hashes"], strict=True)
+        if digest not in (None, stated)
+    ]
+    return EntryCheck(len(outputs), tuple(missing), tuple(changed))
+
+
+def _hash(uri: str) -> str | None:
+    try:
+        return sha256(storage.read_bytes(uri))
+    except InputError:
+        if storage.exists(uri):
+            raise
+        return None

@@ -1,0 +1,29 @@
+"""Bytes and URIs on disk and in S3: whole files, locks, commits, caches."""
+
+from slicemill.io.storage.files import (
+    StoredFile,
+    create,
+    each,
+    exists,
+    list_files,
+    list_or_none,
+    read_bytes,
+    read_json,
+    remove,
+    write_bytes,
+    write_json,
+)
+
+__all__ = [
+    "StoredFile",
+    "create",
+    "each",
+    "exists",
+    "list_files",
+    "list_or_none",
+    "read_bytes",
+    "read_json",
+    "remove",
+    "write_bytes",
+    "write_json",
+]

@@ -1,0 +1,50 @@
+"""Commits: one small object a finished scan, written last, found by name without being read.
+
+A commit is named `<scan>--<key><suffix>`; the key says what the scan was finished from. Whatever was
+killed before its commit is done again; whatever has one is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from slicemill.io import places, storage
+from slicemill.io.storage.uri import join
+
+_MARK = "--"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A finished scan: its id, the key that it was finished from, and the object that says so."""
+
+    scan_id: str
+    key: str
+    uri: str
+
+
+def commit_uri(folder: str, scan_id: str, key: str, suffix: str) -> str:
+    """Where the commit of a scan lies."""
+    return join(folder, places.file_name(scan_id, f"{_MARK}{key}{suffix}"))
+
+
+def list_commits(folder: str, suffix: str) -> list[Commit]:
+    """Every commit in a folder, by one listing."""
+    found = []
+    for file in storage.list_or_none(folder):
+        name = file.uri.rpartition("/")[2]
+        if name.endswith(suffix) and not name.startswith("."):
+            scan, mark, key = name.removesuffix(suffix).rpartition(_MARK)
+            if mark:
+                found.append(Commit(unquote(scan), key, file.uri))
+    return found
+
+
+def by_scan(commits: list[Commit]) -> Mapping[str, list[Commit]]:
+    """Commits of each scan."""
+    grouped: dict[str, list[Commit]] = {}
+    for commit in commits:
+        grouped.setdefault(commit.scan_id, []).append(commit)
+    return grouped

@@ -1,0 +1,225 @@
+"""Whole files by URI, on disk and in S3: list, read, write at once, remove.
+
+Objects appear complete or not at all: S3 publishes a PUT when it has ended; on disk a hidden neighbour is
+renamed. S3 is reached with botocore's own settings (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL for another
+server, AWS_REGION, the credential chain).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slicemill.errors import InputError, MachineError
+from slicemill.io.storage.uri import display, is_s3, local_path
+
+#: Requests in flight to S3 from one process.
+S3_THREADS = 16
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+@dataclass(frozen=True, order=True)
+class StoredFile:
+    """A file of a listing; `version` is S3's ETag, or the modification time in ns on disk.
+
+    `modified` is when it was written, in seconds since 1970, by the storage's clock. An empty folder on disk
+    is listed too, its URI ending in a slash.
+    """
+
+    uri: str
+    size: int
+    version: str
+    modified: float = 0.0
+
+
+def _s3() -> Any:
+    """`slicemill.io.storage.s3_client`, for those who have boto3; local work does without."""
+    try:
+        from slicemill.io.storage import s3_client
+    except ImportError as error:
+        raise MachineError(
+            "S3 support is not installed", expected="the extra slicemill[aws]", found=str(error)
+        ) from error
+    return s3_client
+
+
+def _missing(uri: str, error: Exception) -> InputError:
+    advice = "Check the spelling"
+    advice += ", the bucket's region and your credentials." if is_s3(uri) else "."
+    return InputError(
+        f"{display(uri)} can't be read",
+        expected="an existing path",
+        found=str(error) or type(error).__name__,
+        advice=advice,
+    )
+
+
+def _list_local(uri: str) -> Iterator[StoredFile]:
+    walked: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(local_path(uri), followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in walked:
+            # A link that leads back to where we have been.
+            folders.clear()
+            continue
+        walked.add((here.st_dev, here.st_ino))
+        if not folders and not names:
+            yield StoredFile(f"file://{folder}/", 0, "")
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                continue  # removed, or a dangling link, since the folder was listed
+            yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+
+
+def _list_s3(uri: str) -> Iterator[StoredFile]:
+    for listed in _s3().list_keys(uri):
+        yield StoredFile(*listed)
+
+
+def list_files(uri: str) -> list[StoredFile]:
+    """Every file below a folder or prefix, sorted by URI; raise InputError if there is no such folder."""
+    if not is_s3(uri):
+        if not local_path(uri).is_dir():
+            raise InputError(
+                f"{display(uri)} is no folder",
+                expected="an existing folder",
+                found="a file" if local_path(uri).exists() else "nothing",
+                advice="Check the path.",
+            )
+        return sorted(_list_local(uri))
+    try:
+        files = sorted(_list_s3(uri))
+    except (OSError, ValueError) as error:
+        raise _missing(uri, error) from error
+    if not files:
+        raise InputError(
+            f"{uri} is empty",
+            expected="at least one object below it",
+            found="none",
+            advice="Check the bucket and the prefix.",
+        )
+    return files
+
+
+def list_or_none(uri: str) -> list[StoredFile]:
+    """Like `list_files`, but an empty list where there is no such folder."""
+    if not is_s3(uri):
+        return sorted(_list_local(uri))
+    try:
+        return sorted(_list_s3(uri))
+    except FileNotFoundError:
+        return []
+
+
+def exists(uri: str) -> bool:
+    """Whether a file is there."""
+    return local_path(uri).is_file() if not is_s3(uri) else bool(_s3().exists(uri))
+
+
+def read_bytes(uri: str) -> bytes:
+    """A whole file; raise InputError if it can't be read."""
+    try:
+        if not is_s3(uri):
+            return local_path(uri).read_bytes()
+        data = _s3().read(uri)
+    except OSError as error:
+        raise _missing(uri, error) from error
+    return bytes(data)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file, which others see complete or not at all; folders are made as needed.
+
+    Raises InputError if it can't be written.
+    """
+    try:
+        _s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
+    except OSError as error:
+        raise _unwritable(uri, error) from error
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    with _draft(path, data) as draft:
+        os.replace(draft, path)
+
+
+@contextmanager
+def _draft(path: Path, data: bytes) -> Iterator[Path]:
+    """The whole data in a file beside `path`, under a name of this thread's own; gone in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
+    try:
+        draft.write_bytes(data)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a whole file unless there is one, and say whether; of several at once, one succeeds.
+
+    Raises InputError if it can't be written.
+    """
+    try:
+        return _s3().write_if(uri, data, None) is not None if is_s3(uri) else _create(local_path(uri), data)
+    except OSError as error:
+        raise _unwritable(uri, error) from error
+
+
+def _create(path: Path, data: bytes) -> bool:
+    with _draft(path, data) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+def _unwritable(uri: str, error: OSError) -> InputError:
+    return InputError(
+        f"{display(uri)} can't be written",
+        expected="a place with room that this user may write to",
+        found=str(error) or type(error).__name__,
+    )
+
+
+def remove(uri: str) -> None:
+    """Remove a file; nothing happens if it is not there."""
+    if is_s3(uri):
+        _s3().remove(uri)
+    else:
+        local_path(uri).unlink(missing_ok=True)
+
+
+def read_json(uri: str) -> Any:
+    """A JSON file's value; raise InputError if it can't be read or is no JSON."""
+    data = read_bytes(uri)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{display(uri)} is no JSON", expected="JSON text", found=str(error)) from error
+
+
+def write_json(uri: str, value: object, *, indent: int | None = 2) -> None:
+    """Write a value as JSON with sorted keys; without indent it is one line, and much faster."""
+    write_bytes(uri, (json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def each(action: Callable[[_T], _U], items: Iterable[_T], uri: str) -> list[_U]:
+    """`action` on every item in order: at once where `uri` is in S3, one by one on disk."""
+    if not is_s3(uri):
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(S3_THREADS) as pool:
+        return list(pool.map(action, items))

@@ -1,0 +1,1 @@
+"""Batches of slices from the lake, augmented."""

@@ -1,0 +1,98 @@
+"""Every network by its name. A new one is one file with a builder, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from slicemill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Settings of a run that shape a network, where its architecture knows them.
+_SHAPING = ("filters", "dropout")
+
+_HERE = "slicemill.model.networks"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network: where its builder is, and what it is for.
+
+    `builder` is module and function, apart from the import itself: a driver that only checks a name does
+    without torch. `encoder` names the submodule that takes a torchvision state dict by --init-weights; None
+    if it has none. `options` are the settings that its builder takes.
+    """
+
+    builder: tuple[str, str]
+    task: str
+    encoder: str | None = None
+    options: tuple[str, ...] = ()
+
+    def build(self, settings: Mapping[str, Any] | None = None) -> nn.Module:
+        """A new network for a run's settings, its weights drawn by torch's global generator."""
+        module, function = self.builder
+        asked = {name: (settings or {}).get(name) for name in self.options}
+        given = {name: value for name, value in asked.items() if value is not None}
+        network: nn.Module = getattr(import_module(module), function)(**given)
+        return network
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "unet-resnet18": Architecture((f"{_HERE}.unet", "unet_resnet18"), "segment", "encoder", ("dropout",)),
+    "unet-resnet50": Architecture((f"{_HERE}.unet", "unet_resnet50"), "segment", "encoder", ("dropout",)),
+    "monai-unet": Architecture((f"{_HERE}.monai_unets", "unet"), "segment", options=("filters", "dropout")),
+    "monai-attention-unet": Architecture(
+        (f"{_HERE}.monai_unets", "attention_unet"), "segment", options=("filters", "dropout")
+    ),
+    "resnet18": Architecture((f"{_HERE}.classifier", "resnet18"), "classify", "encoder", ("dropout",)),
+    "resnet50": Architecture((f"{_HERE}.classifier", "resnet50"), "classify", "encoder", ("dropout",)),
+}
+
+#: The network of each task where none is named.
+DEFAULT = {"segment": "unet-resnet18", "classify": "resnet18"}
+
+
+def architecture(name: str, task: str | None = None) -> Architecture:
+    """The entry of `name`; raise ConfigError if there is none, or if it does not do `task`."""
+    names = [known for known, entry in ARCHITECTURES.items() if task in (None, entry.task)]
+    if name not in names:
+        raise ConfigError(
+            "--model is no network of this release" + (f" for --task {task}" if task else ""),
+            expected="one of " + ", ".join(names) if names else "another --task",
+            found=name,
+        )
+    return ARCHITECTURES[name]
+
+
+def takes(name: str, task: str, option: str) -> bool:
+    """Whether a network has a use for a setting; those that are not about networks all have."""
+    return option not in _SHAPING or option in architecture(name, task).options
+
+
+def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
+    """Numbers that training adjusts in a network of these settings, frozen ones counted."""
+    return sum(parameter.numel() for parameter in architecture(name, task).build(settings).parameters())
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a network that is not there, or for settings that it has no use for."""
+    name = settings["model"]
+    entry = architecture(name, settings["task"])
+    for option in _SHAPING:
+        if settings[option] is not None and option not in entry.options:
+            raise ConfigError(
+                f"{name} has no --{option}",
+                expected=", ".join(entry.options) or "none",
+                found=settings[option],
+            )
+    for option in ("init_weights", "freeze_encoder"):
+        if settings[option] and entry.encoder is None:
+            raise ConfigError(
+                f"{name} has no encoder of torchvision's, which --{option.replace('_', '-')} is about",
+                expected=", ".join(known for known, other in ARCHITECTURES.items() if other.encoder),
+                found=name,
+            )

@@ -1,0 +1,1 @@
+"""From a scan to a mask; knows nothing of training."""

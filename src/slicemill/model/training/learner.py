@@ -1,0 +1,137 @@
+"""What a rank trains with: network, its average, optimiser, scaler and augmentation, made from the plan."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.schedule import SCHEDULES
+from slicemill.model.loading.augment import Augmentation
+from slicemill.model.loading.loader import SliceCache
+from slicemill.model.networks.registry import architecture
+from slicemill.model.training.losses import SEGMENTATION, Loss, cross_entropy
+from slicemill.model.training.ranks import Rank
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a rank trains with.
+
+    `network` is the bare one; `stepped` is it, or its DDP wrapper; `average` the moving average of its
+    weights, None without --ema.
+    """
+
+    plan: TrainPlan
+    rank: Rank
+    precision: str
+    network: nn.Module
+    stepped: nn.Module
+    average: AveragedModel | None
+    optimiser: Optimizer
+    scaler: GradScaler
+    loss: Loss
+    augmentation: nn.Module | None
+    cache: SliceCache
+
+    @property
+    def published(self) -> nn.Module:
+        """The network that is validated and kept."""
+        if self.average is None:
+            return self.network
+        module: nn.Module = self.average.module
+        return module
+
+    def set_rate(self, progress: float) -> None:
+        """Set the learning rate for this much of the run."""
+        factor = SCHEDULES[self.plan.settings["schedule"]](progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in force, of what is not an encoder with its own."""
+        return float(self.optimiser.param_groups[-1]["lr"])
+
+    def apart(self, more_parts: bool) -> AbstractContextManager[Any]:
+        """Context of a part of a step: ranks exchange gradients in its last only."""
+        if more_parts and isinstance(self.stepped, DistributedDataParallel):
+            context: AbstractContextManager[Any] = self.stepped.no_sync()
+            return context
+        return nullcontext()
+
+
+def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str) -> Learner:
+    """Optimiser, average, augmentation and DDP around a network that is on its device."""
+    settings = plan.settings
+    if rank.count > 1 and rank.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    encoder = architecture(settings["model"], settings["task"]).encoder
+    if settings["freeze_encoder"] and encoder:
+        _freeze(network.get_submodule(encoder))
+    stepped: nn.Module = network
+    if rank.count > 1:
+        # Running statistics are averaged once an epoch instead of copied from rank 0 at each step.
+        stepped = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Learner(
+        plan=plan,
+        rank=rank,
+        precision=precision,
+        network=network,
+        stepped=stepped,
+        average=_average(network, settings["ema"]),
+        optimiser=AdamW(
+            _parameter_groups(network, encoder, settings), lr=settings["learning_rate"], fused=True
+        ),
+        scaler=GradScaler(rank.device.type, enabled=precision == "fp16"),
+        loss=SEGMENTATION[settings["loss"]] if settings["task"] == "segment" else cross_entropy,
+        augmentation=Augmentation(settings["augment_strength"]) if settings["augment"] else None,
+        cache=SliceCache.planned(plan),
+    )
+
+
+def _freeze(encoder: nn.Module) -> None:
+    for module in encoder.modules():
+        if not isinstance(module, nn.BatchNorm2d):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+
+def _average(network: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+
+    def follow(averages: Any, weights: Any, steps: Tensor | int) -> None:
+        # Short at first: the weights that a run begins with say nothing.
+        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        torch._foreach_lerp_(averages, weights, 1 - kept)
+
+    return AveragedModel(network, multi_avg_fn=follow)
+
+
+def _parameter_groups(network: nn.Module, encoder: str | None, settings: Any) -> list[dict[str, object]]:
+    """Encoder with and without decay, then the rest with and without; empty groups are left out.
+
+    Decay pulls weights to zero; norms and biases have no reason to be there.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            in_encoder = encoder is not None and name.startswith(f"{encoder}.")
+            groups.setdefault((not in_encoder, parameter.ndim <= 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": 0.0 if flat else settings["weight_decay"],
+            "peak": settings["learning_rate"] * (1.0 if own_rate else settings["encoder_rate"]),
+        }
+        for (own_rate, flat), parameters in sorted(groups.items())
+    ]

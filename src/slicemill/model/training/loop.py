@@ -1,0 +1,157 @@
+"""One training epoch: batches from the lake, steps, and the count of what was read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slicemill.core.training.labels import random_label
+from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.schedule import Span, size_in
+from slicemill.errors import TrainingError
+from slicemill.model.input import to_network_input, to_network_mask
+from slicemill.model.loading.loader import Batch, EpochLoader
+from slicemill.model.training.epoch_bar import EpochBar
+from slicemill.model.training.learner import Learner
+from slicemill.model.training.ranks import Rank, summed
+from slicemill.model.training.step import LostSteps, NetworkBatch, take_step
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Over all ranks: mean loss of a step, slices read; steps lost, and seconds on this rank.
+
+    `image_size`: rows and columns of the network's input, in pixels.
+    """
+
+    loss: float
+    slices: int
+    lost_steps: int
+    seconds: float
+    learning_rate: float
+    image_size: int
+
+
+def open_epoch(learner: Learner, epoch: int) -> EpochLoader:
+    """The rank's batches of an epoch, counted from 0; every random draw follows from seed, epoch and rank."""
+    plan, rank = learner.plan, learner.rank
+    seed = int(plan.settings["seed"])
+    torch.manual_seed(_epoch_seed(seed, epoch, rank.index))
+    return EpochLoader(
+        plan.train[rank.index],
+        batch_size=plan.batch_per_rank,
+        steps=plan.steps_per_epoch,
+        seed=seed,
+        epoch=epoch,
+        rank=rank.index,
+        cache=learner.cache,
+    )
+
+
+def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
+    """One pass over the rank's share, its learning rate following `span`.
+
+    Raises TrainingError if training goes astray by the rule of --non-finite, or if the ranks together did not
+    read each labelled slice exactly once.
+    """
+    loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
+    size = epoch_size(learner, span)
+    bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
+    started = time.perf_counter()
+    for step, batch in enumerate(loader):
+        learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
+        loss = take_step(learner, prepared(learner, batch, size))
+        lost.note(loss, epoch, step)
+        if loss is not None:
+            losses.append(loss)
+        bar.note(step + 1, loss)
+    seconds = time.perf_counter() - started
+    slices = _check_count(loader, learner.rank, epoch)
+    loss_sum, steps = summed([sum(losses), float(len(losses))], learner.rank)
+    return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate, size)
+
+
+def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
+
+
+def epoch_size(learner: Learner, span: Span) -> int:
+    """Rows and columns of the network's input in an epoch of the run, in pixels."""
+    settings = learner.plan.settings
+    return size_in(span, int(settings["first_size"]), int(settings["image_size"]))
+
+
+def prepared(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
+    """A batch as the network takes it: on the device, `size` pixels a side, augmented, with targets."""
+    settings = learner.plan.settings
+    inputs, masks, weights = network_batch(batch, learner.plan, learner.rank.device, size)
+    if settings["random_labels"]:
+        drawn = [random_label(settings["seed"], entry.scan_id, entry.slice_index) for entry in batch.slices]
+        labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
+    else:
+        labels = (masks.flatten(1).amax(dim=1, keepdim=True) > 0).float()
+    if learner.augmentation is not None:
+        with torch.no_grad():
+            inputs, masks = learner.augmentation(inputs, masks)
+    return NetworkBatch(inputs, masks if settings["task"] == "segment" else labels, weights)
+
+
+def network_batch(
+    batch: Batch, plan: TrainPlan, device: torch.device, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Network input, masks and weights of a batch on the device, float32.
+
+    Axes (N, C, size, size), (N, 1, size, size) and (N), in the order of the batch's slices, whose own sizes
+    may differ.
+    """
+    parts = [_same_shape(batch, places, plan, device, size) for places in _places_by_shape(batch)]
+    order = torch.argsort(torch.cat([part[2] for part in parts]))
+    inputs, masks = (torch.cat([part[at] for part in parts]) for at in (0, 1))
+    if len(parts) > 1:
+        inputs, masks = inputs[order], masks[order]
+    weights = torch.from_numpy(batch.weights).to(device)
+    return inputs.contiguous(memory_format=torch.channels_last), masks, weights
+
+
+def _places_by_shape(batch: Batch) -> Iterator[list[int]]:
+    shapes = [entry.image.shape for entry in batch.slices]
+    for shape in sorted(set(shapes)):
+        yield [place for place, found in enumerate(shapes) if found == shape]
+
+
+def _same_shape(
+    batch: Batch, places: list[int], plan: TrainPlan, device: torch.device, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = [batch.slices[place] for place in places]
+    images = torch.from_numpy(np.stack([entry.image for entry in chosen])).to(device)
+    masks = torch.from_numpy(np.stack([entry.mask for entry in chosen])).to(device)
+    scales = torch.tensor(
+        [plan.normalisation[entry.scan_id] for entry in chosen], dtype=torch.float32, device=device
+    )
+    return (
+        to_network_input(images, scales, size),
+        to_network_mask(masks, size),
+        torch.tensor(places, device=device),
+    )
+
+
+def _check_count(loader: EpochLoader, rank: Rank, epoch: int) -> int:
+    """Slices that all ranks read; the check is the same on every rank, so that none is left waiting."""
+    count = loader.count
+    read, expected, wrong, repeated = (
+        round(total)
+        for total in summed([count.read, count.expected, count.wrong_scans, count.repeated], rank)
+    )
+    if read != expected or wrong or repeated:
+        raise TrainingError(
+            f"epoch {epoch + 1} did not read each labelled slice once",
+            expected=f"{expected} slices, as the lake's scans table says",
+            found=f"{read} slices, {repeated} of them again, {wrong} scans with a wrong count",
+            advice="Run ingest again: slices and scans tables do not agree.",
+        )
+    return read

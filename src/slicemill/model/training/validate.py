@@ -1,0 +1,201 @@
+"""What a network is worth on the validation part, each rank its own share of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from slicemill.core.evaluation.dice import dice, dice_from_counts
+from slicemill.core.evaluation.roc import Labels, roc_curve
+from slicemill.core.training.plan import LabelledFile
+from slicemill.errors import TrainingError
+from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES
+from slicemill.model.loading.loader import LabelledSlice
+from slicemill.model.predicting.cleaning import CHOICES, clean_mask
+from slicemill.model.predicting.predictor import probabilities
+from slicemill.model.training.learner import Learner
+from slicemill.model.training.ranks import Rank, summed
+from slicemill.types import Floats
+
+#: Without and with test-time flips, and these with every cleaning of masks.
+_VIEWS: tuple[tuple[str, ...], ...] = ((), (FLIPS,))
+_OPTIONS = tuple((*view, *choice) for view in _VIEWS for choice in CHOICES)
+
+#: Dice that flips must add to be worth four times the work of scoring.
+_FLIPS_WORTH = 0.005
+
+#: Dice that options added in earlier trials (docs/training.md), and how many scans' word that is worth.
+_SEEN_GAIN = {FLIPS: 0.01, SMOOTH_SLICES: 0.002, LARGEST_COMPONENT: 0.018}
+_SEEN_SCANS = 16
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What metrics.jsonl keeps; each number is None without a validation part."""
+
+    metrics: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """The metrics that are single numbers, for a log line."""
+        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
+        return "".join(f", {name} {value:.3f}" for name, value in numbers.items())
+
+
+def validate(learner: Learner, size: int) -> Validation:
+    """Validate the network that is to be published, its input `size` pixels a side; the same on every rank.
+
+    Raises TrainingError if not every labelled slice came exactly once.
+    """
+    network = learner.published
+    network.eval()
+    result = _VALIDATIONS[learner.plan.settings["task"]](learner, network, size)
+    network.train()
+    return result
+
+
+def dice_by_options(learner: Learner, size: int) -> dict[tuple[str, ...], float]:
+    """Mean validation Dice of a network that segments, by the options of scoring.
+
+    The same on every rank; empty without a validation part.
+    """
+    scans = _scans(learner)
+    network = learner.published.eval()
+    by_scan = {(options, file.scan_id): 0.0 for options in _OPTIONS for file in scans}
+    for view in _VIEWS:
+        predicted = _predicted(learner, network, size, flips=bool(view))
+        for scan_id, batches in itertools.groupby(predicted, key=lambda batch: batch[0]):
+            found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
+            for choice in CHOICES:
+                cleaned = clean_mask(found, learner.plan.settings["threshold"], choice)
+                by_scan[(*view, *choice), scan_id] = dice(cleaned, true)
+    network.train()
+    total = iter(summed(list(by_scan.values()), learner.rank))
+    return {
+        options: float(np.mean(list(itertools.islice(total, len(scans))))) for options in _OPTIONS if scans
+    }
+
+
+def best_options(by_options: Mapping[tuple[str, ...], float], scans: int) -> tuple[str, ...]:
+    """The options of scoring to expect most of, from their mean Dice on this many validation scans.
+
+    A few scans say little: what was seen of others counts as `_SEEN_SCANS` more. Flips must be worth their
+    work. Of equals the most options.
+    """
+
+    def expected(options: tuple[str, ...]) -> tuple[float, int]:
+        here = scans * (by_options[options] - by_options[()])
+        elsewhere = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options)
+        cost = _FLIPS_WORTH if FLIPS in options else 0.0
+        return round((here + elsewhere) / (scans + _SEEN_SCANS) - cost, 6), len(options)
+
+    return max(by_options, key=expected)
+
+
+def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
+    """Volumetric Dice of each scan at source resolution, and their mean."""
+    scans = _scans(learner)
+    threshold = learner.plan.settings["threshold"]
+    counts = {file.scan_id: np.zeros(4, dtype=np.int64) for file in scans}
+    for scan_id, found, true in _predicted(learner, network, size):
+        predicted = found >= threshold
+        counts[scan_id] += [np.count_nonzero(predicted & true), predicted.sum(), true.sum(), len(true)]
+    flat = summed([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
+    totals = {
+        file.scan_id: [int(count) for count in flat[4 * at : 4 * at + 4]] for at, file in enumerate(scans)
+    }
+    for file in scans:
+        _check_count(file, totals[file.scan_id][3])
+    by_scan = {scan: dice_from_counts(*found[:3]) for scan, found in totals.items()}
+    mean = float(np.mean(list(by_scan.values()))) if by_scan else None
+    return Validation({"val_dice": mean, "val_dice_by_scan": by_scan})
+
+
+def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
+    """Accuracy over slices and the area under the ROC curve, None where only one class occurs."""
+    scans = _scans(learner)
+    mine: dict[str, tuple[list[float], list[float]]] = {file.scan_id: ([], []) for file in scans}
+    for scan_id, found, true in _predicted(learner, network, size):
+        mine[scan_id][0].extend(found.tolist())
+        mine[scan_id][1].extend(true.any(axis=(1, 2)).astype(float).tolist())
+    probability, truth = _gathered(scans, mine, learner.rank)
+    if not truth.size:
+        return Validation({"val_accuracy": None, "val_auroc": None})
+    accuracy = float(np.mean((probability >= learner.plan.settings["threshold"]) == truth))
+    auroc = roc_curve(truth, probability)[2] if 0 < truth.sum() < truth.size else None
+    return Validation({"val_accuracy": accuracy, "val_auroc": auroc})
+
+
+_VALIDATIONS: dict[str, Callable[[Learner, nn.Module, int], Validation]] = {
+    "segment": _dice,
+    "classify": _classes,
+}
+
+
+def _gathered(
+    scans: list[LabelledFile], mine: dict[str, tuple[list[float], list[float]]], rank: Rank
+) -> tuple[Floats, Labels]:
+    """All ranks' probabilities and labels of the slices: each rank fills its scans' places, the rest is 0."""
+    flat: list[float] = []
+    for file in scans:
+        probability, truth = mine[file.scan_id]
+        read = len(truth)
+        if read not in (0, file.labelled_slices):
+            _check_count(file, read)
+        padding = [0.0] * (file.labelled_slices - read)
+        flat += [float(read), *probability, *padding, *truth, *padding]
+    total, at = summed(flat, rank), 0
+    found, true = [], []
+    for file in scans:
+        count = file.labelled_slices
+        _check_count(file, int(total[at]))
+        found += total[at + 1 : at + 1 + count]
+        true += total[at + 1 + count : at + 1 + 2 * count]
+        at += 1 + 2 * count
+    return np.asarray(found), np.asarray(true, dtype=bool)
+
+
+def _scans(learner: Learner) -> list[LabelledFile]:
+    return sorted(file for share in learner.plan.validation for file in share)
+
+
+def _check_count(file: LabelledFile, found: int) -> None:
+    if found != file.labelled_slices:
+        raise TrainingError(
+            f"validation scan {file.scan_id} came up wrong",
+            expected=f"{file.labelled_slices} labelled slices",
+            found=found,
+        )
+
+
+def _predicted(
+    learner: Learner, network: nn.Module, size: int, flips: bool = False
+) -> Iterator[tuple[str, npt.NDArray[np.float32], Labels]]:
+    """Scan, probabilities and true masks (N, H, W) of each batch of this rank's share."""
+    plan, rank = learner.plan, learner.rank
+    share = learner.cache.read(plan.validation[rank.index])
+    for scan_id, slices in itertools.groupby(share, key=lambda entry: entry.scan_id):
+        normalisation = np.asarray(plan.normalisation[scan_id], dtype=np.float32)
+        while batch := list(itertools.islice(slices, int(plan.settings["batch_size"]))):
+            for same_size in _by_shape(batch):
+                found = probabilities(
+                    network,
+                    np.stack([entry.image for entry in same_size]),
+                    np.repeat(normalisation[None], len(same_size), axis=0),
+                    size,
+                    rank.device,
+                    learner.precision,
+                    flips,
+                )
+                yield scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)
+
+
+def _by_shape(batch: list[LabelledSlice]) -> list[list[LabelledSlice]]:
+    shapes = sorted({entry.image.shape for entry in batch})
+    return [[entry for entry in batch if entry.image.shape == shape] for shape in shapes]

@@ -1,0 +1,123 @@
+"""Figures of slices: many scans at a glance, one slice's channels, outlines, what augmentation does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slicemill.core.scans.scan import Scan
+from slicemill.report.figures.data import channel_name
+from slicemill.report.figures.overlay import ScoredScan, display, outline_points, shown_channel, window
+from slicemill.report.figures.style import PREDICTION, TRUTH, drawn
+from slicemill.types import Floats, SliceMask
+
+#: Slices side by side in a figure, and slices that a figure shows at most.
+COLUMNS, MAX_SLICES = 6, 48
+_SIDE = 2.0
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@drawn
+def outlined(slices: Sequence[tuple[ScoredScan, int]]) -> Figure:
+    """Slices of any scans, by their numbers, with outlines over FLAIR; the first `MAX_SLICES`."""
+    shown = slices[:MAX_SLICES]
+    figure, panels = _panels(len(shown))
+    for axes, (scored, slice_index) in zip(panels, shown, strict=False):
+        _draw_slice(axes, scored, slice_index, _white(scored))
+        axes.set_title(f"{scored.scan.scan_id}\nslice {slice_index}", fontsize=7)
+    _legend(figure, predicted=any(scored.predicted for scored, _ in shown))
+    return figure
+
+
+@drawn
+def slice_grid(scored: ScoredScan) -> Figure:
+    """The slices of one scan in order with outlines over FLAIR; of many, `MAX_SLICES` at equal distances."""
+    slices = scored.scan.slices
+    places = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_SLICES)).round().astype(int))
+    figure, panels = _panels(len(places))
+    white = _white(scored)
+    for axes, place in zip(panels, places, strict=False):
+        _draw_slice(axes, scored, slices[place].slice_index, white)
+        axes.set_title(f"slice {slices[place].slice_index}", fontsize=8)
+    figure.suptitle(scored.scan.scan_id, fontsize=10, x=0.01, ha="left")
+    _legend(figure, predicted=bool(scored.predicted))
+    return figure
+
+
+@drawn
+def channel_views(scan: Scan, slice_index: int) -> Figure:
+    """Each channel of a slice, and the mask's outline over the channel that is shown first."""
+    one = next(one for one in scan.slices if one.slice_index == slice_index)
+    whites = window(scan.images)
+    channels = one.image.shape[-1]
+    figure, panels = _panels(channels + 1, columns=channels + 1, side=2.6)
+    for channel, axes in enumerate(panels[:channels]):
+        _grey(axes, display(one.image[..., channel], float(whites[channel])), one.image.shape[:2])
+        axes.set_title(channel_name(channel, channels), fontsize=9)
+    first = shown_channel(scan)
+    _grey(panels[channels], display(one.image[..., first], float(whites[first])), one.image.shape[:2])
+    _outline(panels[channels], one.mask, TRUTH, "-")
+    panels[channels].set_title("no mask" if one.mask is None else "mask", fontsize=9)
+    figure.suptitle(f"{scan.scan_id}, slice {slice_index}", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+@drawn
+def transformed(images: Sequence[Floats], masks: Sequence[Floats], titles: Sequence[str]) -> Figure:
+    """What the network sees of a slice: planes (H, W) in network units, the mask's half share as outline.
+
+    All planes share one grey scale, that of the first.
+    """
+    figure, panels = _panels(len(images))
+    low, high = np.quantile(images[0], [0.01, 0.999])
+    for axes, image, mask, title in zip(panels, images, masks, titles, strict=False):
+        height, width = image.shape
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=(0, width, height, 0))
+        _outline(axes, (np.asarray(mask) >= 0.5).astype(np.uint8), TRUTH, "-")
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def _panels(count: int, columns: int = COLUMNS, side: float = _SIDE) -> tuple[Figure, list[Axes]]:
+    columns = min(columns, max(count, 1))
+    rows = max(1, -(-count // columns))
+    figure = Figure(figsize=(side * columns, (side + 0.35) * rows + 0.3))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, list(grid.flat)
+
+
+def _white(scored: ScoredScan) -> float:
+    return float(window(scored.scan.images[..., scored.channel, None])[0])
+
+
+def _draw_slice(axes: Axes, scored: ScoredScan, slice_index: int, white: float) -> None:
+    one = next(one for one in scored.scan.slices if one.slice_index == slice_index)
+    _grey(axes, display(one.image[..., scored.channel], white), one.image.shape[:2])
+    predicted = scored.predicted.get(slice_index)
+    _outline(axes, one.mask, TRUTH, "-")
+    _outline(axes, predicted.mask if predicted else None, PREDICTION, (0, (4, 2)))
+
+
+def _grey(axes: Axes, plane: Pixels, shape: tuple[int, ...]) -> None:
+    height, width = shape
+    axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+
+
+def _outline(axes: Axes, mask: SliceMask | None, colour: str, dashes: object) -> None:
+    for line in outline_points(mask):
+        axes.plot(line[:, 0], line[:, 1], color=colour, linestyle=dashes, linewidth=1.2)
+
+
+def _legend(figure: Figure, *, predicted: bool) -> None:
+    lines = [Line2D([], [], color=TRUTH, label="truth")]
+    if predicted:
+        lines.append(Line2D([], [], color=PREDICTION, linestyle=(0, (4, 2)), label="prediction"))
+    figure.legend(handles=lines, loc="outside lower left", ncols=2)

@@ -1,0 +1,191 @@
+"""What a page is made of: sections of notes, tiles, charts, tables and overlays, which the template draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from slicemill.report.figures.style import Picture
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph; `missing` says that something could not be shown, and why."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    tone: Literal["plain", "missing", "warning"] = "plain"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading below the section's own."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number: its name, the number in words, and what it is worth."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Numbers side by side."""
+
+    kind: ClassVar[str] = "tiles"
+    items: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its caption; `alt` tells what it shows to who can't see it."""
+
+    picture: Picture
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Figures side by side where there is room."""
+
+    kind: ClassVar[str] = "charts"
+    items: tuple[Chart, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: what is shown, what it is sorted by, and the anchor that it leads to."""
+
+    text: str
+    order: float | str
+    anchor: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column; numbers are set flush right."""
+
+    name: str
+    unit: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; with `search`, a field above it filters its rows.
+
+    `more` says what was left out, and `file` where that is.
+    """
+
+    kind: ClassVar[str] = "table"
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    search: bool = False
+    more: str = ""
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A slice with outlines: grey picture, size in pixels, SVG paths in half pixels, words below it."""
+
+    image: str
+    width: int
+    height: int
+    truth: str
+    predicted: str
+    label: str
+    detail: str
+    anchor: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """Slices with outlines, and the legend that they share."""
+
+    kind: ClassVar[str] = "overlays"
+    items: tuple[Overlay, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice of a scan page."""
+
+    slice_index: int
+    truth: str
+    predicted: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One sequence of a scan page: all its slices side by side in one picture, row by row."""
+
+    name: str
+    sheet: str
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A scan page: every slice of a scan, to be leafed through. Sizes in pixels; `start` is a position."""
+
+    kind: ClassVar[str] = "viewer"
+    anchor: str
+    title: str
+    detail: str
+    width: int
+    height: int
+    columns: int
+    rows: int
+    start: int
+    start_channel: int
+    channels: tuple[Channel, ...]
+    frames: tuple[Frame, ...]
+
+
+#: In place of a number that is not there.
+NONE = "\N{EN DASH}"
+
+Block = Note | Heading | Tiles | Charts | Table | Overlays | Viewer
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading and an anchor."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...] = field(default=())
+
+
+def count_figures(sections: Sequence[Section]) -> int:
+    """Charts, overlays and scan pages of all sections."""
+    return sum(_figures(block) for section in sections for block in section.blocks)
+
+
+def _figures(block: Block) -> int:
+    if isinstance(block, Charts | Overlays):
+        return len(block.items)
+    return int(isinstance(block, Viewer))
+
+
+def number(value: float | int | None, digits: int = 0, unit: str = "") -> Cell:
+    """A cell that holds a number; none is a dash, sorted below all numbers."""
+    if value is None:
+        return Cell(NONE, -1e300)
+    return Cell(f"{value:,.{digits}f}{unit}", float(value))
+
+
+def words(text: str, anchor: str | None = None) -> Cell:
+    """A cell that holds words."""
+    return Cell(text, text.lower(), anchor)

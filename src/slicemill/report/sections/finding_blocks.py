@@ -1,0 +1,148 @@
+"""What ingest found beside the pixels: findings, quarantine and the clinical table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slicemill.core.scans.scan import SEQUENCES
+from slicemill.io.places import Lake
+from slicemill.io.storage.uri import display
+from slicemill.report.inputs import LakeInput, Row
+from slicemill.report.sections.blocks import Block, Cell, Column, Heading, Note, Table, number, words
+
+#: Quarantined files of each reason that are shown.
+EXAMPLES = 3
+#: Rows of a table of findings.
+MAX_ROWS = 50
+#: Clinical columns that are shown.
+MAX_CLINICAL = 40
+#: Values that a clinical column of few values is counted by.
+_FEW = 10
+
+
+def finding_blocks(there: LakeInput) -> list[Block]:
+    """Missing sequences by scan, and counts of everything else that ingest found."""
+    return [
+        Heading("Missing sequences and other findings"),
+        _missing_sequences(there.scans),
+        _other_findings(there),
+    ]
+
+
+def _missing_sequences(scans: Sequence[Row]) -> Block:
+    lacking = [scan for scan in scans if scan["missing_sequences"]]
+    if not lacking:
+        return Note("No scan lacks a sequence.")
+    counts = Counter(name for scan in lacking for name in scan["missing_sequences"])
+    said = ", ".join(f"{name} in {counts[name]:,}" for name in SEQUENCES if counts[name])
+    rows = tuple(
+        (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"]))) for scan in lacking[:MAX_ROWS]
+    )
+    caption = f"{len(lacking):,} of {len(scans):,} scans repeat FLAIR in place of a sequence: {said}."
+    return Table(
+        "missing", caption, (Column("Scan"), Column("Missing sequences")), rows, more=_cut(len(lacking))
+    )
+
+
+def _other_findings(there: LakeInput) -> Table:
+    scans = there.scans
+    shared = (there.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
+    counts = {
+        "slices with a channel that repeats another": sum(scan["copied_channel_slices"] for scan in scans),
+        "slices of one single value": sum(len(scan["blank_slices"]) for scan in scans),
+        "slice numbers missing in between": sum(len(scan["slice_gaps"]) for scan in scans),
+        "bad masks": sum(scan["rejected_masks"] for scan in scans),
+        "groups of scans of different patients that share a slice, pixel for pixel": len(shared),
+    }
+    rows = tuple((words(name), number(count)) for name, count in counts.items())
+    columns = (Column("Finding"), Column("Count", numeric=True))
+    return Table("findings", "Other findings over all scans.", columns, rows)
+
+
+def _cut(count: int) -> str:
+    return f"Shown are the first {MAX_ROWS} of {count:,}." if count > MAX_ROWS else ""
+
+
+def quarantine_blocks(there: LakeInput) -> list[Block]:
+    """What was set aside, by reason, with a few examples of each."""
+    heading = Heading("Quarantine")
+    if not there.quarantine:
+        return [heading, Note("Nothing was set aside.")]
+    by_reason: dict[str, list[Row]] = {}
+    for row in there.quarantine:
+        by_reason.setdefault(row["reason"], []).append(row)
+    ordered = sorted(by_reason.values(), key=lambda found: (-len(found), found[0]["reason"]))
+    rows = tuple(cells for found in ordered for cells in _examples(found))
+    names = ("Example", "What was wrong", "Found", "Expected")
+    columns = (Column("Reason"), Column("Count", numeric=True), *(Column(name) for name in names))
+    count = len(there.quarantine)
+    caption = f"{count:,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
+    whole = display(Lake(there.home).quarantine)
+    return [
+        heading,
+        Table("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=whole),
+    ]
+
+
+def _examples(found: Sequence[Row]) -> Iterator[tuple[Cell, ...]]:
+    for place, row in enumerate(found[:EXAMPLES]):
+        count = number(len(found)) if place == 0 else words("")
+        shown = (_short(row["uri"]), row["detail"], row["found"] or "", row["expected"] or "")
+        yield (words(row["reason"]), count, *(words(text) for text in shown))
+
+
+def _short(uri: str) -> str:
+    return "/".join(uri.rstrip("/").rsplit("/", 2)[-2:])
+
+
+def clinical_blocks(there: LakeInput) -> list[Block]:
+    """A line per clinical column, over patients."""
+    blocks: list[Block] = [Heading("Clinical table")]
+    if not there.clinical:
+        return [*blocks, Note("No clinical table was joined (ingest --clinical).", "missing")]
+    patients = {scan["patient_id"]: scan for scan in there.scans}
+    rows = []
+    for name in there.clinical[:MAX_CLINICAL]:
+        values = [scan[name] for scan in patients.values() if scan[name] is not None]
+        rows.append(
+            (words(name), number(len(values)), number(len(patients) - len(values)), words(_summary(values)))
+        )
+    columns = (
+        Column("Column"),
+        Column("Known", "patients", numeric=True),
+        Column("Unknown", "patients", numeric=True),
+        Column("Values"),
+    )
+    more = (
+        f"Shown are the first {MAX_CLINICAL} of {len(there.clinical)} columns."
+        if len(there.clinical) > MAX_CLINICAL
+        else ""
+    )
+    return [
+        *blocks,
+        Table(
+            "clinical",
+            f"Clinical columns of {len(patients):,} patients, codes as in the table.",
+            columns,
+            tuple(rows),
+            more=more,
+        ),
+    ]
+
+
+def _summary(values: Sequence[Any]) -> str:
+    if not values:
+        return "none known"
+    counts: Mapping[Any, int] = Counter(values)
+    if len(counts) > _FEW and all(isinstance(value, int | float) for value in counts):
+        low, quarter, middle, upper, high = np.quantile(
+            np.asarray(values, np.float64), [0, 0.25, 0.5, 0.75, 1]
+        )
+        return f"median {middle:g}, middle half {quarter:g} to {upper:g}, from {low:g} to {high:g}"
+    common = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    listed = ", ".join(f"{value}: {count:,}" for value, count in common[:_FEW])
+    return listed + (f", and {len(counts) - _FEW} more" if len(counts) > _FEW else "")

@@ -1,0 +1,288 @@
+"""The result: Dice by patient, its spread, and every scan in a table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from slicemill.config import PUBLIC_SCAN_PATTERN
+from slicemill.core.evaluation.intervals import mean_interval, median_interval
+from slicemill.core.evaluation.summary import patient_means
+from slicemill.io.places import Scores
+from slicemill.io.storage.uri import display
+from slicemill.report.figures import results as result_figures
+from slicemill.report.figures.charts import distribution, group_caption, grouped
+from slicemill.report.figures.style import picture
+from slicemill.report.inputs import Inputs, Row, ScoresInput, parts_of
+from slicemill.report.sections.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Heading,
+    Note,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    number,
+    words,
+)
+from slicemill.report.selection import by_dice, is_classifier
+
+#: Rows of the table of scans.
+MAX_TABLE_ROWS = 1000
+#: Parts of a split that a model has seen.
+_SEEN = ("train", "val")
+_DICE_LIMITS = (0.0, 1.0)
+
+
+def result_section(inputs: Inputs, anchors: Mapping[str, str]) -> Section:
+    """Dice with its interval, figures and the table; `anchors` leads from a scan id to the scan's page."""
+    scores = inputs.scores
+    if scores is None:
+        blocks: list[Block] = [
+            Note("No scores were given (--scores), so there is no result to show.", "missing")
+        ]
+    elif not scores.scans:
+        blocks = [Note("The score folder holds no finished scan yet.", "missing")]
+    else:
+        counted, notes = headline_scans(inputs, scores)
+        blocks = [
+            *_model_notes(inputs, scores),
+            *notes,
+            *_numbers(counted, scores),
+            *_warnings(scores),
+            *_charts(inputs, counted),
+            *_table(inputs, scores, anchors),
+        ]
+    return Section("result", "Result", tuple(blocks))
+
+
+def _model_notes(inputs: Inputs, scores: ScoresInput) -> list[Block]:
+    found: list[Block] = []
+    card = inputs.run.card if inputs.run else None
+    if card and card.model_id != scores.model_id:
+        found.append(
+            Note(
+                f"The run that was given holds model {card.model_id}, but model {scores.model_id} made "
+                "these scores.",
+                "warning",
+            )
+        )
+    if scores.other_models:
+        others = ", ".join(f"{name} ({count} scans)" for name, count in sorted(scores.other_models.items()))
+        found.append(
+            Note(f"Shown are the scores of model {scores.model_id}. Others in the same folder: {others}.")
+        )
+    return found
+
+
+def known_parts(inputs: Inputs) -> Mapping[str, str]:
+    """Part of the split by patient, for the model that made the scores; empty where it is not known."""
+    card = inputs.run.card if inputs.run else None
+    if card is None or inputs.scores is None or card.model_id != inputs.scores.model_id:
+        return {}
+    return parts_of(inputs)
+
+
+def headline_scans(inputs: Inputs, scores: ScoresInput) -> tuple[list[Row], list[Block]]:
+    """Scans that the first numbers are of: those that the model never saw, where that is known."""
+    rows, parts = list(scores.scans), known_parts(inputs)
+    if not parts:
+        note = (
+            "Which of these patients the model was trained on is not known here: give --lake and "
+            "--run of the same model to tell."
+        )
+        return rows, [Note(note)]
+    unseen = [row for row in rows if parts.get(row["patient_id"]) not in _SEEN]
+    if len(unseen) == len(rows):
+        return rows, [Note("The model was trained and chosen on none of these patients.")]
+    if not unseen:
+        return rows, [
+            Note(
+                "The model was trained or chosen on every one of these patients: these numbers say "
+                "nothing about new ones.",
+                "warning",
+            )
+        ]
+    text = (
+        f"{len(rows) - len(unseen)} of {len(rows)} scans are of patients that the model was trained "
+        "or chosen on. The numbers and figures leave them out; the table shows them."
+    )
+    return unseen, [Note(text, "warning")]
+
+
+def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
+    tiles = _dice_tiles(rows)
+    classifier = is_classifier(rows)
+    truthful = sum(bool(row["labelled_slices"]) if classifier else row["dice"] is not None for row in rows)
+    tiles += [
+        Tile(
+            "Scans",
+            f"{len(rows):,}",
+            f"{truthful:,} with truth, {len({row['patient_id'] for row in rows}):,} patients",
+        ),
+        Tile(
+            "Slices",
+            f"{sum(row['slices'] for row in rows):,}",
+            f"{sum(row['quarantined'] for row in rows):,} files set aside",
+        ),
+    ]
+    blocks: list[Block] = [Tiles(tuple(tiles))]
+    if classifier:
+        blocks.append(Note("A classifier made these scores: it draws no masks, so there is no Dice."))
+    elif not truthful:
+        blocks.append(Note("None of these scans has a true mask, so there is no Dice.", "missing"))
+    options = Counter(option for row in rows for option in row["options"])
+    thresholds = sorted({row["threshold"] for row in rows})
+    used = f"Model {scores.model_id}, threshold {' and '.join(f'{value:g}' for value in thresholds)}, "
+    used += f"test-time options: {', '.join(sorted(options)) or 'none'}."
+    rule = (
+        " Dice is 2·|P∩T| / (|P|+|T|) over all voxels of a scan at source resolution; both empty "
+        "counts 1, one empty 0. "
+    )
+    rule += (
+        "A patient's Dice is the mean over the patient's scans. Intervals are 95% percentile "
+        "bootstrap intervals over patients."
+    )
+    return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
+
+
+def _warnings(scores: ScoresInput) -> list[Block]:
+    warned = [row for row in scores.scans if row["warnings"]]
+    if not warned:
+        return []
+    text = (
+        f"{len(warned):,} of {len(scores.scans):,} scans carry a warning, in the last column of the table. "
+        f"The first, {warned[0]['scan_id']}: {'; '.join(warned[0]['warnings'])}."
+    )
+    return [Note(text, "warning")]
+
+
+def _dice_tiles(rows: Sequence[Row]) -> list[Tile]:
+    dice = list(patient_means(rows).values())
+    if not dice:
+        return []
+    mean, below, above = mean_interval(dice)
+    median, low, high = median_interval(dice)
+    slices, least, most = mean_interval(list(patient_means(rows, "slice_mean_dice").values()))
+    tiles = [
+        Tile("Mean patient Dice", f"{mean:.3f}", f"95% interval {below:.3f} to {above:.3f}"),
+        Tile("Median patient Dice", f"{median:.3f}", f"95% interval {low:.3f} to {high:.3f}"),
+        Tile(
+            "Slice-mean Dice",
+            f"{slices:.3f}",
+            f"95% interval {least:.3f} to {most:.3f}; empty slices count 1 if found empty",
+        ),
+    ]
+    distances = list(patient_means(rows, "hd95").values())
+    if distances:
+        far, near_end, far_end = median_interval(distances)
+        tiles.append(Tile("Median HD95", f"{far:.1f} px", f"95% interval {near_end:.1f} to {far_end:.1f} px"))
+    return tiles
+
+
+def _charts(inputs: Inputs, rows: Sequence[Row]) -> list[Block]:
+    scored = by_dice(rows)
+    if not scored:
+        return []
+    dice = list(patient_means(scored).values())
+    true, predicted = ([row[key] for row in scored] for key in ("true_volume", "predicted_volume"))
+    by_place: dict[str, list[float]] = {}
+    places = institutions(inputs, scored)
+    for row in scored:
+        by_place.setdefault(places[row["scan_id"]], []).append(row["dice"])
+    return [
+        Charts(
+            (
+                Chart(
+                    picture(distribution(dice, "Dice of a patient", "patients", _DICE_LIMITS)),
+                    f"Dice of {len(dice)} patients, with the mean and its 95% interval.",
+                    f"Histogram of patient Dice; mean {fmean(dice):.3f}.",
+                ),
+                Chart(
+                    picture(grouped(by_place, "Dice of a scan", (-0.02, 1.02))),
+                    group_caption("Dice by institution", by_place),
+                    "Dice of each scan, grouped by institution.",
+                ),
+                Chart(
+                    picture(result_figures.volumes(true, predicted)),
+                    "Predicted against true tumour volume of each scan; logarithmic above 100 voxels.",
+                    "Scatter of predicted against true volume, with the line of equality.",
+                ),
+                Chart(
+                    picture(result_figures.dice_by_volume(true, [row["dice"] for row in scored])),
+                    "Dice against the true tumour's volume.",
+                    "Scatter of Dice against true tumour volume.",
+                ),
+            )
+        )
+    ]
+
+
+def institutions(inputs: Inputs, rows: Sequence[Row]) -> dict[str, str]:
+    """Institution by scan id, from the lake where it holds the scan, else from the scan's name."""
+    known = {one["scan_id"]: one["institution"] for one in inputs.lake.scans} if inputs.lake else {}
+    return {row["scan_id"]: known.get(row["scan_id"]) or _named_institution(row["scan_id"]) for row in rows}
+
+
+def _named_institution(scan_id: str) -> str:
+    match = re.fullmatch(PUBLIC_SCAN_PATTERN, scan_id)
+    return match["institution"] if match else "unknown"
+
+
+def _table(inputs: Inputs, scores: ScoresInput, anchors: Mapping[str, str]) -> list[Block]:
+    parts = known_parts(inputs)
+    ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row["dice"] is None)]
+    names = [Column("Scan"), Column("Institution"), *([Column("Part")] if parts else [])]
+    numbers = [
+        ("Dice", ""),
+        ("IoU", ""),
+        ("Slice-mean Dice", ""),
+        ("HD95", "px"),
+        ("Predicted", "voxels"),
+        ("True", "voxels"),
+        ("Slices", ""),
+        ("Set aside", "files"),
+    ]
+    columns = (*names, *(Column(name, unit, numeric=True) for name, unit in numbers), Column("Warnings"))
+    places = institutions(inputs, ordered)
+    rows = tuple(_cells(row, places[row["scan_id"]], parts, anchors) for row in ordered[:MAX_TABLE_ROWS])
+    more = f"All {len(ordered):,} scans are in the table as CSV: "
+    if len(ordered) > MAX_TABLE_ROWS:
+        more = f"Shown are the {MAX_TABLE_ROWS:,} scans of lowest Dice. " + more
+    caption = "Every scored scan, lowest Dice first. A column's head sorts; a linked scan has a page below."
+    return [
+        Heading("Scans"),
+        Table(
+            "scans",
+            caption,
+            columns,
+            rows,
+            search=True,
+            more=more,
+            file=display(Scores(scores.home).patients_csv),
+        ),
+    ]
+
+
+def _cells(row: Row, place: str, parts: Mapping[str, str], anchors: Mapping[str, str]) -> tuple[Cell, ...]:
+    part = [words(parts.get(row["patient_id"], "not in the split"))] if parts else []
+    return (
+        words(row["scan_id"], anchors.get(row["scan_id"])),
+        words(place),
+        *part,
+        number(row["dice"], 3),
+        number(row["iou"], 3),
+        number(row["slice_mean_dice"], 3),
+        number(row["hd95"], 1),
+        number(row["predicted_volume"]),
+        number(row["true_volume"]),
+        number(row["slices"]),
+        number(row["quarantined"]),
+        words("; ".join(row["warnings"])),
+    )

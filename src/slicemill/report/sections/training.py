@@ -1,0 +1,157 @@
+"""The training: curves and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from slicemill.io import storage
+from slicemill.io.picture import png_size
+from slicemill.io.run.card import Card
+from slicemill.report.figures import training as training_figures
+from slicemill.report.figures.style import Picture, data_uri, picture
+from slicemill.report.inputs import Inputs, RunInput, split_of
+from slicemill.report.sections.blocks import (
+    Block,
+    Chart,
+    Charts,
+    Column,
+    Heading,
+    Note,
+    Section,
+    Table,
+    words,
+)
+
+#: Pictures of predictions that are shown, and the bytes that they may have together.
+MAX_EXAMPLES, EXAMPLE_BUDGET = 6, 2_000_000
+
+
+def training_section(inputs: Inputs) -> Section:
+    """Curves over epochs and what the model is."""
+    if inputs.run is None:
+        blocks: list[Block] = [
+            Note("No training run was given (--run), so training and model card are not shown.", "missing")
+        ]
+    else:
+        there = inputs.run
+        blocks = [*_curves(there), *_rate_finder(there), *_examples(there), *_card(inputs, there)]
+    return Section("training", "Training", tuple(blocks))
+
+
+def _curves(run: RunInput) -> list[Block]:
+    epochs = run.epochs
+    if not epochs:
+        return [Note("The run has no metrics yet: no epoch has ended.", "missing")]
+    charts = [
+        Chart(
+            picture(training_figures.loss(epochs)),
+            "Mean training loss of each epoch.",
+            "Curve of the training loss.",
+        )
+    ]
+    notes: list[Block] = []
+    validation = training_figures.validation(epochs)
+    if validation is not None:
+        caption = "Validation after each epoch: Dice of the scans, or slices told apart by a classifier."
+        charts.insert(0, Chart(picture(validation), caption, "Curves of the validation."))
+    else:
+        notes.append(Note("The split has no validation part, so there is no curve of validation.", "missing"))
+    charts.append(
+        Chart(
+            picture(training_figures.learning_rate(epochs)),
+            "Learning rate at the start of each epoch.",
+            "Curve of the learning rate.",
+        )
+    )
+    charts.append(
+        Chart(
+            picture(training_figures.speed(epochs)),
+            "Slices a second while training, over all processes.",
+            "Curve of the training speed.",
+        )
+    )
+    return [Charts(tuple(charts)), *notes]
+
+
+def _rate_finder(run: RunInput) -> list[Block]:
+    if run.rates is None or not run.rates.get("learning_rate"):
+        return []
+    figure = training_figures.rate_finder(run.rates)
+    caption = "Learning-rate finder: the loss while the rate rises from step to step, from untrained weights."
+    chart = Chart(picture(figure), caption, "Curve of the loss against the learning rate.")
+    return [Heading("Learning-rate finder"), Charts((chart,))]
+
+
+def _examples(run: RunInput) -> list[Block]:
+    heading = Heading("Predictions as they improved")
+    epochs = sorted(run.examples)
+    if not epochs:
+        return [heading, Note("The run holds no pictures of predictions.", "missing")]
+    steps = np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EXAMPLES))
+    chosen = [epochs[round(step)] for step in steps]
+    files = storage.each(lambda epoch: storage.read_bytes(run.examples[epoch]), chosen, run.home)
+    charts, left, left_out = [], EXAMPLE_BUDGET, 0
+    for epoch, data in zip(chosen, files, strict=True):
+        size = png_size(data)
+        if size is None or len(data) > left:
+            left_out += 1
+            continue
+        left -= len(data)
+        uri = data_uri("image/png", data)
+        caption = f"Validation slices after epoch {epoch}."
+        charts.append(Chart(Picture(uri, uri, *size), caption, f"{caption[:-1]}, with truth and prediction."))
+    notes: list[Block] = []
+    if len(chosen) < len(epochs):
+        notes.append(Note(f"Shown are {len(chosen)} of {len(epochs)} epochs, at equal distances."))
+    if left_out:
+        text = f"{left_out} pictures are no PNG, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
+        notes.append(Note(text, "missing"))
+    return [heading, *notes, Charts(tuple(charts))]
+
+
+def _card(inputs: Inputs, run: RunInput) -> list[Block]:
+    blocks: list[Block] = [Heading("Model card")]
+    if run.card is None:
+        return [*blocks, Note("The run has no model card: training has not ended.", "missing")]
+    card = run.card
+    if inputs.lake is not None and split_of(inputs) is None:
+        blocks.append(
+            Note(f"The lake's split {card.split} is not the one that the model was trained on.", "warning")
+        )
+    rows = tuple((words(name), words(value)) for name, value in _facts(card).items())
+    return [*blocks, Table("card", f"Model {card.model_id}.", (Column("Field"), Column("Value")), rows)]
+
+
+def _facts(card: Card) -> dict[str, str]:
+    return {
+        "task": card.task,
+        "architecture": card.architecture,
+        "channels": ", ".join(card.channels),
+        "normalisation": card.normalisation,
+        "input size": f"{card.input_size} by {card.input_size} pixels",
+        "threshold": f"{card.threshold:g}",
+        "test-time options": ", ".join(card.options) or "none",
+        "split": f"{card.split} ({card.split_hash[:16]})",
+        "data": card.data_hash[:16],
+        "weights (SHA-256)": card.weights_sha256,
+        "created": card.created,
+        "metrics": _pairs(card.metrics),
+        "settings": _pairs(
+            {name: value for name, value in card.training.items() if name not in ("lake", "out")}
+        ),
+        "versions": _pairs(card.versions),
+    }
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return (
+        ", ".join(f"{name} {_shown(value)}" for name, value in sorted(values.items()) if value is not None)
+        or "none"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
