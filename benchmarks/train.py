@@ -30,6 +30,7 @@ from machine import describe
 from slicemill.config import IngestConfig, SplitConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan, draws
 from slicemill.core.training.schedule import Span
+from slicemill.experiments.training import make_plan, resolve, scans_by_part
 from slicemill.model.device import choose_device, choose_precision, placed
 from slicemill.model.networks.registry import architecture
 from slicemill.model.training.input_size import IMAGE_SIZES
@@ -38,7 +39,6 @@ from slicemill.model.training.loop import network_batch, open_epoch, prepared, t
 from slicemill.model.training.ranks import Rank, joined
 from slicemill.model.training.step import NetworkBatch, take_step
 from slicemill.pipelines import ingest, split
-from slicemill.pipelines.train import make_plan, resolved, scans_by_part
 from slicemill.spark.session import open_session
 
 THREADS = len(os.sched_getaffinity(0))
@@ -119,7 +119,7 @@ def epoch_seconds(plan: TrainPlan, rounds: int) -> float:
 
 def plan_for(lake: str, scans: int, ranks: int, image_size: int, batch_size: int) -> TrainPlan:
     """A plan on the lake's first scans."""
-    config = resolved(
+    config = resolve(
         TrainConfig(
             lake=lake,
             split="bench",

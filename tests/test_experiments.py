@@ -9,9 +9,9 @@ import pytest
 
 from slicemill.config import CrossvalConfig, TrainConfig
 from slicemill.experiments.search_space import grid, read_space
+from slicemill.experiments.training import resolve
 from slicemill.io.settings_file import read_settings
 from slicemill.model.networks.registry import check_settings
-from slicemill.pipelines.train import resolved
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "configs" / "experiments").glob("*.yaml"))
 RUNS = [path for path in EXPERIMENTS if not path.stem.endswith(("-grid", "-space"))]
@@ -27,7 +27,7 @@ def _named(name: str) -> Path:
 def test_an_experiment_resolves_and_its_network_is_there(path: Path) -> None:
     settings = read_settings(str(path), TrainConfig)
 
-    config = resolved(TrainConfig(**PLACES, **settings))
+    config = resolve(TrainConfig(**PLACES, **settings))
     CrossvalConfig(**PLACES, **settings)
 
     assert config.epochs
@@ -35,9 +35,9 @@ def test_an_experiment_resolves_and_its_network_is_there(path: Path) -> None:
 
 
 def test_the_default_is_what_train_does_untold() -> None:
-    written = resolved(TrainConfig(**PLACES, **read_settings(str(_named("default")), TrainConfig)))
+    written = resolve(TrainConfig(**PLACES, **read_settings(str(_named("default")), TrainConfig)))
 
-    assert written == resolved(TrainConfig(**PLACES))
+    assert written == resolve(TrainConfig(**PLACES))
 
 
 def test_the_spaces_can_be_searched() -> None:

@@ -11,9 +11,9 @@ from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import TrainPlan
+from slicemill.experiments.training import make_plan, scans_by_part
 from slicemill.io.storage.uri import canonical
 from slicemill.model.networks.registry import ARCHITECTURES, Architecture
-from slicemill.pipelines.train import make_plan, scans_by_part
 
 MakePlan = Callable[..., TrainPlan]
 

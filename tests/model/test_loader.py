@@ -14,6 +14,7 @@ from slicemill.config import TrainConfig
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.core.training.plan import LabelledFile, TrainPlan
 from slicemill.errors import TrainingError
+from slicemill.experiments.training import make_plan, scans_by_part
 from slicemill.io import storage
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.storage.uri import canonical, local_path
@@ -30,7 +31,6 @@ from slicemill.model.loading.loader import (
 from slicemill.model.predicting.batches import predict_scans
 from slicemill.model.predicting.predictor import Predictor
 from slicemill.model.training.loop import network_batch
-from slicemill.pipelines.train import make_plan, scans_by_part
 
 Key = tuple[str, int]
 

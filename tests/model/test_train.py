@@ -62,8 +62,8 @@ def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
 def trained(tiny_lake, tmp_path_factory) -> tuple[TrainPlan, dict[str, Any]]:
     """A finished run of 3 epochs with its summary; to be read only."""
     from slicemill.config import TrainConfig
+    from slicemill.experiments.training import make_plan, scans_by_part
     from slicemill.io.storage.uri import canonical
-    from slicemill.pipelines.train import make_plan, scans_by_part
 
     config = TrainConfig(
         lake=tiny_lake,

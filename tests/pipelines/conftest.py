@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from slicemill.core.training.plan import TrainPlan
+from slicemill.experiments import training
 from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.model.training.rank_run import train
-from slicemill.pipelines import train as training
 
 _REQUEST = re.compile(r"(GET|PUT|HEAD|DELETE|POST) (\S+) HTTP")
 

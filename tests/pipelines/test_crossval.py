@@ -76,7 +76,7 @@ def test_folds_at_a_time_share_the_cores(
         given.append(threads)
         raise InputError("enough", expected="", found="")
 
-    monkeypatch.setattr(crossval.train, "make_plan", noted)
+    monkeypatch.setattr(crossval, "make_plan", noted)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(12)))
     with pytest.raises(InputError, match="enough"):
         crossval.run(

@@ -21,6 +21,7 @@ from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
 from slicemill.core.evaluation.drift import training_profile
 from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.errors import ConfigError, InputError, MachineError
+from slicemill.experiments import scoring
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.parquet import write_small
@@ -120,7 +121,7 @@ def test_ten_thousand_done_scans_are_not_read_again(
     rows = []
     (out / "manifest").mkdir(parents=True)
     for scan in discover(files, re.compile("")).scans:
-        name = f"{scan.scan_id}--{score._key(scan.fingerprint, settings, card)}.parquet"
+        name = f"{scan.scan_id}--{scoring._key(scan.fingerprint, settings, card)}.parquet"
         # Neither the scans nor their entries can be read: whoever tries fails.
         (out / "manifest" / name).write_bytes(b"not Parquet")
         rows.append(_row(scan.scan_id, name, card.model_id))

@@ -14,7 +14,7 @@ from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.settings_file import read_settings
 from slicemill.io.storage.uri import canonical, local_path
-from slicemill.pipelines import sweep, train
+from slicemill.pipelines import sweep
 
 SPACE = "learning_rate: {low: 1e-4, high: 1e-2, log: true}\nbatch_size: [2, 4]\n"
 
@@ -54,17 +54,17 @@ def test_a_study_killed_in_mid_trial_and_resumed_is_the_same_study(
 ) -> None:
     summary = sweep.run(config, spark)
     killed = dataclasses.replace(config, out=f"{config.out}-killed")
-    carry_out, begun = train.carry_out, list[str]()
+    launch_plan, begun = sweep.launch_plan, list[str]()
 
     def die_in_the_second(plan: TrainPlan, session: Any) -> dict[str, Any]:
         begun.append(plan.settings["out"])
         if len(begun) == 2:
             # No score reaches this floor, so training ends after one of two epochs.
-            carry_out(dataclasses.replace(plan, floors=(9.0,)), session)
+            launch_plan(dataclasses.replace(plan, floors=(9.0,)), session)
             raise KeyboardInterrupt
-        return carry_out(plan, session)
+        return launch_plan(plan, session)
 
-    monkeypatch.setattr(train, "carry_out", die_in_the_second)
+    monkeypatch.setattr(sweep, "launch_plan", die_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         sweep.run(killed, spark)
     again = sweep.run(killed, spark)

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import LabelledFile, TrainPlan
 from slicemill.errors import ConfigError, MachineError, TrainingError
+from slicemill.experiments.training import make_plan, scans_by_part
 from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import load_card
@@ -55,7 +56,7 @@ def config(lake: str, tmp_path: Path) -> TrainConfig:
 
 
 def _plan(config: TrainConfig) -> TrainPlan:
-    return train.make_plan(config, train.scans_by_part(config), threads=1)
+    return make_plan(config, scans_by_part(config), threads=1)
 
 
 @contextmanager

@@ -17,6 +17,15 @@ from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.evaluate import slices_by_patient
 from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
+from slicemill.experiments.scoring import score
+from slicemill.experiments.training import (
+    data_hash,
+    labelled_scans,
+    launch_plan,
+    make_plan,
+    resolve,
+    scans_by_part,
+)
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import Split, read_split
@@ -26,7 +35,6 @@ from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.scores.tables import Row, patient_rows
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.model.networks.registry import check_settings
-from slicemill.pipelines import score, train
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
@@ -84,7 +92,7 @@ def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
     """The training run of a fold: exactly what `slicemill train --fold` would run."""
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     out = join(canonical(config.out), f"fold-{fold}", "run")
-    return train.resolved(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
+    return resolve(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
 
 
 def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None) -> list[Row]:
@@ -93,14 +101,14 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
     check_settings(dataclasses.asdict(trained))
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
     if leaky is None:
-        plan = train.make_plan(trained, train.scans_by_part(trained), threads)
+        plan = make_plan(trained, scans_by_part(trained), threads)
     else:
-        scans = train.labelled_scans(trained)
-        plan = leaky.plan(train.make_plan(trained, {"train": scans, "val": scans}, threads), fold)
+        scans = labelled_scans(trained)
+        plan = leaky.plan(make_plan(trained, {"train": scans, "val": scans}, threads), fold)
     if _is_trained(trained, plan):
         log.info("fold %d is trained already", fold)
     else:
-        train.carry_out(plan, spark)
+        launch_plan(plan, spark)
     scores = join(canonical(config.out), f"fold-{fold}", "scores")
     settings = ScoreConfig(
         model=trained.out,
@@ -111,7 +119,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
         batch_size=config.batch_size,
         device=config.device,
     )
-    score.run(settings, spark, leaky=leaky is not None)
+    score(settings, spark, leaky=leaky is not None)
     model_id = load_card(trained.out).model_id
     return [
         {**row, "fold": fold, "scores": scores} for row in patient_rows(scores) if row["model_id"] == model_id
@@ -120,7 +128,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
 
 def _leaky(config: CrossvalConfig, split: Split) -> LeakySplit:
     home, out = canonical(config.lake), canonical(config.out)
-    leaky = leaky_split(home, split, train.labelled_scans(fold_config(config, 0)), config.seed)
+    leaky = leaky_split(home, split, labelled_scans(fold_config(config, 0)), config.seed)
     log.warning("%s leaks on purpose: slices of one patient are on both sides", leaky.name)
     storage.write_json(join(out, f"{leaky.name}.json"), leaky.record())
     return leaky
@@ -225,7 +233,7 @@ def _result(
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": train.data_hash(row for row in named if row["patient_id"] in patients),
+        "data_hash": data_hash(row for row in named if row["patient_id"] in patients),
         "split": split,
         "split_hash": split_hash,
         "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},

@@ -15,13 +15,13 @@ from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.pruning import floors
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
 from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
+from slicemill.experiments.training import data_hash, launch_plan, make_plan, resolve, scans_by_part
 from slicemill.io import storage
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
 from slicemill.io.settings_file import write_settings
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.model.networks.registry import check_settings
-from slicemill.pipelines import train
 from slicemill.report.figures.style import png
 from slicemill.report.figures.sweep import history_figure, importance_figure, slices_figure
 from slicemill.report.inputs import read_run
@@ -71,8 +71,8 @@ def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
 def base_config(config: SweepConfig) -> TrainConfig:
     """The training run that trials begin from."""
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    base = train.resolved(TrainConfig(**{**settings, "figures": False, "resume": True}))
-    if not train.scans_by_part(base)["val"]:
+    base = resolve(TrainConfig(**{**settings, "figures": False, "resume": True}))
+    if not scans_by_part(base)["val"]:
         raise InputError(
             f"the split {base.split} has nothing to judge trials by",
             expected="labelled slices of val patients",
@@ -132,12 +132,12 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     told = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
     log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", told)
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
-    plan = train.make_plan(trained, train.scans_by_part(trained), threads)
+    plan = make_plan(trained, scans_by_part(trained), threads)
     epochs = trained.epochs or 0
     if config.prune:
         plan = dataclasses.replace(plan, floors=floors(study.finished_scores(), epochs, config.prune_after))
     try:
-        train.carry_out(plan, spark)
+        launch_plan(plan, spark)
     except TrainingError as error:
         log.error("trial %d failed: %s", claim.number, error)
         study.fail(claim.number, str(error))
@@ -176,7 +176,7 @@ def _publish(
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": train.data_hash(row for part in train.scans_by_part(base).values() for row in part),
+        "data_hash": data_hash(row for part in scans_by_part(base).values() for row in part),
         "split": base.split,
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "best": best,

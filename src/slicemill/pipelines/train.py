@@ -1,197 +1,34 @@
-"""Train a network on a split of the lake: table rows become a plan, the plan becomes a run."""
+"""Train a network on a split of the lake."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slicemill.config import TrainConfig
-from slicemill.core.evaluation.drift import PROFILE_COLUMNS, training_profile
-from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
-from slicemill.core.scans.normalise import from_histogram
-from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
-from slicemill.errors import ConfigError, InputError
-from slicemill.io import storage
-from slicemill.io.lake.reader import read_scans
-from slicemill.io.lake.splits import read_split
-from slicemill.io.parquet import read_small
-from slicemill.io.places import Lake, Run
-from slicemill.io.storage.uri import canonical, display, join
-from slicemill.model.networks.registry import DEFAULT, check_settings
-from slicemill.schemas import TOTALS
+from slicemill.core.training.plan import labelled_slices
+from slicemill.experiments.training import launch_plan, make_plan, resolve, scans_by_part
+from slicemill.io.storage.uri import display
+from slicemill.model.networks.registry import check_settings
 from slicemill.spark.session import Session
-from slicemill.spark.train import launch, threads_per_rank
-
-log = logging.getLogger(__name__)
-
-#: Passes over the training part where neither their number nor a time is asked for.
-EPOCHS = 24
-
-_SCAN_COLUMNS = (
-    "patient_id",
-    "scan_id",
-    "labelled_slices",
-    "tumour_slices",
-    "data_uri",
-    "content_hash",
-    *PROFILE_COLUMNS,
-)
-
-ScanRow = Mapping[str, Any]
+from slicemill.spark.train import threads_per_rank
 
 
 def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     """Train as configured and return the summary.
 
-    Raises ConfigError for a split, fold, part or network that is not there, InputError for a lake that
+    Raises ConfigError for a split, fold, part or network that does not exist, InputError for a lake that
     can't be trained on, MachineError or TrainingError if the ranks can't start or go on.
     """
-    config = resolved(config)
+    config = resolve(config)
     check_settings(dataclasses.asdict(config))
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
     return {
         "job": "train",
         "status": "done",
-        **carry_out(plan, spark),
+        **launch_plan(plan, spark),
         **{f"{part}_patients": len({row["patient_id"] for row in rows}) for part, rows in sides.items()},
         "train_slices": sum(labelled_slices(share) for share in plan.train),
         "run": display(config.out),
     }
-
-
-def carry_out(plan: TrainPlan, spark: Session) -> dict[str, Any]:
-    """Write the plan into its run, train by it, and return the summary of rank 0."""
-    log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
-    storage.write_bytes(Run(plan.settings["out"]).plan, plan.to_json().encode())
-    return launch(spark, plan)
-
-
-def resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with canonical URIs, and with what follows from what was left open."""
-    return dataclasses.replace(
-        config,
-        lake=canonical(config.lake),
-        out=canonical(config.out),
-        init_weights=canonical(config.init_weights) if config.init_weights else None,
-        model=config.model or DEFAULT[config.task],
-        epochs=config.epochs or (None if config.budget_minutes else EPOCHS),
-        # A rank's working directory may be another.
-        track=f"mlflow:sqlite:///{Path.cwd()}/mlflow.db" if config.track == "mlflow" else config.track,
-    )
-
-
-def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
-    """Rows of the scans table for train and val, those with a labelled slice.
-
-    Raises InputError if a training patient is on another side too, or if there is nothing to train on.
-    """
-    rows = read_scans(config.lake, _SCAN_COLUMNS)
-    parts = read_split(config.lake, config.split).parts(config.fold)
-    found: dict[str, list[ScanRow]] = {"train": [], "val": []}
-    for row in rows:
-        part = parts.get(row["patient_id"])
-        if part in found and row["labelled_slices"]:
-            found[part].append(row)
-    both = {row["patient_id"] for row in found["train"]} & {row["patient_id"] for row in found["val"]}
-    if both:
-        raise InputError(
-            "patients are on both sides of the split",
-            expected="train and val apart",
-            found=", ".join(sorted(both)[:3]),
-        )
-    if not found["train"]:
-        raise InputError(
-            f"the split {config.split} has nothing to train on",
-            expected="labelled slices of train patients in the lake",
-            found=f"{len(rows)} scans in the lake, none of them of a train patient with masks",
-            advice="Make the split again, or ingest scans with masks.",
-        )
-    return found
-
-
-def labelled_scans(config: TrainConfig) -> list[ScanRow]:
-    """Rows of the scans table of all patients of the split, those with a labelled slice."""
-    assigned = read_split(config.lake, config.split).assigned
-    rows = read_scans(config.lake, _SCAN_COLUMNS)
-    return [row for row in rows if row["patient_id"] in assigned and row["labelled_slices"]]
-
-
-def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threads: int) -> TrainPlan:
-    """Share the files among ranks, and look up what a rank needs to know of each scan."""
-    if config.num_processes > len(sides["train"]):
-        raise ConfigError(
-            "--num-processes is more than there are scans to share",
-            expected=f"at most {len(sides['train'])}",
-            found=config.num_processes,
-        )
-    rows = [*sides["train"], *sides["val"]]
-    return TrainPlan(
-        settings=dataclasses.asdict(resolved(config)),
-        train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
-        validation=balance(_files(config, sides["val"], 1), config.num_processes),
-        normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
-        split_hash=read_split(config.lake, config.split).hash,
-        data_hash=data_hash(rows),
-        training_profile=training_profile(sides["train"]),
-        threads=threads,
-    )
-
-
-def _files(config: TrainConfig, rows: Iterable[ScanRow], oversample: int) -> list[LabelledFile]:
-    return [
-        LabelledFile(
-            scan_id=row["scan_id"],
-            uri=join(config.lake, row["data_uri"]),
-            labelled_slices=row["labelled_slices"],
-            layout=_layout(config, row),
-            tumour_slices=row["tumour_slices"],
-            oversample=oversample,
-        )
-        for row in rows
-    ]
-
-
-def _layout(config: TrainConfig, row: ScanRow) -> Layout:
-    return layout_for(config.channels, row["missing_sequences"])
-
-
-def _normalisation(home: str, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
-    found = {}
-    for row in read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram")).to_pylist():
-        if row["scan_id"] in scans:
-            histogram = np.asarray(row["histogram"], dtype=np.int64).reshape(-1, 256)
-            if len(histogram) != len(CHANNELS):
-                raise InputError(
-                    f"scan {row['scan_id']} can't be trained on",
-                    expected=f"{len(CHANNELS)} channels",
-                    found=len(histogram),
-                )
-            layout = scans[row["scan_id"]]
-            found[row["scan_id"]] = input_normalisation(from_histogram(histogram), layout).tolist()
-    missing = sorted(scans.keys() - found.keys())
-    if missing:
-        raise InputError(
-            "the totals table lacks scans of the scans table",
-            expected="one row a scan",
-            found=f"none for {', '.join(missing[:3])}",
-            advice="Run ingest again.",
-        )
-    return found
-
-
-def data_hash(rows: Iterable[ScanRow]) -> str:
-    """SHA-256 over the content hashes of scans, in any order."""
-    text = "".join(sorted(f"{row['scan_id']}\t{row['content_hash']}\n" for row in rows))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _amount(shares: Iterable[tuple[LabelledFile, ...]]) -> str:
-    files = [file for share in shares for file in share]
-    return f"{labelled_slices(files)} slices of {len(files)} scans"
