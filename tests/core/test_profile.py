@@ -8,6 +8,7 @@ from slicemill.core.scans.profile import (
     ScanProfile,
     equal_images,
     heat_map,
+    slice_gaps,
     statistics,
     summarise,
     tumour_geometry,
@@ -128,3 +129,9 @@ def test_the_summary_adds_up() -> None:
 
 def test_an_empty_lake_has_a_summary() -> None:
     assert summarise([], [])["tumour_fraction"] == 0.0
+
+
+def test_gaps_between_far_numbers_cost_no_memory() -> None:
+    assert slice_gaps([1, 2, 999_999_999]) == list(range(3, 1003))
+    assert slice_gaps([7, 3, 4]) == [5, 6]
+    assert slice_gaps([5]) == []

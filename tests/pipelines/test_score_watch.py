@@ -75,9 +75,10 @@ def test_folders_wait_for_their_marker(spark: SparkSession, model: Path, raw: Pa
 
 
 def test_folders_wait_until_they_are_quiet(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
-    for path in (raw / SCAN_IDS[0]).iterdir():
-        os.utime(path, (time.time() - 600, time.time() - 600))
-    found = run(spark, model, raw, out, quiet_minutes=5)
+    later = time.time() + 600
+    for scan_id in SCAN_IDS[1:]:
+        os.utime(raw / scan_id / f"{scan_id}_4.tif", (later, later))
+    found = run(spark, model, raw, out, quiet_minutes=1e-4)
     assert (found["scored"], found["waiting"]) == (1, 2)
     assert set(patients(out)) == {SCAN_IDS[0]}
 

@@ -6,6 +6,7 @@ Percentiles are the smallest grey value at which the cumulative share reaches th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,13 @@ def scan_missing_sequences(scan: Scan) -> list[str]:
     return missing_sequences([copied_channels(one, one.histogram) for one in scan.slices])
 
 
+def slice_gaps(indices: Sequence[int]) -> list[int]:
+    """The first 1,000 slice numbers that are missing between the lowest and the highest of `indices`."""
+    numbers = sorted(indices)
+    missing = itertools.chain.from_iterable(range(low + 1, high) for low, high in itertools.pairwise(numbers))
+    return list(itertools.islice(missing, 1000))
+
+
 class ScanProfile:
     """Everything that is known about one scan's pixels, gathered in one pass over its slices."""
 
@@ -162,7 +170,7 @@ class ScanProfile:
             "width": width,
             **{name: values.tolist() for name, values in summed.items()},
             "missing_sequences": missing_sequences(self.copies),
-            "slice_gaps": sorted(set(range(min(indices), max(indices) + 1)) - set(indices))[:1000],
+            "slice_gaps": slice_gaps(indices),
             "blank_slices": [one.slice_index for one, blank in zip(slices, self.blank, strict=True) if blank],
             "copied_channel_slices": sum(any(of is not None for of in copies) for copies in self.copies),
         }

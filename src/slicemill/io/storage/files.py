@@ -7,6 +7,7 @@ server, AWS_REGION, the credential chain).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slicemill.errors import InputError, MachineError
+from slicemill.io.storage.local_listing import list_local
 from slicemill.io.storage.uri import display, is_s3, local_path
 
 #: Requests in flight to S3 from one process.
@@ -29,10 +31,11 @@ _U = TypeVar("_U")
 
 @dataclass(frozen=True, order=True)
 class StoredFile:
-    """A file of a listing; `version` is S3's ETag, or the modification time in ns on disk.
+    """A file of a listing; `version` is S3's ETag, or the times of modification and change on disk.
 
-    `modified` is when it was written, in seconds since 1970, by the storage's clock. An empty folder on disk
-    is listed too, its URI ending in a slash.
+    `modified` is when it was written, in seconds since 1970, by the storage's clock: on disk the later of
+    both times. An empty folder on disk is listed too, its URI ending in a slash. A pipe, device or socket,
+    which must never be opened, has the size -1.
     """
 
     uri: str
@@ -64,23 +67,8 @@ def _missing(uri: str, error: Exception) -> InputError:
 
 
 def _list_local(uri: str) -> Iterator[StoredFile]:
-    walked: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(local_path(uri), followlinks=True):
-        here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in walked:
-            # A link that leads back to where we have been.
-            folders.clear()
-            continue
-        walked.add((here.st_dev, here.st_ino))
-        if not folders and not names:
-            yield StoredFile(f"file://{folder}/", 0, "")
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                stat = os.stat(path)
-            except FileNotFoundError:
-                continue  # removed, or a dangling link, since the folder was listed
-            yield StoredFile(f"file://{path}", stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)
+    for entry in list_local(str(local_path(uri))):
+        yield StoredFile(f"file://{entry.path}", *entry[1:])
 
 
 def _list_s3(uri: str) -> Iterator[StoredFile]:
@@ -159,7 +147,9 @@ def _write_local(path: Path, data: bytes) -> None:
 def _draft(path: Path, data: bytes) -> Iterator[Path]:
     """The whole data in a file beside `path`, under a name of this thread's own; gone in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
+    # Not the name itself: with more around it, a long one would no longer fit.
+    name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    draft = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
         draft.write_bytes(data)
         yield draft
