@@ -12,16 +12,15 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from report_builder import FALSE_ALARM, PERFECT
 
+from slicemill.io.results import read_results
+from slicemill.io.scores.results import PredictedScan
 from slicemill.report.figures.overlay import (
-    ScoredScan,
     display,
     largest_slice,
     outline,
     overlay,
-    read_scored_scan,
     viewer,
 )
-from slicemill.report.inputs import read_inputs
 
 MASKS = arrays.arrays(
     np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)
@@ -42,10 +41,10 @@ def pixels(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L"))
 
 
-def scored(homes, scan_id: str) -> ScoredScan:
-    inputs = read_inputs(homes.lake, None, homes.scores)
-    (row,) = [row for row in inputs.scores.scans if row["scan_id"] == scan_id]
-    return read_scored_scan(inputs, row)
+def scored(homes, scan_id: str) -> PredictedScan:
+    results = read_results(homes.lake, None, homes.scores)
+    (row,) = [row for row in results.scores.scans if row["scan_id"] == scan_id]
+    return results.predicted_scan(row)
 
 
 def test_one_pixel_is_a_diamond_around_its_centre():

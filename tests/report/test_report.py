@@ -18,21 +18,27 @@ from report_builder import (
     MISSED,
     NOON,
     PERFECT,
+    add_split,
     quarantine_row,
     write_lake,
     write_metrics,
+    write_run,
     write_scores,
 )
 
 from slicemill.config import ReportConfig
 from slicemill.errors import ConfigError, InputError, LakeVersionError
 from slicemill.io import storage
+from slicemill.io.lake.tables import LakeTables
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run
+from slicemill.io.results import Results, read_results
+from slicemill.io.run.record import read_run
+from slicemill.io.scores.results import ScoreTables
 from slicemill.pipelines import report
 from slicemill.report.build import build
-from slicemill.report.inputs import Inputs, LakeInput, ScoresInput, read_inputs
 from slicemill.report.sections import pictures
+from slicemill.report.sections.results import institutions
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
 
@@ -207,6 +213,30 @@ def test_the_data_section_counts_the_lake(alone):
     ]
 
 
+def test_the_split_of_the_run_is_shown_first_whatever_its_name(homes, tmp_path):
+    home = f"file://{tmp_path}/lake"
+    write_lake(home, homes.raw)
+    assigned = {"TEST_AA_0001": "train", "TEST_AA_0002": "test", "TEST_BB_0003": "test"}
+    for name in ("a", "b", "c", "d", "e"):
+        add_split(home, name, assigned)
+    run_home = f"file://{tmp_path}/run"
+    write_run(run_home, split="z", hash_=add_split(home, "z", assigned))
+    _, page = make(tmp_path / "out", lake=home, run=run_home)
+    tables = [name for name in page.tables if name.startswith("split-")]
+    assert tables == ["split-z", "split-a", "split-b", "split-c"]
+    assert "Not shown: d, e." in page.words
+
+
+def test_a_scans_institution_is_read_by_the_lakes_own_pattern(homes, tmp_path):
+    home = f"file://{tmp_path}/lake"
+    write_lake(home, homes.raw)
+    pattern = r"(?P<patient_id>(?P<institution>[a-z]+)-\d+)"
+    storage.write_json(Lake(home).card, {"schema_version": SCHEMA_VERSION, "scan_pattern": pattern})
+    results = read_results(home, None, None)
+    rows = [score_row("utrecht-7"), score_row("TEST_AA_0009_20200101")]
+    assert institutions(results, rows) == {"utrecht-7": "utrecht", "TEST_AA_0009_20200101": "unknown"}
+
+
 def test_the_training_section_shows_the_card(alone):
     page = alone["run"][1]
     card = dict(row for row in page.tables["card"][1:])
@@ -254,6 +284,25 @@ def test_predictions_of_some_epochs_are_shown_as_they_improved(tmp_path):
     assert "Shown are 6 of 20 epochs" in page.words
     assert "1 pictures are no PNG" in page.words
     assert 'width="40" height="20"' in page.text
+
+
+def test_pictures_of_an_overwritten_run_are_not_shown(tmp_path):
+    home = f"file://{tmp_path}/run"
+    lines = [
+        {"epoch": epoch, "train_loss": 1.0, "val_dice": dice}
+        for epoch, dice in ((1, 0.6), (2, 0.5), (3, 0.4))
+    ]
+    storage.write_bytes(Run(home).metrics, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    for epoch in (1, 2, 3, 4):
+        storage.write_bytes(Run(home).examples(epoch), png(40, 20))
+    # This run drew when epoch 1 led and after its last; epochs 2 and 4 are an earlier run's.
+    assert sorted(read_run(home).examples) == [1, 3]
+
+
+def test_pictures_are_not_shown_before_an_epoch_of_their_run_has_ended(tmp_path):
+    home = f"file://{tmp_path}/run"
+    storage.write_bytes(Run(home).examples(1), png(40, 20))
+    assert not read_run(home).examples
 
 
 def test_a_classifiers_curves_are_its_own(tmp_path):
@@ -326,7 +375,7 @@ def test_a_classifiers_scores_without_truth_say_so(homes, tmp_path):
     home = f"file://{tmp_path}/scores"
     write_scores(home, homes.lake, truth=False, classifier=True)
     _, page = make(tmp_path / "out", scores=home, lake=homes.lake)
-    assert "no slice has a truth here" in page.words
+    assert "No slice here has a truth" in page.words
 
 
 def test_a_run_that_is_not_finished_shows_its_curves(tmp_path):
@@ -395,23 +444,23 @@ def score_row(scan_id: str, dice: float | None = 0.5, **more) -> dict:
 
 
 def test_names_from_outside_are_words_and_never_markup(homes):
-    inputs = read_inputs(homes.lake, None, None)
-    assert inputs.lake is not None
+    results = read_results(homes.lake, None, None)
+    assert results.lake is not None
     scans = tuple(
         {**scan, "scan_id": HOSTILE, "institution": HOSTILE, "missing_sequences": [HOSTILE], HOSTILE: HOSTILE}
-        for scan in inputs.lake.scans
+        for scan in results.lake.scans
     )
     quarantine = [quarantine_row(HOSTILE, f"file:///{HOSTILE}", HOSTILE)]
     hostile = replace(
-        inputs.lake,
+        results.lake,
         scans=scans,
         clinical=(HOSTILE,),
         quarantine=tuple({**row, "found": HOSTILE, "expected": None} for row in quarantine),
     )
-    scores = ScoresInput(
+    scores = ScoreTables(
         "file:///s", HOSTILE, (score_row(HOSTILE, warnings=[HOSTILE], options=[HOSTILE]),), {HOSTILE: 1}
     )
-    page = Page(build(Inputs(hostile, None, scores)).html.decode())
+    page = Page(build(Results(hostile, None, scores)).html.decode())
     assert page.tables["scans"][1][0] == HOSTILE
     assert page.tables["clinical"][1][0] == HOSTILE
     assert HOSTILE not in page.text
@@ -426,9 +475,9 @@ def test_scan_pages_that_are_too_heavy_are_left_out_and_counted(homes, tmp_path,
 
 
 def test_a_page_of_ten_thousand_scans_is_bounded(homes):
-    inputs = read_inputs(homes.lake, None, None)
-    assert inputs.lake is not None
-    first = inputs.lake.scans[0]
+    results = read_results(homes.lake, None, None)
+    assert results.lake is not None
+    first = results.lake.scans[0]
     scans = tuple(
         {**first, "scan_id": f"TEST_{n % 40}_{n}", "patient_id": f"P{n}", "institution": f"I{n % 40}"}
         for n in range(10_000)
@@ -441,10 +490,10 @@ def test_a_page_of_ten_thousand_scans_is_bounded(homes):
         score_row(scan["scan_id"], (n % 100) / 100, patient_id=scan["patient_id"])
         for n, scan in enumerate(scans)
     )
-    big = Inputs(
-        replace(inputs.lake, scans=scans, quarantine=quarantine),
+    big = Results(
+        replace(results.lake, scans=scans, quarantine=quarantine),
         None,
-        ScoresInput("file:///s", "m", scored, {}),
+        ScoreTables("file:///s", "m", scored, {}),
     )
     made = build(big)
     page = Page(made.html.decode())
@@ -463,22 +512,22 @@ def test_two_scans_of_a_patient_count_once(homes):
         score_row("b", 0.0, patient_id="p"),
         score_row("c", 1.0, patient_id="q"),
     )
-    page = Page(build(Inputs(scores=ScoresInput("file:///s", "m", rows, {}))).html.decode())
+    page = Page(build(Results(scores=ScoreTables("file:///s", "m", rows, {}))).html.decode())
     assert page.tile("Mean patient Dice") == "0.750"
 
 
 def test_synthetic_scans_are_called_so():
-    named = ScoresInput("file:///s", "m", (score_row("PHANTOM_SYA_0001_20010101"),), {})
-    assert "These scans are synthetic" in build(Inputs(scores=named)).html.decode()
-    other = ScoresInput("file:///s", "m", (score_row("TEST_A_1"),), {})
-    assert "These scans are synthetic" not in build(Inputs(scores=other)).html.decode()
+    named = ScoreTables("file:///s", "m", (score_row("PHANTOM_SYA_0001_20010101"),), {})
+    assert "These scans are synthetic" in build(Results(scores=named)).html.decode()
+    other = ScoreTables("file:///s", "m", (score_row("TEST_A_1"),), {})
+    assert "These scans are synthetic" not in build(Results(scores=other)).html.decode()
 
 
 def test_the_same_inputs_make_the_same_bytes_and_leave_matplotlib_as_it_was(homes):
     settings = dict(mpl.rcParams)
-    inputs = read_inputs(None, homes.run, None)
+    results = read_results(None, homes.run, None)
     made = datetime(2026, 1, 1, tzinfo=UTC)
-    assert build(inputs, made=made) == build(inputs, made=made)
+    assert build(results, made=made) == build(results, made=made)
     assert dict(mpl.rcParams) == settings
 
 
@@ -486,7 +535,7 @@ def test_scans_without_channels_of_one_number_are_drawn(tmp_path):
     home = f"file://{tmp_path}/lake"
     write_scan(tmp_path / "raw", "TEST_AA_0001_20200101")
     write_lake(home, tmp_path / "raw")
-    (row,) = read_inputs(home, None, None).lake.scans
+    (row,) = read_results(home, None, None).lake.scans
     grey = {**row, "scan_id": "G", **{name: row[name][:1] for name in ("min", "max", "mean", "std")}}
     write_small(Lake(home).scans, SCANS, [row, grey])
     assert make(tmp_path / "out", lake=home)[1].tile("Scans") == "2"
@@ -501,7 +550,7 @@ def test_a_page_goes_from_s3_to_s3(homes, bucket):
 
 
 def test_a_lake_can_be_read_without_its_totals(homes):
-    there = read_inputs(homes.lake, None, None).lake
-    assert isinstance(there, LakeInput)
-    page = Page(build(Inputs(lake=replace(there, totals=None))).html.decode())
+    there = read_results(homes.lake, None, None).lake
+    assert isinstance(there, LakeTables)
+    page = Page(build(Results(lake=replace(there, totals=None))).html.decode())
     assert "no published totals" in page.words

@@ -11,17 +11,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 from report_builder import FALSE_ALARM, MISSED, PERFECT
 
-from slicemill.report.figures.overlay import ScoredScan, largest_slice, read_scored_scan
+from slicemill.io.results import read_results
+from slicemill.io.scores.results import PredictedScan
+from slicemill.report.figures.overlay import largest_slice
 from slicemill.report.figures.slices import MAX_SLICES, channel_views, outlined, slice_grid, transformed
 from slicemill.report.figures.style import PREDICTION, TRUTH, png
-from slicemill.report.inputs import read_inputs
 from slicemill.report.notebook import show
 
 
 @pytest.fixture(scope="module")
-def scored(homes) -> dict[str, ScoredScan]:
-    inputs = read_inputs(homes.lake, None, homes.scores)
-    return {row["scan_id"]: read_scored_scan(inputs, row) for row in inputs.scores.scans}
+def scored(homes) -> dict[str, PredictedScan]:
+    results = read_results(homes.lake, None, homes.scores)
+    return {row["scan_id"]: results.predicted_scan(row) for row in results.scores.scans}
 
 
 def panels(figure: Figure) -> list:

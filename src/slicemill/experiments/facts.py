@@ -7,8 +7,8 @@ from typing import Any
 from slicemill.io import storage
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import Card, load_card, member_uri
+from slicemill.io.run.record import read_run
 from slicemill.model.networks.registry import count_parameters
-from slicemill.report.inputs import read_run
 
 
 def model_facts(run: str, card: Card) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from slicemill.io.lake.reader import read_scans
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import card_uri, load_card
+from slicemill.io.run.record import read_run
+from slicemill.io.scores.results import read_scores
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.report.comparison import as_html, as_markdown
-from slicemill.report.inputs import read_run, read_scores
 from slicemill.schemas import SCHEMA_VERSION
 
 #: What a result is judged on. Numbers of different kinds are not subtracted from each other.

@@ -6,9 +6,9 @@ from typing import Any
 
 from slicemill.config import ReportConfig
 from slicemill.io import storage
+from slicemill.io.results import read_results
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.report.build import build
-from slicemill.report.inputs import read_inputs
 
 PAGE = "index.html"
 
@@ -19,8 +19,8 @@ def run(config: ReportConfig, spark: object = None) -> dict[str, Any]:
     Raises InputError for an input that is not there, LakeVersionError for one of another schema version.
     """
     lake, run, scores = (canonical(uri) if uri else None for uri in (config.lake, config.run, config.scores))
-    inputs = read_inputs(lake, run, scores, [canonical(uri) for uri in config.raw])
-    report = build(inputs, config.scan)
+    results = read_results(lake, run, scores, [canonical(uri) for uri in config.raw])
+    report = build(results, config.scan)
     uri = join(canonical(config.out), PAGE)
     storage.write_bytes(uri, report.html)
     return {

@@ -19,12 +19,12 @@ from slicemill.experiments.training import data_hash, launch_plan, make_plan, re
 from slicemill.io import storage
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
+from slicemill.io.run.record import read_run
 from slicemill.io.settings_file import write_settings
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.model.networks.registry import check_settings
 from slicemill.report.figures.style import png
 from slicemill.report.figures.sweep import history_figure, importance_figure, slices_figure
-from slicemill.report.inputs import read_run
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from slicemill.io.results import Results
 from slicemill.io.storage.uri import display
-from slicemill.report.inputs import Inputs
 from slicemill.report.page import Page, render
 from slicemill.report.sections.blocks import Section, count_figures
 from slicemill.report.sections.data import data_section
@@ -27,24 +27,24 @@ class Report:
     figures: int
 
 
-def build(inputs: Inputs, scans: Sequence[str] = (), made: datetime | None = None) -> Report:
+def build(results: Results, scans: Sequence[str] = (), made: datetime | None = None) -> Report:
     """Draw the whole page; `scans` get a page besides the best and the worst, `made` is now unless given."""
-    pictures, anchors = picture_sections(inputs, scans)
+    pictures, anchors = picture_sections(results, scans)
     sections: list[Section] = [
-        result_section(inputs, anchors),
+        result_section(results, anchors),
         *pictures,
-        data_section(inputs),
-        training_section(inputs),
+        data_section(results),
+        training_section(results),
     ]
-    head = Page("slicemill report", _given(inputs), made or datetime.now(UTC), _synthetic(inputs))
+    head = Page("slicemill report", _given(results), made or datetime.now(UTC), _synthetic(results))
     return Report(render(head, sections), count_figures(sections))
 
 
-def _given(inputs: Inputs) -> tuple[tuple[str, str], ...]:
-    named = {"lake": inputs.lake, "run": inputs.run, "scores": inputs.scores}
+def _given(results: Results) -> tuple[tuple[str, str], ...]:
+    named = {"lake": results.lake, "run": results.run, "scores": results.scores}
     return tuple((name, display(part.home) if part else "not given") for name, part in named.items())
 
 
-def _synthetic(inputs: Inputs) -> bool:
-    scans = [*(inputs.lake.scans if inputs.lake else ()), *(inputs.scores.scans if inputs.scores else ())]
+def _synthetic(results: Results) -> bool:
+    scans = [*(results.lake.scans if results.lake else ()), *(results.scores.scans if results.scores else ())]
     return any(str(scan["scan_id"]).startswith(_SYNTHETIC) for scan in scans)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from slicemill.report.page import Page, render
-from slicemill.report.sections.blocks import NONE, Block, Cell, Column, Note, Section, Table, words
+from slicemill.report.sections.blocks import NONE, Block, Cell, Note, Section, TableBlock, TableColumn, words
 
 Line = Mapping[str, Any]
 
@@ -92,31 +92,34 @@ def _minutes(line: Line) -> str:
     return f"{seconds / 60:,.1f}" + (f" ({models} models)" if models > 1 else "")
 
 
-_Columns = Sequence[tuple[Column, Callable[[Line], str]]]
+_Columns = Sequence[tuple[TableColumn, Callable[[Line], str]]]
 
 _RUN_COLUMNS: _Columns = (
-    (Column("run"), lambda line: line["name"]),
-    (Column("network"), lambda line: f"{line['architecture']}, {line['input_size']} px"),
-    (Column("judged on"), lambda line: line["judged_on"]),
-    (Column("patients", numeric=True), lambda line: str(line["patients"])),
-    (Column("mean Dice", numeric=True), lambda line: _interval(line["mean_patient_dice"])),
-    (Column("slice-mean Dice", numeric=True), lambda line: _interval(line["slice_mean_dice"])),
-    (Column("slice accuracy", numeric=True), lambda line: _interval(line.get("slice_accuracy"))),
-    (Column("slice AUROC", numeric=True), lambda line: _interval(line.get("slice_auroc"))),
-    (Column("parameters", "millions", numeric=True), lambda line: _millions(line["parameters"])),
-    (Column("training", "minutes", numeric=True), _minutes),
-    (Column("scoring", "slices/s", numeric=True), lambda line: _speed(line["scoring_slices_per_second"])),
+    (TableColumn("run"), lambda line: line["name"]),
+    (TableColumn("network"), lambda line: f"{line['architecture']}, {line['input_size']} px"),
+    (TableColumn("judged on"), lambda line: line["judged_on"]),
+    (TableColumn("patients", numeric=True), lambda line: str(line["patients"])),
+    (TableColumn("mean Dice", numeric=True), lambda line: _interval(line["mean_patient_dice"])),
+    (TableColumn("slice-mean Dice", numeric=True), lambda line: _interval(line["slice_mean_dice"])),
+    (TableColumn("slice accuracy", numeric=True), lambda line: _interval(line.get("slice_accuracy"))),
+    (TableColumn("slice AUROC", numeric=True), lambda line: _interval(line.get("slice_auroc"))),
+    (TableColumn("parameters", "millions", numeric=True), lambda line: _millions(line["parameters"])),
+    (TableColumn("training", "minutes", numeric=True), _minutes),
+    (
+        TableColumn("scoring", "slices/s", numeric=True),
+        lambda line: _speed(line["scoring_slices_per_second"]),
+    ),
 )
 
 _DIFFERENCE_COLUMNS: _Columns = (
-    (Column("first"), lambda line: line["first"]),
-    (Column("second"), lambda line: line["second"]),
-    (Column("of"), lambda line: _DIFFERENCE_OF[line["of"]]),
-    (Column("patients", numeric=True), lambda line: str(line["patients"])),
-    (Column("difference", numeric=True), lambda line: _interval(line["mean_difference"], 3, "+")),
-    (Column("p", numeric=True), lambda line: f"{line['p_value']:.2g}"),
-    (Column("first better", numeric=True), lambda line: str(line["first_better"])),
-    (Column("second better", numeric=True), lambda line: str(line["second_better"])),
+    (TableColumn("first"), lambda line: line["first"]),
+    (TableColumn("second"), lambda line: line["second"]),
+    (TableColumn("of"), lambda line: _DIFFERENCE_OF[line["of"]]),
+    (TableColumn("patients", numeric=True), lambda line: str(line["patients"])),
+    (TableColumn("difference", numeric=True), lambda line: _interval(line["mean_difference"], 3, "+")),
+    (TableColumn("p", numeric=True), lambda line: f"{line['p_value']:.2g}"),
+    (TableColumn("first better", numeric=True), lambda line: str(line["first_better"])),
+    (TableColumn("second better", numeric=True), lambda line: str(line["second_better"])),
 )
 
 
@@ -137,9 +140,9 @@ def _table(columns: _Columns, lines: Sequence[Line]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rules, *rows])
 
 
-def _block(name: str, caption: str, columns: _Columns, lines: Sequence[Line]) -> Table:
+def _block(name: str, caption: str, columns: _Columns, lines: Sequence[Line]) -> TableBlock:
     columns = _filled(columns, lines)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         tuple(words(show(line)) for _, show in columns) for line in lines
     )
-    return Table(name, caption, tuple(column for column, _ in columns), rows)
+    return TableBlock(name, caption, tuple(column for column, _ in columns), rows)

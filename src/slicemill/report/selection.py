@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.io import storage
-from slicemill.io.scores.tables import slice_rows
-from slicemill.report.inputs import Inputs, Row
+from slicemill.io.scores.results import Row, SliceScore
 from slicemill.types import Floats
 
 #: Scans of each kind (worst, middle, best) that are shown with outlines.
@@ -20,26 +18,6 @@ EXAMPLES = 4
 MAX_SLICE_SCANS = 400
 #: Slices of each kind (false alarm, missed tumour) that are shown, and how many of them may be of one scan.
 WORST_SLICES, OF_ONE_SCAN = 10, 2
-
-_SLICE_COLUMNS = ("slice_index", "tumour_pixels", "true_pixels", "max_probability", "dice")
-
-
-@dataclass(frozen=True)
-class SliceScore:
-    """One scored slice; areas in pixels.
-
-    `predicted` is None from a classifier, `true` without truth. `found` says that a tumour was predicted: the
-    mask is not empty, or a classifier's probability reaches its threshold.
-    """
-
-    patient_id: str
-    scan_id: str
-    slice_index: int
-    predicted: int | None
-    true: int | None
-    max_probability: float
-    dice: float | None
-    found: bool
 
 
 def by_dice(rows: Sequence[Row]) -> list[Row]:
@@ -75,16 +53,16 @@ def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def pages(rows: Sequence[Row], everything: Sequence[Row], asked: Sequence[str]) -> list[Row]:
-    """Scans that get a page: those asked for of `everything`, then the three worst and two best of `rows`.
+def pages(rows: Sequence[Row], all_rows: Sequence[Row], scan_ids: Sequence[str]) -> list[Row]:
+    """Scans that get a page: those of `all_rows` by their ids, then the three worst and two best of `rows`.
 
     Of a classifier, the first five.
     """
-    by_id = {row["scan_id"]: row for row in everything}
+    by_id = {row["scan_id"]: row for row in all_rows}
     ranked = by_dice(rows) or sorted(rows, key=_largest_first)
     ends = ranked[:5] if is_classifier(rows) else ranked[:3] + ranked[-2:]
-    wanted = [by_id[scan_id] for scan_id in asked if scan_id in by_id] + ends
-    return list({row["scan_id"]: row for row in wanted}.values())
+    chosen = [by_id[scan_id] for scan_id in scan_ids if scan_id in by_id] + ends
+    return list({row["scan_id"]: row for row in chosen}.values())
 
 
 def compared_scans(rows: Sequence[Row]) -> list[Row]:
@@ -109,41 +87,14 @@ def is_classifier(rows: Sequence[Row]) -> bool:
     )
 
 
-def read_slices(inputs: Inputs, rows: Sequence[Row]) -> list[SliceScore]:
-    """The scored slices of scans."""
-    if inputs.scores is None:
-        return []
-    home = inputs.scores.home
-
-    def read(row: Row) -> list[SliceScore]:
-        return [_slice_score(row, stored) for stored in slice_rows(home, row, _SLICE_COLUMNS)]
-
-    return [one for slices in storage.each(read, rows, home) for one in slices]
-
-
-def _slice_score(row: Row, stored: Row) -> SliceScore:
-    predicted, probability = stored["tumour_pixels"], stored["max_probability"]
-    return SliceScore(
-        patient_id=row["patient_id"],
-        scan_id=row["scan_id"],
-        slice_index=stored["slice_index"],
-        predicted=predicted,
-        true=stored["true_pixels"],
-        max_probability=probability,
-        dice=stored["dice"],
-        found=probability >= row["threshold"] if predicted is None else predicted > 0,
-    )
-
-
 def false_alarms(slices: Sequence[SliceScore]) -> list[SliceScore]:
     """Slices without tumour on which one was predicted, the largest (or a classifier's surest) first."""
-    wrong = [one for one in slices if one.true == 0 and one.found]
-    return _spread(
-        sorted(
-            wrong,
-            key=lambda one: (-(one.predicted or 0), -one.max_probability, one.scan_id, one.slice_index),
-        )
-    )
+    alarms = [score for score in slices if score.true == 0 and score.positive]
+    return _spread(sorted(alarms, key=_alarm_rank))
+
+
+def _alarm_rank(score: SliceScore) -> tuple[int, float, str, int]:
+    return -(score.predicted or 0), -score.max_probability, score.scan_id, score.slice_index
 
 
 def worst_with_tumour(slices: Sequence[SliceScore]) -> list[SliceScore]:
@@ -151,42 +102,57 @@ def worst_with_tumour(slices: Sequence[SliceScore]) -> list[SliceScore]:
 
     Of a classifier: those that it missed, of lowest probability first.
     """
-    there = [one for one in slices if one.true and (one.dice is not None or not one.found)]
-    return _spread(sorted(there, key=_badness))
+    tumours = [score for score in slices if score.true and (score.dice is not None or not score.positive)]
+    return _spread(sorted(tumours, key=_miss_rank))
 
 
-def _badness(one: SliceScore) -> tuple[float, int, str, int]:
-    fault = one.dice if one.dice is not None else one.max_probability
-    return fault, -(one.true or 0), one.scan_id, one.slice_index
+def _miss_rank(score: SliceScore) -> tuple[float, int, str, int]:
+    quality = score.dice if score.dice is not None else score.max_probability
+    return quality, -(score.true or 0), score.scan_id, score.slice_index
 
 
 def _spread(ranked: Sequence[SliceScore]) -> list[SliceScore]:
     """The first of a ranking, so that no scan fills it alone."""
-    taken: Counter[str] = Counter()
-    kept = []
-    for one in ranked:
-        taken[one.scan_id] += 1
-        if taken[one.scan_id] <= OF_ONE_SCAN:
-            kept.append(one)
-    return kept[:WORST_SLICES]
+    counts: Counter[str] = Counter()
+    first = []
+    for score in ranked:
+        counts[score.scan_id] += 1
+        if counts[score.scan_id] <= OF_ONE_SCAN:
+            first.append(score)
+    return first[:WORST_SLICES]
 
 
-def told_apart(
-    slices: Sequence[SliceScore],
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Of slices whose truth is known: has it tumour, was one predicted, and the highest probability."""
-    known = [one for one in slices if one.true is not None]
-    return (
-        np.array([bool(one.true) for one in known], bool),
-        np.array([one.found for one in known], bool),
-        np.array([one.max_probability for one in known], np.float64),
+@dataclass(frozen=True)
+class Detection:
+    """Slices whose truth is known, axes (N,): has it tumour, was one predicted, the highest probability."""
+
+    tumour: npt.NDArray[np.bool_]
+    positive: npt.NDArray[np.bool_]
+    probability: Floats
+
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """False and true positive rate as predicted; None unless slices with and without tumour occur."""
+        if not self.tumour.any() or self.tumour.all():
+            return None
+        return float(self.positive[~self.tumour].mean()), float(self.positive[self.tumour].mean())
+
+
+def detection(slices: Sequence[SliceScore]) -> Detection:
+    """Slices whose truth is known, as arrays."""
+    known = [score for score in slices if score.true is not None]
+    return Detection(
+        np.array([bool(score.true) for score in known], bool),
+        np.array([score.positive for score in known], bool),
+        np.array([score.max_probability for score in known], np.float64),
     )
 
 
 def truth_and_probability(slices: Sequence[SliceScore]) -> dict[str, Floats]:
     """Slices whose truth is known by patient: axes (N, 2), columns truth (0 or 1) and highest probability."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for one in slices:
-        if one.true is not None:
-            found.setdefault(one.patient_id, []).append((float(one.true > 0), one.max_probability))
-    return {patient: np.array(rows) for patient, rows in found.items()}
+    by_patient: dict[str, list[tuple[float, float]]] = {}
+    for score in slices:
+        if score.true is not None:
+            pair = float(score.true > 0), score.max_probability
+            by_patient.setdefault(score.patient_id, []).append(pair)
+    return {patient: np.array(pairs) for patient, pairs in by_patient.items()}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from contourpy import LineType, contour_generator
 
-from slicemill.core.scans.scan import FLAIR, Scan
+from slicemill.core.scans.scan import FLAIR, Scan, Slice
 from slicemill.io.picture import webp
-from slicemill.io.scores.tables import slice_rows
+from slicemill.io.scores.results import PredictedScan, PredictedSlice
 from slicemill.report.figures.data import channel_name
 from slicemill.report.figures.style import data_uri
-from slicemill.report.inputs import Inputs, Row, read_pixels
 from slicemill.report.sections.blocks import Channel, Frame, Overlay, Viewer
 from slicemill.types import ScanImages, SliceMask
 
@@ -31,68 +28,16 @@ _BRIGHTEST = 0.998
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """One predicted slice: mask, 0/1 uint8 (H, W), area in pixels, Dice, highest tumour probability.
-
-    Mask and area are None from a classifier, Dice is None without truth.
-    """
-
-    mask: SliceMask | None
-    area: int | None
-    dice: float | None
-    probability: float
-
-    @property
-    def words(self) -> str:
-        """What was predicted: an area, or a classifier's probability."""
-        return f"probability {self.probability:.2f}" if self.area is None else f"predicted {self.area:,} px"
-
-
-@dataclass(frozen=True)
-class ScoredScan:
-    """A scan, and its predicted slices by slice number."""
-
-    scan: Scan
-    predicted: Mapping[int, Predicted] = field(default_factory=dict)
-
-    @property
-    def channel(self) -> int:
-        """The channel that is shown first."""
-        return shown_channel(self.scan)
-
-
-def shown_channel(scan: Scan) -> int:
+def first_channel(scan: Scan) -> int:
     """The channel of a scan that is shown first: FLAIR where there are three."""
     return FLAIR if scan.slices[0].image.shape[-1] > FLAIR else 0
 
 
-def read_scored_scan(inputs: Inputs, row: Row) -> ScoredScan | None:
-    """A scan with its predicted slices, by its row of the scored scans.
-
-    None where neither lake nor raw folders hold it, or none of its slices was scored.
-    """
-    scan = read_pixels(inputs, row["scan_id"]) if row["slices"] else None
-    if scan is None or inputs.scores is None:
-        return None
-    return ScoredScan(scan, dict(_predictions(inputs.scores.home, row)))
-
-
-def _predictions(scores: str, row: Row) -> Iterator[tuple[int, Predicted]]:
-    columns = ("slice_index", "height", "width", "mask", "tumour_pixels", "dice", "max_probability")
-    for stored in slice_rows(scores, row, columns):
-        yield (
-            stored["slice_index"],
-            Predicted(_mask(stored), stored["tumour_pixels"], stored["dice"], stored["max_probability"]),
-        )
-
-
-def _mask(stored: Row) -> SliceMask | None:
-    if stored["mask"] is None:
-        return None
-    shape = stored["height"], stored["width"]
-    bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
-    return bits.reshape(shape)
+def prediction_words(predicted: PredictedSlice) -> str:
+    """What was predicted: an area, or a classifier's probability."""
+    if predicted.area is None:
+        return f"probability {predicted.probability:.2f}"
+    return f"predicted {predicted.area:,} px"
 
 
 def outline_points(mask: SliceMask | None) -> list[npt.NDArray[np.float64]]:
@@ -138,19 +83,28 @@ def display(plane: Pixels, white: float) -> Pixels:
     return np.asarray(np.rint(grey), np.uint8)
 
 
+def slice_of(scan: Scan, slice_index: int) -> Slice:
+    """The slice of a scan by its number."""
+    return next(entry for entry in scan.slices if entry.slice_index == slice_index)
+
+
+def white_level(scan: Scan) -> float:
+    """Grey value that is shown as white in the channel that is shown first."""
+    return float(window(scan.images[..., first_channel(scan), None])[0])
+
+
 def overlay(
-    scored: ScoredScan, slice_index: int, label: str, detail: str, anchor: str | None = None
+    scored: PredictedScan, slice_index: int, label: str, detail: str, anchor: str | None = None
 ) -> Overlay:
     """One slice of a scan with both outlines over its FLAIR picture."""
-    one = next(one for one in scored.scan.slices if one.slice_index == slice_index)
+    entry = slice_of(scored.scan, slice_index)
     predicted = scored.predicted.get(slice_index)
-    white = float(window(scored.scan.images[..., scored.channel : scored.channel + 1])[0])
-    grey = display(one.image[..., scored.channel], white)
+    grey = display(entry.image[..., first_channel(scored.scan)], white_level(scored.scan))
     return Overlay(
         image=data_uri("image/webp", webp(grey, _QUALITY)),
-        width=one.image.shape[1],
-        height=one.image.shape[0],
-        truth=outline(one.mask),
+        width=entry.image.shape[1],
+        height=entry.image.shape[0],
+        truth=outline(entry.mask),
         predicted=outline(predicted.mask if predicted else None),
         label=label,
         detail=detail,
@@ -158,7 +112,7 @@ def overlay(
     )
 
 
-def viewer(scored: ScoredScan, anchor: str, detail: str) -> Viewer:
+def viewer(scored: PredictedScan, anchor: str, detail: str) -> Viewer:
     """The page of a scan: all its slices in every channel, with both outlines."""
     slices = scored.scan.slices
     chosen = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_FRAMES)).round().astype(int))
@@ -179,7 +133,7 @@ def viewer(scored: ScoredScan, anchor: str, detail: str) -> Viewer:
         columns=_COLUMNS,
         rows=-(-len(frames) // _COLUMNS),
         start=_nearest(scored, chosen),
-        start_channel=scored.channel,
+        start_channel=first_channel(scored.scan),
         channels=tuple(
             Channel(channel_name(channel, channels), sheet) for channel, sheet in enumerate(sheets)
         ),
@@ -187,36 +141,39 @@ def viewer(scored: ScoredScan, anchor: str, detail: str) -> Viewer:
     )
 
 
-def _frame(scored: ScoredScan, place: int) -> Frame:
-    one = scored.scan.slices[place]
-    predicted = scored.predicted.get(one.slice_index)
-    words = [] if predicted is None else [predicted.words]
-    if one.mask is not None:
-        words.append(f"true {int(np.count_nonzero(one.mask)):,} px")
+def _frame(scored: PredictedScan, place: int) -> Frame:
+    entry = scored.scan.slices[place]
+    predicted = scored.predicted.get(entry.slice_index)
+    words = [] if predicted is None else [prediction_words(predicted)]
+    if entry.mask is not None:
+        words.append(f"true {int(np.count_nonzero(entry.mask)):,} px")
     if predicted is not None and predicted.dice is not None:
         words.append(f"Dice {predicted.dice:.3f}")
     return Frame(
-        one.slice_index, outline(one.mask), outline(predicted.mask if predicted else None), ", ".join(words)
+        entry.slice_index,
+        outline(entry.mask),
+        outline(predicted.mask if predicted else None),
+        ", ".join(words),
     )
 
 
-def largest_slice(scored: ScoredScan) -> int:
+def largest_slice(scored: PredictedScan) -> int:
     """Number of the slice with the largest true tumour; without one, of the largest or surest prediction."""
     slices = scored.scan.slices
-    true = [0 if one.mask is None else int(np.count_nonzero(one.mask)) for one in slices]
+    true = [0 if entry.mask is None else int(np.count_nonzero(entry.mask)) for entry in slices]
     sizes: list[float] = (
-        [*true] if any(true) else [_size(scored.predicted.get(one.slice_index)) for one in slices]
+        [*true] if any(true) else [_size(scored.predicted.get(entry.slice_index)) for entry in slices]
     )
     return slices[int(np.argmax(sizes))].slice_index
 
 
-def _size(predicted: Predicted | None) -> float:
+def _size(predicted: PredictedSlice | None) -> float:
     if predicted is None:
         return 0.0
     return predicted.probability if predicted.area is None else float(predicted.area)
 
 
-def _nearest(scored: ScoredScan, chosen: npt.NDArray[np.int_]) -> int:
+def _nearest(scored: PredictedScan, chosen: npt.NDArray[np.int_]) -> int:
     """Position among the chosen slices that is nearest to the largest tumour."""
     indices = np.array([scored.scan.slices[place].slice_index for place in chosen])
     return int(np.argmin(np.abs(indices - largest_slice(scored))))

@@ -11,8 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slicemill.core.scans.scan import Scan
+from slicemill.io.scores.results import PredictedScan
 from slicemill.report.figures.data import channel_name
-from slicemill.report.figures.overlay import ScoredScan, display, outline_points, shown_channel, window
+from slicemill.report.figures.overlay import (
+    display,
+    first_channel,
+    outline_points,
+    slice_of,
+    white_level,
+    window,
+)
 from slicemill.report.figures.style import PREDICTION, TRUTH, drawn
 from slicemill.types import Floats, SliceMask
 
@@ -24,24 +32,24 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @drawn
-def outlined(slices: Sequence[tuple[ScoredScan, int]]) -> Figure:
+def outlined(slices: Sequence[tuple[PredictedScan, int]]) -> Figure:
     """Slices of any scans, by their numbers, with outlines over FLAIR; the first `MAX_SLICES`."""
-    shown = slices[:MAX_SLICES]
-    figure, panels = _panels(len(shown))
-    for axes, (scored, slice_index) in zip(panels, shown, strict=False):
-        _draw_slice(axes, scored, slice_index, _white(scored))
+    first = slices[:MAX_SLICES]
+    figure, panels = _panels(len(first))
+    for axes, (scored, slice_index) in zip(panels, first, strict=False):
+        _draw_slice(axes, scored, slice_index, white_level(scored.scan))
         axes.set_title(f"{scored.scan.scan_id}\nslice {slice_index}", fontsize=7)
-    _legend(figure, predicted=any(scored.predicted for scored, _ in shown))
+    _legend(figure, predicted=any(scored.predicted for scored, _ in first))
     return figure
 
 
 @drawn
-def slice_grid(scored: ScoredScan) -> Figure:
+def slice_grid(scored: PredictedScan) -> Figure:
     """The slices of one scan in order with outlines over FLAIR; of many, `MAX_SLICES` at equal distances."""
     slices = scored.scan.slices
     places = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_SLICES)).round().astype(int))
     figure, panels = _panels(len(places))
-    white = _white(scored)
+    white = white_level(scored.scan)
     for axes, place in zip(panels, places, strict=False):
         _draw_slice(axes, scored, slices[place].slice_index, white)
         axes.set_title(f"slice {slices[place].slice_index}", fontsize=8)
@@ -53,17 +61,17 @@ def slice_grid(scored: ScoredScan) -> Figure:
 @drawn
 def channel_views(scan: Scan, slice_index: int) -> Figure:
     """Each channel of a slice, and the mask's outline over the channel that is shown first."""
-    one = next(one for one in scan.slices if one.slice_index == slice_index)
+    entry = slice_of(scan, slice_index)
     whites = window(scan.images)
-    channels = one.image.shape[-1]
+    channels = entry.image.shape[-1]
     figure, panels = _panels(channels + 1, columns=channels + 1, side=2.6)
     for channel, axes in enumerate(panels[:channels]):
-        _grey(axes, display(one.image[..., channel], float(whites[channel])), one.image.shape[:2])
+        _grey(axes, display(entry.image[..., channel], float(whites[channel])), entry.image.shape[:2])
         axes.set_title(channel_name(channel, channels), fontsize=9)
-    first = shown_channel(scan)
-    _grey(panels[channels], display(one.image[..., first], float(whites[first])), one.image.shape[:2])
-    _outline(panels[channels], one.mask, TRUTH, "-")
-    panels[channels].set_title("no mask" if one.mask is None else "mask", fontsize=9)
+    first = first_channel(scan)
+    _grey(panels[channels], display(entry.image[..., first], float(whites[first])), entry.image.shape[:2])
+    _outline(panels[channels], entry.mask, TRUTH, "-")
+    panels[channels].set_title("no mask" if entry.mask is None else "mask", fontsize=9)
     figure.suptitle(f"{scan.scan_id}, slice {slice_index}", fontsize=10, x=0.01, ha="left")
     return figure
 
@@ -94,15 +102,11 @@ def _panels(count: int, columns: int = COLUMNS, side: float = _SIDE) -> tuple[Fi
     return figure, list(grid.flat)
 
 
-def _white(scored: ScoredScan) -> float:
-    return float(window(scored.scan.images[..., scored.channel, None])[0])
-
-
-def _draw_slice(axes: Axes, scored: ScoredScan, slice_index: int, white: float) -> None:
-    one = next(one for one in scored.scan.slices if one.slice_index == slice_index)
-    _grey(axes, display(one.image[..., scored.channel], white), one.image.shape[:2])
+def _draw_slice(axes: Axes, scored: PredictedScan, slice_index: int, white: float) -> None:
+    entry = slice_of(scored.scan, slice_index)
+    _grey(axes, display(entry.image[..., first_channel(scored.scan)], white), entry.image.shape[:2])
     predicted = scored.predicted.get(slice_index)
-    _outline(axes, one.mask, TRUTH, "-")
+    _outline(axes, entry.mask, TRUTH, "-")
     _outline(axes, predicted.mask if predicted else None, PREDICTION, (0, (4, 2)))
 
 

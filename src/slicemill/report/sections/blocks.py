@@ -70,7 +70,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A table's column; numbers are set flush right."""
 
     name: str
@@ -79,7 +79,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table; with `search`, a field above it filters its rows.
 
     `more` says what was left out, and `file` where that is.
@@ -88,7 +88,7 @@ class Table:
     kind: ClassVar[str] = "table"
     name: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
     search: bool = False
     more: str = ""
@@ -156,7 +156,7 @@ class Viewer:
 #: In place of a number that is not there.
 NONE = "\N{EN DASH}"
 
-Block = Note | Heading | Tiles | Charts | Table | Overlays | Viewer
+Block = Note | Heading | Tiles | Charts | TableBlock | Overlays | Viewer
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 
 from slicemill.io.lake.splits import Split
+from slicemill.io.lake.tables import LakeTables
+from slicemill.io.results import Results, Row
 from slicemill.report.figures import data as data_figures
 from slicemill.report.figures.charts import count_histogram, group_caption, grouped, share_bars
 from slicemill.report.figures.style import picture
-from slicemill.report.inputs import Inputs, LakeInput, Row
 from slicemill.report.sections.blocks import (
     NONE,
     Block,
     Chart,
     Charts,
-    Column,
     Heading,
     Note,
     Section,
-    Table,
+    TableBlock,
+    TableColumn,
     Tile,
     Tiles,
     number,
@@ -34,27 +35,27 @@ MAX_SPLITS = 4
 _PART_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
-def data_section(inputs: Inputs) -> Section:
+def data_section(results: Results) -> Section:
     """Counts, grey values, tumours, splits, findings, quarantine and clinical columns of the lake."""
-    if inputs.lake is None:
+    if results.lake is None:
         blocks: list[Block] = [Note("No lake was given (--lake), so the data is not shown.", "missing")]
-    elif not inputs.lake.scans:
-        blocks = [Note("The lake holds no scan.", "missing"), *quarantine_blocks(inputs.lake)]
+    elif not results.lake.scans:
+        blocks = [Note("The lake holds no scan.", "missing"), *quarantine_blocks(results.lake)]
     else:
-        there = inputs.lake
+        lake = results.lake
         blocks = [
-            _counts(there),
-            *_charts(there),
-            *_splits(there),
-            *finding_blocks(there),
-            *quarantine_blocks(there),
-            *clinical_blocks(there),
+            _counts(lake),
+            *_charts(lake),
+            *_splits(lake, results.split),
+            *finding_blocks(lake),
+            *quarantine_blocks(lake),
+            *clinical_blocks(lake),
         ]
     return Section("data", "Data", tuple(blocks))
 
 
-def _counts(there: LakeInput) -> Block:
-    scans = there.scans
+def _counts(lake: LakeTables) -> Block:
+    scans = lake.scans
     slices, labelled, tumour = (
         sum(scan[key] for scan in scans) for key in ("slices", "labelled_slices", "tumour_slices")
     )
@@ -77,13 +78,13 @@ def _counts(there: LakeInput) -> Block:
             f"{sum(scan['tumour_pixels'] for scan in scans) / voxels:.2%}" if voxels else NONE,
             "of slices with a mask",
         ),
-        Tile("Set aside", f"{len(there.quarantine):,}", "files or folders in quarantine"),
+        Tile("Set aside", f"{len(lake.quarantine):,}", "files or folders in quarantine"),
     ]
     return Tiles(tuple(tiles))
 
 
-def _charts(there: LakeInput) -> list[Block]:
-    scans, totals = there.scans, there.totals
+def _charts(lake: LakeTables) -> list[Block]:
+    scans, totals = lake.scans, lake.totals
     labelled = [scan for scan in scans if scan["labelled_slices"]]
     charts = [_statistics_chart(scans, statistic) for statistic in data_figures.SCAN_STATISTICS]
     if totals and totals["channels"]:
@@ -95,7 +96,7 @@ def _charts(there: LakeInput) -> list[Block]:
         charts.append(_heat_chart(totals))
     blocks: list[Block] = [Charts(tuple(charts))]
     if not labelled:
-        text = "No scan of the lake has masks, so there is no tumour share and no heat map."
+        text = "No scan of the lake has masks, so the page has neither tumour shares nor a heat map."
         blocks.append(Note(text, "missing"))
     if totals is None:
         text = "The lake has no published totals (profile.json): grey values and heat map are missing."
@@ -141,30 +142,32 @@ def _heat_chart(totals: Row) -> Chart:
     )
 
 
-def _splits(there: LakeInput) -> list[Block]:
+def _splits(lake: LakeTables, trained_on: Split | None) -> list[Block]:
+    """The split that the run was trained on, then others by name."""
     heading = Heading("Splits")
-    if not there.splits:
+    if not lake.splits:
         return [heading, Note("The lake has no split yet.", "missing")]
+    splits = sorted(lake.splits, key=lambda split: split is not trained_on)
     blocks: list[Block] = [heading]
-    for split in there.splits[:MAX_SPLITS]:
-        blocks += _split(there, split)
-    if len(there.splits) > MAX_SPLITS:
-        rest = ", ".join(split.name for split in there.splits[MAX_SPLITS:])
+    for split in splits[:MAX_SPLITS]:
+        blocks += _split(lake, split)
+    if len(splits) > MAX_SPLITS:
+        rest = ", ".join(split.name for split in splits[MAX_SPLITS:])
         blocks.append(Note(f"Not shown: {rest}."))
     return blocks
 
 
-def _split(there: LakeInput, split: Split) -> list[Block]:
+def _split(lake: LakeTables, split: Split) -> list[Block]:
     groups: dict[str, list[Row]] = {}
-    for scan in there.scans:
+    for scan in lake.scans:
         groups.setdefault(split.assigned.get(scan["patient_id"], "in no part"), []).append(scan)
     parts = sorted(groups, key=lambda part: (_PART_ORDER.get(part, len(_PART_ORDER)), part))
     numbers = ("Patients", "Scans", "Slices", "Slices with tumour", "Tumour share")
-    columns = (Column("Part"), *(Column(name, numeric=True) for name in numbers))
+    columns = (TableColumn("Part"), *(TableColumn(name, numeric=True) for name in numbers))
     made = f"by {split.card.get('method')}, seed {split.card.get('seed')}"
     caption = f"Split {split.name}, {made}: no patient is in two parts."
     rows = tuple(_part(part, groups[part]) for part in parts)
-    table = Table(f"split-{split.name}", caption, columns, rows)
+    table = TableBlock(f"split-{split.name}", caption, columns, rows)
     counts = {part: _tumour_of_labelled(groups[part]) for part in parts}
     if not any(labelled for _, labelled in counts.values()):
         return [table]

@@ -1,4 +1,4 @@
-"""Are slices with tumour told apart from slices without? Counts, ROC and calibration."""
+"""Are tumours detected, slice by slice? Counts, ROC and calibration."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from slicemill.core.evaluation.summary import slice_summary
+from slicemill.io.scores.results import SliceScore
 from slicemill.report.figures import results as result_figures
 from slicemill.report.figures.style import picture
 from slicemill.report.sections.blocks import (
     Block,
     Chart,
     Charts,
-    Column,
     Note,
-    Table,
+    TableBlock,
+    TableColumn,
     Tile,
     Tiles,
     number,
     words,
 )
-from slicemill.report.selection import SliceScore, told_apart, truth_and_probability
+from slicemill.report.selection import Detection, detection, truth_and_probability
 
 
 @dataclass(frozen=True)
@@ -48,38 +49,44 @@ def detection_blocks(slices: Sequence[SliceScore], threshold: float | None) -> l
 
     `threshold` is a classifier's, None of a network that draws masks.
     """
-    truth, found, peak = told_apart(slices)
-    if not truth.size:
-        text = (
-            "Whether slices with and without tumour are told apart is not known: no slice has a truth here."
-        )
+    known = detection(slices)
+    if not known.tumour.size:
+        text = "No slice here has a truth, so it is not known whether tumours are detected."
         return [Note(text, "missing")]
-    kinds = (truth & found, truth & ~found, ~truth & found, ~truth & ~found)
-    counts = _Counts(*(int(np.count_nonzero(kind)) for kind in kinds))
+    counts = _counts(known)
     tiles = _tiles(counts) if threshold is None else (*_overall(slices, threshold), *_tiles(counts))
-    blocks: list[Block] = [Tiles(tiles), _table(counts, threshold)]
-    if counts.tumour and counts.healthy:
-        used = counts.alarm / counts.healthy, counts.hit / counts.tumour
-        curve = Chart(
-            picture(result_figures.roc(truth, peak, used)),
-            "ROC of the slices by their highest tumour probability.",
-            "Curve of tumour slices found against false alarms.",
-        )
-        calibration = Chart(
-            picture(result_figures.reliability(truth, peak)),
-            "Calibration of the slices: how often a slice shows a tumour, by its highest probability, in ten "
-            "bins (slices of a bin beside its point).",
-            "Share of slices with tumour against their highest probability.",
-        )
-        blocks.append(Charts((curve, calibration)))
-    return blocks
+    return [Tiles(tiles), _table(counts, threshold), *_curves(known)]
+
+
+def _counts(known: Detection) -> _Counts:
+    truth, positive = known.tumour, known.positive
+    kinds = (truth & positive, truth & ~positive, ~truth & positive, ~truth & ~positive)
+    return _Counts(*(int(np.count_nonzero(kind)) for kind in kinds))
+
+
+def _curves(known: Detection) -> Iterator[Block]:
+    rates = known.rates
+    if rates is None:
+        return
+    roc = Chart(
+        picture(result_figures.roc(known.tumour, known.probability, rates)),
+        "ROC of the slices by their highest tumour probability.",
+        "Curve of detected tumour slices against false alarms.",
+    )
+    calibration = Chart(
+        picture(result_figures.reliability(known.tumour, known.probability)),
+        "Calibration of the slices: how often a slice shows a tumour, by its highest probability, in ten "
+        "bins (slices of a bin beside its point).",
+        "Share of slices with tumour against their highest probability.",
+    )
+    yield Charts((roc, calibration))
 
 
 def _overall(slices: Sequence[SliceScore], threshold: float) -> Iterator[Tile]:
-    found = slice_summary(truth_and_probability(slices), threshold)
+    summary = slice_summary(truth_and_probability(slices), threshold)
     for key, name in (("slice_accuracy", "Slice accuracy"), ("slice_auroc", "Area under the ROC curve")):
-        if found[key]:
-            value, low, high = (found[key][part] for part in ("value", "low", "high"))
+        if summary[key]:
+            value, low, high = (summary[key][part] for part in ("value", "low", "high"))
             yield Tile(name, f"{value:.3f}", f"95% interval {low:.3f} to {high:.3f}, over patients")
 
 
@@ -95,11 +102,11 @@ def _tiles(counts: _Counts) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def _table(counts: _Counts, threshold: float | None) -> Table:
+def _table(counts: _Counts, threshold: float | None) -> TableBlock:
     columns = (
-        Column("Truth"),
-        Column("Tumour predicted", "slices", numeric=True),
-        Column("None predicted", "slices", numeric=True),
+        TableColumn("Truth"),
+        TableColumn("Tumour predicted", "slices", numeric=True),
+        TableColumn("None predicted", "slices", numeric=True),
     )
     rows = (
         (words("Tumour"), number(counts.hit), number(counts.missed)),
@@ -109,4 +116,4 @@ def _table(counts: _Counts, threshold: float | None) -> Table:
         "if its mask holds a single pixel" if threshold is None else f"from a probability of {threshold:g} on"
     )
     caption = f"Slices by truth and prediction: a slice counts as predicted {rule}."
-    return Table("confusion", caption, columns, rows)
+    return TableBlock("confusion", caption, columns, rows)

@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 
 from slicemill.core.scans.scan import SEQUENCES
+from slicemill.io.lake.tables import LakeTables
 from slicemill.io.places import Lake
+from slicemill.io.results import Row
 from slicemill.io.storage.uri import display
-from slicemill.report.inputs import LakeInput, Row
-from slicemill.report.sections.blocks import Block, Cell, Column, Heading, Note, Table, number, words
+from slicemill.report.sections.blocks import (
+    Block,
+    Cell,
+    Heading,
+    Note,
+    TableBlock,
+    TableColumn,
+    number,
+    words,
+)
 
 #: Quarantined files of each reason that are shown.
 EXAMPLES = 3
@@ -24,12 +34,12 @@ MAX_CLINICAL = 40
 _FEW = 10
 
 
-def finding_blocks(there: LakeInput) -> list[Block]:
+def finding_blocks(lake: LakeTables) -> list[Block]:
     """Missing sequences by scan, and counts of everything else that ingest found."""
     return [
         Heading("Missing sequences and other findings"),
-        _missing_sequences(there.scans),
-        _other_findings(there),
+        _missing_sequences(lake.scans),
+        _other_findings(lake),
     ]
 
 
@@ -43,14 +53,18 @@ def _missing_sequences(scans: Sequence[Row]) -> Block:
         (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"]))) for scan in lacking[:MAX_ROWS]
     )
     caption = f"{len(lacking):,} of {len(scans):,} scans repeat FLAIR in place of a sequence: {said}."
-    return Table(
-        "missing", caption, (Column("Scan"), Column("Missing sequences")), rows, more=_cut(len(lacking))
+    return TableBlock(
+        "missing",
+        caption,
+        (TableColumn("Scan"), TableColumn("Missing sequences")),
+        rows,
+        more=_cut(len(lacking)),
     )
 
 
-def _other_findings(there: LakeInput) -> Table:
-    scans = there.scans
-    shared = (there.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
+def _other_findings(lake: LakeTables) -> TableBlock:
+    scans = lake.scans
+    shared = (lake.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
     counts = {
         "slices with a channel that repeats another": sum(scan["copied_channel_slices"] for scan in scans),
         "slices of one single value": sum(len(scan["blank_slices"]) for scan in scans),
@@ -59,32 +73,36 @@ def _other_findings(there: LakeInput) -> Table:
         "groups of scans of different patients that share a slice, pixel for pixel": len(shared),
     }
     rows = tuple((words(name), number(count)) for name, count in counts.items())
-    columns = (Column("Finding"), Column("Count", numeric=True))
-    return Table("findings", "Other findings over all scans.", columns, rows)
+    columns = (TableColumn("Finding"), TableColumn("Count", numeric=True))
+    return TableBlock("findings", "Other findings over all scans.", columns, rows)
 
 
 def _cut(count: int) -> str:
     return f"Shown are the first {MAX_ROWS} of {count:,}." if count > MAX_ROWS else ""
 
 
-def quarantine_blocks(there: LakeInput) -> list[Block]:
+def quarantine_blocks(lake: LakeTables) -> list[Block]:
     """What was set aside, by reason, with a few examples of each."""
     heading = Heading("Quarantine")
-    if not there.quarantine:
+    if not lake.quarantine:
         return [heading, Note("Nothing was set aside.")]
     by_reason: dict[str, list[Row]] = {}
-    for row in there.quarantine:
+    for row in lake.quarantine:
         by_reason.setdefault(row["reason"], []).append(row)
     ordered = sorted(by_reason.values(), key=lambda found: (-len(found), found[0]["reason"]))
     rows = tuple(cells for found in ordered for cells in _examples(found))
     names = ("Example", "What was wrong", "Found", "Expected")
-    columns = (Column("Reason"), Column("Count", numeric=True), *(Column(name) for name in names))
-    count = len(there.quarantine)
+    columns = (
+        TableColumn("Reason"),
+        TableColumn("Count", numeric=True),
+        *(TableColumn(name) for name in names),
+    )
+    count = len(lake.quarantine)
     caption = f"{count:,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
-    whole = display(Lake(there.home).quarantine)
+    whole = display(Lake(lake.home).quarantine)
     return [
         heading,
-        Table("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=whole),
+        TableBlock("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=whole),
     ]
 
 
@@ -99,32 +117,32 @@ def _short(uri: str) -> str:
     return "/".join(uri.rstrip("/").rsplit("/", 2)[-2:])
 
 
-def clinical_blocks(there: LakeInput) -> list[Block]:
+def clinical_blocks(lake: LakeTables) -> list[Block]:
     """A line per clinical column, over patients."""
     blocks: list[Block] = [Heading("Clinical table")]
-    if not there.clinical:
+    if not lake.clinical:
         return [*blocks, Note("No clinical table was joined (ingest --clinical).", "missing")]
-    patients = {scan["patient_id"]: scan for scan in there.scans}
+    patients = {scan["patient_id"]: scan for scan in lake.scans}
     rows = []
-    for name in there.clinical[:MAX_CLINICAL]:
+    for name in lake.clinical[:MAX_CLINICAL]:
         values = [scan[name] for scan in patients.values() if scan[name] is not None]
         rows.append(
             (words(name), number(len(values)), number(len(patients) - len(values)), words(_summary(values)))
         )
     columns = (
-        Column("Column"),
-        Column("Known", "patients", numeric=True),
-        Column("Unknown", "patients", numeric=True),
-        Column("Values"),
+        TableColumn("Column"),
+        TableColumn("Known", "patients", numeric=True),
+        TableColumn("Unknown", "patients", numeric=True),
+        TableColumn("Values"),
     )
     more = (
-        f"Shown are the first {MAX_CLINICAL} of {len(there.clinical)} columns."
-        if len(there.clinical) > MAX_CLINICAL
+        f"Shown are the first {MAX_CLINICAL} of {len(lake.clinical)} columns."
+        if len(lake.clinical) > MAX_CLINICAL
         else ""
     )
     return [
         *blocks,
-        Table(
+        TableBlock(
             "clinical",
             f"Clinical columns of {len(patients):,} patients, codes as in the table.",
             columns,

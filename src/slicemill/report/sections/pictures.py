@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from slicemill.io.results import Results, Row
+from slicemill.io.scores.results import PredictedScan, ScoreTables, SliceScore
 from slicemill.report.figures.overlay import (
-    ScoredScan,
     largest_slice,
     overlay,
-    read_scored_scan,
     viewer,
     weight,
 )
-from slicemill.report.inputs import Inputs, Row, ScoresInput
 from slicemill.report.sections.blocks import (
     Block,
     Heading,
@@ -29,13 +28,11 @@ from slicemill.report.selection import (
     EXAMPLES,
     MAX_SLICE_SCANS,
     OF_ONE_SCAN,
-    SliceScore,
     compared_scans,
     examples,
     false_alarms,
     is_classifier,
     pages,
-    read_slices,
     worst_with_tumour,
 )
 
@@ -51,15 +48,15 @@ class Wanted:
     """A picture to make of a scan."""
 
     scan_id: str
-    make: Callable[[ScoredScan], Made]
+    make: Callable[[PredictedScan], Made]
 
 
-def draw(inputs: Inputs, scores: ScoresInput, wanted: Sequence[Wanted]) -> list[Made | None]:
+def draw(results: Results, scores: ScoreTables, wanted: Sequence[Wanted]) -> list[Made | None]:
     """Make every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
     rows = {row["scan_id"]: row for row in scores.scans}
     made: list[Made | None] = [None] * len(wanted)
     for scan_id in dict.fromkeys(one.scan_id for one in wanted):
-        scored = read_scored_scan(inputs, rows[scan_id])
+        scored = results.predicted_scan(rows[scan_id])
         if scored is None:
             continue
         for place, one in enumerate(wanted):
@@ -68,14 +65,14 @@ def draw(inputs: Inputs, scores: ScoresInput, wanted: Sequence[Wanted]) -> list[
     return made
 
 
-def picture_sections(inputs: Inputs, asked: Sequence[str]) -> tuple[list[Section], dict[str, str]]:
+def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Section], dict[str, str]]:
     """Sections of examples, slices and scan pages, and the anchor of each scan that has a page."""
-    scores = inputs.scores
+    scores = results.scores
     if scores is None or not scores.scans:
         return [], {}
-    shown, _ = headline_scans(inputs, scores)
+    shown, _ = headline_scans(results, scores)
     compared = compared_scans(shown)
-    slices = read_slices(inputs, compared)
+    slices = scores.slices(compared)
     threshold = shown[0]["threshold"] if is_classifier(shown) else None
     groups = {
         **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(shown).items()},
@@ -83,7 +80,7 @@ def picture_sections(inputs: Inputs, asked: Sequence[str]) -> tuple[list[Section
         "slice: tumour": [_slice_overlay(one) for one in worst_with_tumour(slices)],
         "page": [_page(row, place) for place, row in enumerate(pages(shown, scores.scans, asked))],
     }
-    made = iter(draw(inputs, scores, [one for group in groups.values() for one in group]))
+    made = iter(draw(results, scores, [one for group in groups.values() for one in group]))
     drawn = {name: [next(made) for _ in group] for name, group in groups.items()}
     viewers, left_out = _within_budget(drawn["page"])
     anchors = {one.title: one.anchor for one in viewers}
@@ -100,7 +97,7 @@ def picture_sections(inputs: Inputs, asked: Sequence[str]) -> tuple[list[Section
 
 
 def _example(row: Row) -> Wanted:
-    def make(scored: ScoredScan) -> Overlay:
+    def make(scored: PredictedScan) -> Overlay:
         place = largest_slice(scored)
         dice = "no truth" if row["dice"] is None else f"scan's Dice {row['dice']:.3f}"
         return overlay(scored, place, row["scan_id"], f"slice {place}, {dice}")

@@ -7,25 +7,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.intervals import mean_interval, median_interval
 from slicemill.core.evaluation.summary import patient_means
 from slicemill.io.places import Scores
+from slicemill.io.results import Results, Row
+from slicemill.io.scores.results import ScoreTables
 from slicemill.io.storage.uri import display
 from slicemill.report.figures import results as result_figures
 from slicemill.report.figures.charts import distribution, group_caption, grouped
 from slicemill.report.figures.style import picture
-from slicemill.report.inputs import Inputs, Row, ScoresInput, parts_of
 from slicemill.report.sections.blocks import (
     Block,
     Cell,
     Chart,
     Charts,
-    Column,
     Heading,
     Note,
     Section,
-    Table,
+    TableBlock,
+    TableColumn,
     Tile,
     Tiles,
     number,
@@ -40,9 +40,9 @@ _SEEN = ("train", "val")
 _DICE_LIMITS = (0.0, 1.0)
 
 
-def result_section(inputs: Inputs, anchors: Mapping[str, str]) -> Section:
+def result_section(results: Results, anchors: Mapping[str, str]) -> Section:
     """Dice with its interval, figures and the table; `anchors` leads from a scan id to the scan's page."""
-    scores = inputs.scores
+    scores = results.scores
     if scores is None:
         blocks: list[Block] = [
             Note("No scores were given (--scores), so there is no result to show.", "missing")
@@ -50,21 +50,21 @@ def result_section(inputs: Inputs, anchors: Mapping[str, str]) -> Section:
     elif not scores.scans:
         blocks = [Note("The score folder holds no finished scan yet.", "missing")]
     else:
-        counted, notes = headline_scans(inputs, scores)
+        counted, notes = headline_scans(results, scores)
         blocks = [
-            *_model_notes(inputs, scores),
+            *_model_notes(results, scores),
             *notes,
             *_numbers(counted, scores),
             *_warnings(scores),
-            *_charts(inputs, counted),
-            *_table(inputs, scores, anchors),
+            *_charts(results, counted),
+            *_table(results, scores, anchors),
         ]
     return Section("result", "Result", tuple(blocks))
 
 
-def _model_notes(inputs: Inputs, scores: ScoresInput) -> list[Block]:
+def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
     found: list[Block] = []
-    card = inputs.run.card if inputs.run else None
+    card = results.run.card if results.run else None
     if card and card.model_id != scores.model_id:
         found.append(
             Note(
@@ -81,17 +81,17 @@ def _model_notes(inputs: Inputs, scores: ScoresInput) -> list[Block]:
     return found
 
 
-def known_parts(inputs: Inputs) -> Mapping[str, str]:
+def known_parts(results: Results) -> Mapping[str, str]:
     """Part of the split by patient, for the model that made the scores; empty where it is not known."""
-    card = inputs.run.card if inputs.run else None
-    if card is None or inputs.scores is None or card.model_id != inputs.scores.model_id:
+    card = results.run.card if results.run else None
+    if card is None or results.scores is None or card.model_id != results.scores.model_id:
         return {}
-    return parts_of(inputs)
+    return results.parts
 
 
-def headline_scans(inputs: Inputs, scores: ScoresInput) -> tuple[list[Row], list[Block]]:
+def headline_scans(results: Results, scores: ScoreTables) -> tuple[list[Row], list[Block]]:
     """Scans that the first numbers are of: those that the model never saw, where that is known."""
-    rows, parts = list(scores.scans), known_parts(inputs)
+    rows, parts = list(scores.scans), known_parts(results)
     if not parts:
         note = (
             "Which of these patients the model was trained on is not known here: give --lake and "
@@ -116,7 +116,7 @@ def headline_scans(inputs: Inputs, scores: ScoresInput) -> tuple[list[Row], list
     return unseen, [Note(text, "warning")]
 
 
-def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
+def _numbers(rows: Sequence[Row], scores: ScoreTables) -> list[Block]:
     tiles = _dice_tiles(rows)
     classifier = is_classifier(rows)
     truthful = sum(bool(row["labelled_slices"]) if classifier else row["dice"] is not None for row in rows)
@@ -152,7 +152,7 @@ def _numbers(rows: Sequence[Row], scores: ScoresInput) -> list[Block]:
     return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
 
 
-def _warnings(scores: ScoresInput) -> list[Block]:
+def _warnings(scores: ScoreTables) -> list[Block]:
     warned = [row for row in scores.scans if row["warnings"]]
     if not warned:
         return []
@@ -186,14 +186,14 @@ def _dice_tiles(rows: Sequence[Row]) -> list[Tile]:
     return tiles
 
 
-def _charts(inputs: Inputs, rows: Sequence[Row]) -> list[Block]:
+def _charts(results: Results, rows: Sequence[Row]) -> list[Block]:
     scored = by_dice(rows)
     if not scored:
         return []
     dice = list(patient_means(scored).values())
     true, predicted = ([row[key] for row in scored] for key in ("true_volume", "predicted_volume"))
     by_place: dict[str, list[float]] = {}
-    places = institutions(inputs, scored)
+    places = institutions(results, scored)
     for row in scored:
         by_place.setdefault(places[row["scan_id"]], []).append(row["dice"])
     return [
@@ -224,21 +224,25 @@ def _charts(inputs: Inputs, rows: Sequence[Row]) -> list[Block]:
     ]
 
 
-def institutions(inputs: Inputs, rows: Sequence[Row]) -> dict[str, str]:
+def institutions(results: Results, rows: Sequence[Row]) -> dict[str, str]:
     """Institution by scan id, from the lake where it holds the scan, else from the scan's name."""
-    known = {one["scan_id"]: one["institution"] for one in inputs.lake.scans} if inputs.lake else {}
-    return {row["scan_id"]: known.get(row["scan_id"]) or _named_institution(row["scan_id"]) for row in rows}
+    stored = {scan["scan_id"]: scan["institution"] for scan in results.lake.scans} if results.lake else {}
+    pattern = results.scan_pattern
+    return {
+        row["scan_id"]: stored.get(row["scan_id"]) or _named_institution(pattern, row["scan_id"])
+        for row in rows
+    }
 
 
-def _named_institution(scan_id: str) -> str:
-    match = re.fullmatch(PUBLIC_SCAN_PATTERN, scan_id)
-    return match["institution"] if match else "unknown"
+def _named_institution(scan_pattern: str, scan_id: str) -> str:
+    match = re.fullmatch(scan_pattern, scan_id)
+    return (match.groupdict().get("institution") if match else None) or "unknown"
 
 
-def _table(inputs: Inputs, scores: ScoresInput, anchors: Mapping[str, str]) -> list[Block]:
-    parts = known_parts(inputs)
+def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) -> list[Block]:
+    parts = known_parts(results)
     ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row["dice"] is None)]
-    names = [Column("Scan"), Column("Institution"), *([Column("Part")] if parts else [])]
+    names = [TableColumn("Scan"), TableColumn("Institution"), *([TableColumn("Part")] if parts else [])]
     numbers = [
         ("Dice", ""),
         ("IoU", ""),
@@ -249,8 +253,12 @@ def _table(inputs: Inputs, scores: ScoresInput, anchors: Mapping[str, str]) -> l
         ("Slices", ""),
         ("Set aside", "files"),
     ]
-    columns = (*names, *(Column(name, unit, numeric=True) for name, unit in numbers), Column("Warnings"))
-    places = institutions(inputs, ordered)
+    columns = (
+        *names,
+        *(TableColumn(name, unit, numeric=True) for name, unit in numbers),
+        TableColumn("Warnings"),
+    )
+    places = institutions(results, ordered)
     rows = tuple(_cells(row, places[row["scan_id"]], parts, anchors) for row in ordered[:MAX_TABLE_ROWS])
     more = f"All {len(ordered):,} scans are in the table as CSV: "
     if len(ordered) > MAX_TABLE_ROWS:
@@ -258,7 +266,7 @@ def _table(inputs: Inputs, scores: ScoresInput, anchors: Mapping[str, str]) -> l
     caption = "Every scored scan, lowest Dice first. A column's head sorts; a linked scan has a page below."
     return [
         Heading("Scans"),
-        Table(
+        TableBlock(
             "scans",
             caption,
             columns,

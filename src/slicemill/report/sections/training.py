@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from slicemill.io import storage
 from slicemill.io.picture import png_size
+from slicemill.io.results import Results
 from slicemill.io.run.card import Card
+from slicemill.io.run.record import RunRecord
 from slicemill.report.figures import training as training_figures
 from slicemill.report.figures.style import Picture, data_uri, picture
-from slicemill.report.inputs import Inputs, RunInput, split_of
 from slicemill.report.sections.blocks import (
     Block,
     Chart,
     Charts,
-    Column,
     Heading,
     Note,
     Section,
-    Table,
+    TableBlock,
+    TableColumn,
     words,
 )
 
@@ -29,19 +29,19 @@ from slicemill.report.sections.blocks import (
 MAX_EXAMPLES, EXAMPLE_BUDGET = 6, 2_000_000
 
 
-def training_section(inputs: Inputs) -> Section:
+def training_section(results: Results) -> Section:
     """Curves over epochs and what the model is."""
-    if inputs.run is None:
+    if results.run is None:
         blocks: list[Block] = [
             Note("No training run was given (--run), so training and model card are not shown.", "missing")
         ]
     else:
-        there = inputs.run
-        blocks = [*_curves(there), *_rate_finder(there), *_examples(there), *_card(inputs, there)]
+        run = results.run
+        blocks = [*_curves(run), *_rate_finder(run), *_examples(run), *_card(results, run)]
     return Section("training", "Training", tuple(blocks))
 
 
-def _curves(run: RunInput) -> list[Block]:
+def _curves(run: RunRecord) -> list[Block]:
     epochs = run.epochs
     if not epochs:
         return [Note("The run has no metrics yet: no epoch has ended.", "missing")]
@@ -76,7 +76,7 @@ def _curves(run: RunInput) -> list[Block]:
     return [Charts(tuple(charts)), *notes]
 
 
-def _rate_finder(run: RunInput) -> list[Block]:
+def _rate_finder(run: RunRecord) -> list[Block]:
     if run.rates is None or not run.rates.get("learning_rate"):
         return []
     figure = training_figures.rate_finder(run.rates)
@@ -85,16 +85,15 @@ def _rate_finder(run: RunInput) -> list[Block]:
     return [Heading("Learning-rate finder"), Charts((chart,))]
 
 
-def _examples(run: RunInput) -> list[Block]:
+def _examples(run: RunRecord) -> list[Block]:
     heading = Heading("Predictions as they improved")
     epochs = sorted(run.examples)
     if not epochs:
         return [heading, Note("The run holds no pictures of predictions.", "missing")]
     steps = np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EXAMPLES))
     chosen = [epochs[round(step)] for step in steps]
-    files = storage.each(lambda epoch: storage.read_bytes(run.examples[epoch]), chosen, run.home)
     charts, left, left_out = [], EXAMPLE_BUDGET, 0
-    for epoch, data in zip(chosen, files, strict=True):
+    for epoch, data in zip(chosen, run.example_files(chosen), strict=True):
         size = png_size(data)
         if size is None or len(data) > left:
             left_out += 1
@@ -112,17 +111,20 @@ def _examples(run: RunInput) -> list[Block]:
     return [heading, *notes, Charts(tuple(charts))]
 
 
-def _card(inputs: Inputs, run: RunInput) -> list[Block]:
+def _card(results: Results, run: RunRecord) -> list[Block]:
     blocks: list[Block] = [Heading("Model card")]
     if run.card is None:
         return [*blocks, Note("The run has no model card: training has not ended.", "missing")]
     card = run.card
-    if inputs.lake is not None and split_of(inputs) is None:
+    if results.lake is not None and results.split is None:
         blocks.append(
             Note(f"The lake's split {card.split} is not the one that the model was trained on.", "warning")
         )
     rows = tuple((words(name), words(value)) for name, value in _facts(card).items())
-    return [*blocks, Table("card", f"Model {card.model_id}.", (Column("Field"), Column("Value")), rows)]
+    return [
+        *blocks,
+        TableBlock("card", f"Model {card.model_id}.", (TableColumn("Field"), TableColumn("Value")), rows),
+    ]
 
 
 def _facts(card: Card) -> dict[str, str]:

@@ -1,0 +1,103 @@
+"""A result as its readers see it: lake, run and scores together, and the pixels under the scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
+from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
+from slicemill.core.scans.scan import Scan
+from slicemill.io import storage
+from slicemill.io.lake.splits import Split
+from slicemill.io.lake.tables import LakeTables, read_lake
+from slicemill.io.raw.scan_reader import read_scan
+from slicemill.io.run.record import RunRecord, read_run
+from slicemill.io.scores.results import PredictedScan, ScoreTables, read_scores
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What belongs together of a lake, a run and a score folder; any of them may be missing.
+
+    `raw` are scans in raw folders by their id, for pictures of scans that no lake holds. `scan_pattern` is
+    the regular expression by which scan folders are named.
+    """
+
+    lake: LakeTables | None = None
+    run: RunRecord | None = None
+    scores: ScoreTables | None = None
+    raw: Mapping[str, ScanTask] = field(default_factory=dict)
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+
+    @property
+    def split(self) -> Split | None:
+        """The split that the run was trained on, if its lake is here and still has it unchanged."""
+        card = self.run.card if self.run else None
+        if self.lake is None or card is None:
+            return None
+        agreeing = (
+            split for split in self.lake.splits if split.name == card.split and split.hash == card.split_hash
+        )
+        return next(agreeing, None)
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Part of the run's split by patient; empty where it is not known."""
+        split = self.split
+        card = self.run.card if self.run else None
+        if split is None or card is None:
+            return {}
+        fold = card.training.get("fold")
+        if split.folds is not None and fold is None:
+            return {}
+        return split.parts(fold if split.folds is not None else None)
+
+    def scan(self, scan_id: str) -> Scan | None:
+        """A scan's slices from the lake, or else from its raw folder; None where neither holds it."""
+        if self.lake is not None and any(row["scan_id"] == scan_id for row in self.lake.scans):
+            return self.lake.scan(scan_id)
+        if scan_id in self.raw:
+            scan = read_scan(self.raw[scan_id], MAX_PIXELS)
+            return scan if scan.slices else None
+        return None
+
+    def predicted_scan(self, row: Row) -> PredictedScan | None:
+        """A scan with its predicted slices, by its row of the scored scans.
+
+        None where neither lake nor raw folders hold it, or none of its slices was scored.
+        """
+        scan = self.scan(row["scan_id"]) if row["slices"] else None
+        if scan is None or self.scores is None:
+            return None
+        return PredictedScan(scan, self.scores.predictions(row))
+
+
+def read_results(
+    lake_uri: str | None = None,
+    run_uri: str | None = None,
+    scores_uri: str | None = None,
+    raw_uris: Sequence[str] = (),
+) -> Results:
+    """Read the small tables of what is named by canonical URIs; of raw folders only the listing.
+
+    Scan folders are named by the lake's own pattern, without a lake by the public data set's. Raises
+    InputError for a folder that does not exist, LakeVersionError for one of another schema version.
+    """
+    lake = read_lake(lake_uri) if lake_uri else None
+    run = read_run(run_uri) if run_uri else None
+    model_id = run.card.model_id if run and run.card else None
+    scores = read_scores(scores_uri, model_id) if scores_uri else None
+    pattern = (lake.scan_pattern if lake else None) or PUBLIC_SCAN_PATTERN
+    return Results(lake, run, scores, _raw_scans(raw_uris, pattern), pattern)
+
+
+def _raw_scans(homes: Sequence[str], pattern: str) -> dict[str, ScanTask]:
+    files = [
+        FoundFile(file.uri, file.size, file.version) for home in homes for file in storage.list_files(home)
+    ]
+    return {scan.scan_id: scan for scan in discover(files, re.compile(pattern)).scans}
