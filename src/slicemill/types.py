@@ -1,11 +1,17 @@
-"""Array aliases. Axis letters: S slices, H rows, W columns, C channels; masks hold 0 and 1."""
+"""Canonical URIs, and array aliases.
+
+Axis letters: S slices, H rows, W columns, C channels; masks hold 0 and 1.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NewType, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+#: A canonical URI: `file:///absolute/path` or `s3://bucket/key`. `io.storage.uri` alone makes one.
+Uri = NewType("Uri", str)
 
 #: uint8 image of one slice, axes (H, W, C), C order.
 SliceImage: TypeAlias = npt.NDArray[np.uint8]

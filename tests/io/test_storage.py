@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import slicemill
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.storage.uri import canonical, join, local_path, relative
+
+HOME = canonical("s3://bucket/lake")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,7 @@ def test_relative_paths_are_of_the_working_folder(tmp_path: Path, monkeypatch: p
     assert canonical("raw") == f"file://{tmp_path}/raw"
 
 
-@pytest.mark.parametrize("wrong", ["gs://bucket/a", "http://host/a", "s3://", ""])
+@pytest.mark.parametrize("wrong", ["gs://bucket/a", "http://a/b", "s3://", "", "s3://bucket/a/../b", "a\0b"])
 def test_other_uris_are_refused(wrong: str) -> None:
     with pytest.raises(ConfigError):
         canonical(wrong)
@@ -43,6 +48,69 @@ def test_other_uris_are_refused(wrong: str) -> None:
 @given(st.lists(st.text("abc", min_size=1), min_size=1, max_size=4))
 def test_relative_inverts_join(parts: list[str]) -> None:
     assert relative(join("s3://bucket/lake", *parts), "s3://bucket/lake") == "/".join(parts)
+
+
+@given(st.lists(st.text("ab./\0", max_size=4), min_size=1, max_size=3))
+def test_join_never_leaves_its_folder(parts: list[str]) -> None:
+    try:
+        joined = join(HOME, *parts)
+    except InputError:
+        return
+    below = joined.removeprefix(f"{HOME}/")
+    assert joined != below
+    assert os.path.normpath(below) == below
+    assert not below.startswith("..")
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "..", ".", "", "a//b", "a\0b"])
+def test_a_name_that_leads_outside_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(InputError, match="leads out of s3://bucket/lake"):
+        join(HOME, "masks", name)
+
+
+@pytest.mark.parametrize("wrong", ["s3a://bucket/a", "gs://bucket/a", "data/raw", "/data/raw", "file:/raw"])
+def test_storage_refuses_what_is_not_canonical(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri: Any = wrong
+    for call in (
+        lambda: storage.write_bytes(uri, b"1"),
+        lambda: storage.create(uri, b"1"),
+        lambda: storage.read_bytes(uri),
+        lambda: storage.exists(uri),
+        lambda: storage.list_files(uri),
+        lambda: storage.list_or_none(uri),
+        lambda: storage.remove(uri),
+    ):
+        with pytest.raises(ConfigError, match="not canonical"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_or_removed_above_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "precious").write_bytes(b"1")
+    uri: Any = f"file://{tmp_path}/scores/../precious"
+    for call in (
+        lambda: storage.write_bytes(uri, b"2"),
+        lambda: storage.create(uri, b"2"),
+        lambda: storage.remove(uri),
+    ):
+        with pytest.raises(InputError, match="steps out of its folder"):
+            call()
+    assert (tmp_path / "precious").read_bytes() == b"1"
+
+
+def test_one_file_alone_makes_uris() -> None:
+    home = Path(slicemill.__file__).parent
+    makers = {
+        str(path.relative_to(home))
+        for path in home.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Uri"
+    }
+    assert makers == {"io/storage/uri.py"}
 
 
 def test_a_listing_is_sorted_and_names_empty_folders(tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.scores.tables import Row, patient_rows, refuse_leaky_scores, slice_rows
 from slicemill.io.storage.uri import canonical, display
-from slicemill.types import Floats
+from slicemill.types import Floats, Uri
 
 
-def evaluate(home: str, rows: Sequence[Row], threshold: float, *, classifier: bool) -> dict[str, Any]:
+def evaluate(home: Uri, rows: Sequence[Row], threshold: float, *, classifier: bool) -> dict[str, Any]:
     """Summary of scored scans, rows of the patients table; a classifier's slices are read for it."""
     found = dice_summary(rows)
     return found | slice_summary(slices_by_patient(home, rows), threshold) if classifier else found
 
 
-def compare(home: str, rows: Sequence[Row], other: str) -> dict[str, Any]:
+def compare(home: Uri, rows: Sequence[Row], other: str) -> dict[str, Any]:
     """Patient Dice of `rows` minus that of the model that scored last into `other`, over common scans.
 
     `other` may be the same folder: then another model's rows there count. Raises InputError if there are
@@ -54,7 +54,7 @@ def compare(home: str, rows: Sequence[Row], other: str) -> dict[str, Any]:
     }
 
 
-def slices_by_patient(home: str, rows: Sequence[Row]) -> dict[str, Floats]:
+def slices_by_patient(home: Uri, rows: Sequence[Row]) -> dict[str, Floats]:
     """Truth and probability of each labelled slice, by patient."""
     labelled = [row for row in rows if row["labelled_slices"]]
     read = storage.each(lambda row: slice_rows(home, row, ("true_pixels", "max_probability")), labelled, home)

@@ -9,9 +9,10 @@ from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import Card, load_card, member_uri
 from slicemill.io.run.record import read_run
 from slicemill.model.networks.registry import count_parameters
+from slicemill.types import Uri
 
 
-def model_facts(run: str, card: Card) -> dict[str, Any]:
+def model_facts(run: Uri, card: Card) -> dict[str, Any]:
     """A trained model in a few words, ready for JSON.
 
     `training_seconds` are those of all passes over the training part, validation apart; None where the run's
@@ -33,7 +34,7 @@ def model_facts(run: str, card: Card) -> dict[str, Any]:
     }
 
 
-def _committee_facts(run: str, card: Card) -> dict[str, Any]:
+def _committee_facts(run: Uri, card: Card) -> dict[str, Any]:
     homes = [member_uri(run, model_id) for model_id in card.members]
     found = [model_facts(home, load_card(home)) for home in homes]
     seconds = [one["training_seconds"] for one in found]
@@ -46,7 +47,7 @@ def _committee_facts(run: str, card: Card) -> dict[str, Any]:
     }
 
 
-def scoring_speed(scores: str, suffix: str = "") -> float | None:
+def scoring_speed(scores: Uri, suffix: str = "") -> float | None:
     """Slices a second of the last scoring run into a folder that had something to score."""
     uri = Scores(scores).summary(suffix)
     if not storage.exists(uri):

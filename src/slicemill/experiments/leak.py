@@ -23,7 +23,7 @@ from slicemill.io.parquet import read_file
 from slicemill.io.scores.tables import Row, slice_rows
 from slicemill.io.storage.uri import join
 from slicemill.schemas import SLICES
-from slicemill.types import Floats
+from slicemill.types import Floats, Uri
 
 _WARNING = (
     "Slices of one patient are in training, validation and test. Numbers from this split are no result."
@@ -84,7 +84,7 @@ class LeakySplit:
         )
 
 
-def leaky_split(home: str, split: Split, rows: Sequence[Mapping[str, Any]], seed: int) -> LeakySplit:
+def leaky_split(home: Uri, split: Split, rows: Sequence[Mapping[str, Any]], seed: int) -> LeakySplit:
     """As many folds as `split` has, of the labelled slices of `rows`, scans of the lake's scans table."""
     columns = ("slice_index", "mask_status", "tumour_pixels")
     tables = storage.each(
@@ -101,7 +101,7 @@ def leaky_split(home: str, split: Split, rows: Sequence[Mapping[str, Any]], seed
     return LeakySplit(leaky_name(split.name), folds, seed, leaky_folds(labelled, folds, seed), tumour)
 
 
-def fold_slices(scores: str, rows: Iterable[Row], split: LeakySplit, fold: int) -> list[Row]:
+def fold_slices(scores: Uri, rows: Iterable[Row], split: LeakySplit, fold: int) -> list[Row]:
     """Scored slices of a fold: rows of the slices table, with the scan's own columns."""
     columns = ("slice_index", "true_pixels", "tumour_pixels", "dice", "max_probability")
     return [

@@ -33,6 +33,7 @@ from slicemill.model.predicting.scoring import ScoreSettings, loaded
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.score import CHANGED, FAILED, SCORED, ScoreTask, check_entries, score_scans
 from slicemill.spark.session import Session, cores
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def verify(config: ScoreConfig, spark: Session) -> dict[str, Any]:
     }
 
 
-def _settings(config: ScoreConfig, model: str, card: Card, spark: Session) -> ScoreSettings:
+def _settings(config: ScoreConfig, model: Uri, card: Card, spark: Session) -> ScoreSettings:
     slots = int(spark.conf.get("spark.task.cpus", "1") or 1)
     return ScoreSettings(
         model=model,
@@ -142,7 +143,7 @@ def _on(asked: str, on: str, option: str, card: Card) -> bool:
     return option in card.options if asked == "auto" else asked == on
 
 
-def _suffix(home: str, card: Card) -> str:
+def _suffix(home: Uri, card: Card) -> str:
     """Nothing for the first model that ever scored into this folder, -<model_id> for every other."""
     uri = Scores(home).card
     if not storage.exists(uri):
@@ -268,7 +269,7 @@ def _summary(
 
 def _evaluation(
     config: ScoreConfig,
-    home: str,
+    home: Uri,
     scope: _Scope,
     rows: Sequence[Row],
     settings: ScoreSettings,

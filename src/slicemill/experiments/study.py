@@ -29,6 +29,7 @@ from slicemill.io.storage.journal import StoredJournal
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import join
 from slicemill.model.networks.registry import takes
+from slicemill.types import Uri
 
 #: Seconds between looks at a study's lock that another worker holds.
 _LOOK = 0.2
@@ -53,7 +54,7 @@ class Study:
     """
 
     def __init__(
-        self, home: str, space: Sequence[Dimension], base: Mapping[str, Any], sampler: str, seed: int
+        self, home: Uri, space: Sequence[Dimension], base: Mapping[str, Any], sampler: str, seed: int
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._home, self._space, self._base = home, space, base
@@ -64,7 +65,7 @@ class Study:
                 storage=self._storage, study_name="sweep", direction="maximize", load_if_exists=True
             )
 
-    def trial_home(self, number: int) -> str:
+    def trial_home(self, number: int) -> Uri:
         """Folder of a trial."""
         return join(self._home, "trials", f"trial-{number:04d}")
 

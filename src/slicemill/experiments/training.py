@@ -22,11 +22,12 @@ from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
-from slicemill.io.storage.uri import canonical, join
+from slicemill.io.storage.uri import canonical, join, stored_uri
 from slicemill.model.networks.registry import DEFAULT
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
 from slicemill.spark.train import launch
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
 
     Raises InputError if a training patient is on another side too, or if there is nothing to train on.
     """
-    rows = read_scans(config.lake, _SCAN_COLUMNS)
-    parts = read_split(config.lake, config.split).parts(config.fold)
+    rows = read_scans(stored_uri(config.lake), _SCAN_COLUMNS)
+    parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
     found: dict[str, list[ScanRow]] = {"train": [], "val": []}
     for row in rows:
         part = parts.get(row["patient_id"])
@@ -98,8 +99,8 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
 
 def labelled_scans(config: TrainConfig) -> list[ScanRow]:
     """Rows of the scans table of all patients of the split, those with a labelled slice."""
-    assigned = read_split(config.lake, config.split).assigned
-    rows = read_scans(config.lake, _SCAN_COLUMNS)
+    assigned = read_split(stored_uri(config.lake), config.split).assigned
+    rows = read_scans(stored_uri(config.lake), _SCAN_COLUMNS)
     return [row for row in rows if row["patient_id"] in assigned and row["labelled_slices"]]
 
 
@@ -111,13 +112,13 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
             expected=f"at most {len(sides['train'])}",
             found=config.num_processes,
         )
-    rows = [*sides["train"], *sides["val"]]
+    rows, lake = [*sides["train"], *sides["val"]], stored_uri(config.lake)
     return TrainPlan(
         settings=dataclasses.asdict(resolve(config)),
         train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
         validation=balance(_files(config, sides["val"], 1), config.num_processes),
-        normalisation=_normalisation(config.lake, {row["scan_id"]: _layout(config, row) for row in rows}),
-        split_hash=read_split(config.lake, config.split).hash,
+        normalisation=_normalisation(lake, {row["scan_id"]: _layout(config, row) for row in rows}),
+        split_hash=read_split(lake, config.split).hash,
         data_hash=data_hash(rows),
         training_profile=training_profile(sides["train"]),
         threads=threads,
@@ -128,7 +129,7 @@ def _files(config: TrainConfig, rows: Iterable[ScanRow], oversample: int) -> lis
     return [
         LabelledFile(
             scan_id=row["scan_id"],
-            uri=join(config.lake, row["data_uri"]),
+            uri=join(stored_uri(config.lake), row["data_uri"]),
             labelled_slices=row["labelled_slices"],
             layout=_layout(config, row),
             tumour_slices=row["tumour_slices"],
@@ -142,7 +143,7 @@ def _layout(config: TrainConfig, row: ScanRow) -> Layout:
     return layout_for(config.channels, row["missing_sequences"])
 
 
-def _normalisation(home: str, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
+def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
     found = {}
     for row in read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram")).to_pylist():
         if row["scan_id"] in scans:

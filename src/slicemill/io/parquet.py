@@ -15,6 +15,7 @@ from slicemill.errors import InputError, LakeVersionError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCHEMA_VERSION, Column, Kind, Table
+from slicemill.types import Uri
 
 _ARROW: dict[Kind, pa.DataType] = {
     "string": pa.string(),
@@ -100,17 +101,17 @@ def parquet_bytes(data: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def write_rows(uri: str, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
+def write_rows(uri: Uri, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
     """Write rows as one Parquet file with one row group."""
     storage.write_bytes(uri, parquet_bytes(to_arrow(table, rows, extra)))
 
 
-def write_small(folder: str, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
+def write_small(folder: Uri, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
     """Write a small table as the one file of its folder."""
     write_rows(join(folder, ONE_FILE), table, rows, extra)
 
 
-def read_file(uri: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+def read_file(uri: Uri, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one Parquet file of `table`.
 
     Raises InputError if it can't be read, LakeVersionError if it is of another table or version.
@@ -126,7 +127,7 @@ def read_file(uri: str, table: Table, columns: Sequence[str] | None = None) -> p
     return file.read(columns=list(columns) if columns else None)
 
 
-def _check(uri: str, table: Table, metadata: Mapping[bytes, bytes]) -> None:
+def _check(uri: Uri, table: Table, metadata: Mapping[bytes, bytes]) -> None:
     name = metadata.get(_TABLE_KEY, b"").decode()
     version = metadata.get(_VERSION_KEY, b"").decode()
     if (name, version) != (table.name, str(SCHEMA_VERSION)):
@@ -138,12 +139,12 @@ def _check(uri: str, table: Table, metadata: Mapping[bytes, bytes]) -> None:
         )
 
 
-def read_small(folder: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+def read_small(folder: Uri, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a small table by its folder; raise InputError if it is not there."""
     return read_file(join(folder, ONE_FILE), table, columns)
 
 
-def read_small_or_empty(folder: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+def read_small_or_empty(folder: Uri, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a small table by its folder; no rows where there is none."""
     if not storage.exists(join(folder, ONE_FILE)):
         return arrow_schema(table).empty_table()

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from slicemill.io.storage.uri import join
+from slicemill.types import Uri
 
 #: Characters that Hive's partition folders and file names keep as they are.
 _PLAIN = " -_.~!()@$&,;"
 
 
-def partition(folder: str, column: str, value: str) -> str:
+def partition(folder: Uri, column: str, value: str) -> Uri:
     """Hive partition folder, its value escaped as Spark escapes it."""
     return join(folder, f"{column}={quote(value, safe=_PLAIN)}")
 
@@ -28,58 +29,58 @@ def file_name(scan_id: str, suffix: str) -> str:
 class Lake:
     """Places inside a lake."""
 
-    home: str
+    home: Uri
 
     @property
-    def card(self) -> str:
+    def card(self) -> Uri:
         """JSON that says which schema version and layout a lake has."""
         return join(self.home, "lake.json")
 
     @property
-    def commits(self) -> str:
+    def commits(self) -> Uri:
         """Folder of ingest's commits: one small JSON a scan, written last."""
         return join(self.home, "_commits")
 
     @property
-    def slices(self) -> str:
+    def slices(self) -> Uri:
         """Folder of the slices table."""
         return join(self.home, "slices")
 
     @property
-    def profile(self) -> str:
+    def profile(self) -> Uri:
         """Folder of the profile table."""
         return join(self.home, "profile")
 
     @property
-    def profile_summary(self) -> str:
+    def profile_summary(self) -> Uri:
         """JSON of data set totals and findings."""
         return join(self.home, "profile.json")
 
     @property
-    def scans(self) -> str:
+    def scans(self) -> Uri:
         """Folder of the scans table."""
         return join(self.home, "scans")
 
     @property
-    def totals(self) -> str:
+    def totals(self) -> Uri:
         """Folder of the totals table: histograms and heat map, a row a scan."""
         return join(self.home, "totals")
 
     @property
-    def quarantine(self) -> str:
+    def quarantine(self) -> Uri:
         """Folder of the quarantine table."""
         return join(self.home, "quarantine")
 
     @property
-    def splits(self) -> str:
+    def splits(self) -> Uri:
         """Folder of the splits: a table and a card each."""
         return join(self.home, "splits")
 
-    def split(self, name: str) -> str:
+    def split(self, name: str) -> Uri:
         """Folder of a split's table."""
         return join(self.splits, name)
 
-    def split_card(self, name: str) -> str:
+    def split_card(self, name: str) -> Uri:
         """JSON with a split's method, seed and hash."""
         return join(self.splits, f"{name}.json")
 
@@ -88,77 +89,77 @@ class Lake:
 class Run:
     """Places inside a training run."""
 
-    home: str
+    home: Uri
 
     @property
-    def plan(self) -> str:
+    def plan(self) -> Uri:
         """What was planned: settings, files of each rank, normalisation of each scan."""
         return join(self.home, "plan.json")
 
     @property
-    def weights(self) -> str:
+    def weights(self) -> Uri:
         """The published weights."""
         return join(self.home, "model.safetensors")
 
     @property
-    def card(self) -> str:
+    def card(self) -> Uri:
         """The model card, written last."""
         return join(self.home, "model.json")
 
-    def member(self, model_id: str) -> str:
+    def member(self, model_id: str) -> Uri:
         """Folder of a committee's member, a run as others are."""
         return join(self.home, "members", model_id)
 
     @property
-    def metrics(self) -> str:
+    def metrics(self) -> Uri:
         """One JSON object a line, one line an epoch."""
         return join(self.home, "metrics.jsonl")
 
     @property
-    def learning_rates(self) -> str:
+    def learning_rates(self) -> Uri:
         """What the learning-rate finder tried, and what the loss did."""
         return join(self.home, "learning_rate.json")
 
     @property
-    def figures(self) -> str:
+    def figures(self) -> Uri:
         """Folder of pictures that training draws: what the network saw and predicted after an epoch."""
         return join(self.home, "figures")
 
     @property
-    def curves(self) -> str:
+    def curves(self) -> Uri:
         """PNG of the numbers in metrics.jsonl over epochs."""
         return join(self.figures, "curves.png")
 
-    def examples(self, epoch: int) -> str:
+    def examples(self, epoch: int) -> Uri:
         """PNG of a few validation slices as they were predicted after this epoch."""
         return join(self.figures, f"examples-epoch-{epoch:03d}.png")
 
     @property
-    def tensorboard(self) -> str:
+    def tensorboard(self) -> Uri:
         """Folder of TensorBoard's event files."""
         return join(self.home, "tensorboard")
 
     @property
-    def tracking(self) -> str:
+    def tracking(self) -> Uri:
         """The run of an MLflow store that this run is logged to."""
         return join(self.home, "tracking.json")
 
     @property
-    def last_checkpoint(self) -> str:
+    def last_checkpoint(self) -> Uri:
         """The checkpoint to go on from."""
         return join(self.home, "checkpoints", "last.safetensors")
 
     @property
-    def best_weights(self) -> str:
+    def best_weights(self) -> Uri:
         """The weights of the epoch that would be published now."""
         return join(self.home, "checkpoints", "best.safetensors")
 
     @property
-    def started(self) -> str:
+    def started(self) -> Uri:
         """Says that all ranks of the latest launch had met."""
         return join(self.home, "failures", "started")
 
-    def failure(self, rank: int) -> str:
+    def failure(self, rank: int) -> Uri:
         """Why a rank stopped."""
         return join(self.home, "failures", f"rank-{rank}.json")
 
@@ -167,47 +168,47 @@ class Run:
 class Scores:
     """Places inside a score folder."""
 
-    home: str
+    home: Uri
 
     @property
-    def slices(self) -> str:
+    def slices(self) -> Uri:
         """Folder of the predicted slices, partitioned by patient."""
         return join(self.home, "slices")
 
-    def scan(self, patient_id: str, scan_id: str, model_id: str) -> str:
+    def scan(self, patient_id: str, scan_id: str, model_id: str) -> Uri:
         """A scan's own file of predicted slices, by one model."""
         folder = partition(self.slices, "patient_id", patient_id)
         return join(folder, file_name(scan_id, f"--{model_id}.parquet"))
 
     @property
-    def patients(self) -> str:
+    def patients(self) -> Uri:
         """Folder of the table with a row per patient's scan."""
         return join(self.home, "patients")
 
     @property
-    def patients_csv(self) -> str:
+    def patients_csv(self) -> Uri:
         """The same table as CSV."""
         return join(self.home, "patients.csv")
 
     @property
-    def quarantine(self) -> str:
+    def quarantine(self) -> Uri:
         """Folder of the quarantine table."""
         return join(self.home, "quarantine")
 
-    def masks(self, scan_id: str) -> str:
+    def masks(self, scan_id: str) -> Uri:
         """Folder of a scan's predicted masks."""
         return join(self.home, "masks", scan_id)
 
     @property
-    def manifest(self) -> str:
+    def manifest(self) -> Uri:
         """Folder of the manifest: one row a file, a file a finished scan."""
         return join(self.home, "manifest")
 
-    def summary(self, suffix: str) -> str:
+    def summary(self, suffix: str) -> Uri:
         """JSON of the last run's evaluation; the suffix tells later models of one folder apart."""
         return join(self.home, f"summary{suffix}.json")
 
     @property
-    def card(self) -> str:
+    def card(self) -> Uri:
         """JSON that says which schema version a score folder has, and which model wrote to it first."""
         return join(self.home, "scores.json")

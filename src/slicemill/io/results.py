@@ -16,6 +16,7 @@ from slicemill.io.lake.tables import LakeTables, read_lake
 from slicemill.io.raw.scan_reader import read_scan
 from slicemill.io.run.record import RunRecord, read_run
 from slicemill.io.scores.results import PredictedScan, ScoreTables, read_scores
+from slicemill.types import Uri
 
 Row = Mapping[str, Any]
 
@@ -78,10 +79,10 @@ class Results:
 
 
 def read_results(
-    lake_uri: str | None = None,
-    run_uri: str | None = None,
-    scores_uri: str | None = None,
-    raw_uris: Sequence[str] = (),
+    lake_uri: Uri | None = None,
+    run_uri: Uri | None = None,
+    scores_uri: Uri | None = None,
+    raw_uris: Sequence[Uri] = (),
 ) -> Results:
     """Read the small tables of what is named by canonical URIs; of raw folders only the listing.
 
@@ -96,7 +97,7 @@ def read_results(
     return Results(lake, run, scores, _raw_scans(raw_uris, pattern), pattern)
 
 
-def _raw_scans(homes: Sequence[str], pattern: str) -> dict[str, ScanTask]:
+def _raw_scans(homes: Sequence[Uri], pattern: str) -> dict[str, ScanTask]:
     files = [
         FoundFile(file.uri, file.size, file.version) for home in homes for file in storage.list_files(home)
     ]

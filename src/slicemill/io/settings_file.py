@@ -12,6 +12,7 @@ import yaml
 from slicemill.errors import ConfigError
 from slicemill.io import storage
 from slicemill.io.storage.uri import canonical, display
+from slicemill.types import Uri
 
 
 def read_yaml(uri: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def read_settings(uri: str, kind: type[Any]) -> dict[str, Any]:
     return {name: typed(name, value, hints[name]) for name, value in found.items()}
 
 
-def write_settings(uri: str, settings: Mapping[str, Any], comment: str = "") -> None:
+def write_settings(uri: Uri, settings: Mapping[str, Any], comment: str = "") -> None:
     """Write settings that `read_settings` takes, below lines of comment."""
     above = "".join(f"# {line}\n" for line in comment.splitlines())
     storage.write_bytes(uri, (above + yaml.safe_dump(dict(settings), sort_keys=False)).encode())

@@ -18,6 +18,7 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import Card, committee_hash, load_card, member_uri, save_card, weights_uri
 from slicemill.io.storage.uri import canonical, display, join
+from slicemill.types import Uri
 
 #: In place of a split's name or hash where members were trained on several.
 _SEVERAL = "several"
@@ -53,7 +54,7 @@ def run(config: CommitteeConfig) -> dict[str, Any]:
     }
 
 
-def _runs(uri: str) -> list[str]:
+def _runs(uri: Uri) -> list[Uri]:
     """The run at a URI, or those of all folds of a cross-validation."""
     result = join(uri, "crossval.json")
     if not storage.exists(result):
@@ -61,7 +62,7 @@ def _runs(uri: str) -> list[str]:
     return [join(uri, f"fold-{fold['fold']}", "run") for fold in storage.read_json(result)["folds"]]
 
 
-def _check(cards: dict[str, Card]) -> None:
+def _check(cards: dict[Uri, Card]) -> None:
     for run, card in cards.items():
         refuse_leaky(card.split, display(run))
         if card.members:

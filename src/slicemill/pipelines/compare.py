@@ -31,6 +31,7 @@ from slicemill.io.scores.results import read_scores
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.report.comparison import as_html, as_markdown
 from slicemill.schemas import SCHEMA_VERSION
+from slicemill.types import Uri
 
 #: What a result is judged on. Numbers of different kinds are not subtracted from each other.
 OUT_OF_FOLD, SCORED, VALIDATION = "out of fold", "scored patients", "validation"
@@ -110,7 +111,7 @@ def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, An
     return found
 
 
-def read_result(uri: str) -> Result:
+def read_result(uri: Uri) -> Result:
     """The result at a canonical URI: of cross-validation, of scoring, or of a training run alone."""
     if storage.exists(join(uri, "crossval.json")):
         return _crossval(_told(join(uri, "crossval.json"), "machine"))
@@ -125,7 +126,7 @@ def read_result(uri: str) -> Result:
     )
 
 
-def _told(uri: str, newest: str) -> dict[str, Any]:
+def _told(uri: Uri, newest: str) -> dict[str, Any]:
     """A result's JSON; raise InputError if an earlier release wrote it, which did not tell enough."""
     told: dict[str, Any] = storage.read_json(uri)
     if newest not in told:
@@ -164,7 +165,7 @@ def _total(values: Sequence[float | None]) -> float | None:
     return round(sum(known), 2) if len(known) == len(values) else None
 
 
-def _scores(uri: str) -> Result:
+def _scores(uri: Uri) -> Result:
     found = read_scores(uri, None, leaky=True)
     first = storage.read_json(Scores(uri).card)["model_id"]
     summary = Scores(uri).summary("" if found.model_id == first else f"-{found.model_id}")
@@ -184,7 +185,7 @@ def _scores(uri: str) -> Result:
     return Result(SCORED, facts, found.scans, patient_accuracy(slices, told["threshold"]))
 
 
-def _run(uri: str) -> Result:
+def _run(uri: Uri) -> Result:
     """A training run by its own validation part: the Dice that its epoch was chosen by."""
     card = load_card(uri)
     facts = {

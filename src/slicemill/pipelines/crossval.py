@@ -33,12 +33,12 @@ from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
 from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.scores.tables import Row, patient_rows
-from slicemill.io.storage.uri import canonical, display, join
+from slicemill.io.storage.uri import canonical, display, join, parent, stored_uri
 from slicemill.model.networks.registry import check_settings
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
-from slicemill.types import Floats
+from slicemill.types import Floats, Uri
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
             slices = {patient: rows for fold in found if fold for patient, rows in _slices(fold).items()}
             result |= _classified(slices, config)
     storage.write_json(join(out, "crossval.json"), result)
-    return _summary(result, display(out))
+    return _summary(result, out)
 
 
 def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
@@ -120,7 +120,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
         device=config.device,
     )
     score(settings, spark, leaky=leaky is not None)
-    model_id = load_card(trained.out).model_id
+    model_id = load_card(stored_uri(trained.out)).model_id
     return [
         {**row, "fold": fold, "scores": scores} for row in patient_rows(scores) if row["model_id"] == model_id
     ]
@@ -135,7 +135,7 @@ def _leaky(config: CrossvalConfig, split: Split) -> LeakySplit:
 
 
 def _leaky_result(
-    config: CrossvalConfig, leaky: LeakySplit, home: str, folds: Sequence[Sequence[Row]]
+    config: CrossvalConfig, leaky: LeakySplit, home: Uri, folds: Sequence[Sequence[Row]]
 ) -> dict[str, Any]:
     by_fold = [fold_slices(rows[0]["scores"], rows, leaky, fold) for fold, rows in enumerate(folds)]
     slices = [one for found in by_fold for one in found]
@@ -159,10 +159,11 @@ def _classified(slices: Mapping[str, Floats], config: CrossvalConfig) -> dict[st
 
 def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
     """Whether the fold's run is finished; raise ConfigError if it is of other settings or data."""
-    if not storage.exists(card_uri(config.out)):
+    out = stored_uri(config.out)
+    if not storage.exists(card_uri(out)):
         return False
-    card = load_card(config.out)
-    then = TrainPlan.from_json(storage.read_bytes(Run(config.out).plan).decode())
+    card = load_card(out)
+    then = TrainPlan.from_json(storage.read_bytes(Run(out).plan).decode())
     changed = sorted(
         name
         for name in (then.settings.keys() | plan.settings.keys()) - _LAUNCH
@@ -172,7 +173,7 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
         changed.append("the lake or the split")
     if changed:
         raise ConfigError(
-            f"{display(config.out)} was trained otherwise",
+            f"{display(out)} was trained otherwise",
             expected="the same settings and data in every fold",
             found=f"changed: {', '.join(changed)}",
             advice="Give a new --out, or repeat the settings.",
@@ -180,12 +181,12 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
     return True
 
 
-def _out_of_fold(home: str, split: Split, folds: Sequence[Sequence[Row]]) -> list[Row]:
+def _out_of_fold(home: Uri, split: Split, folds: Sequence[Sequence[Row]]) -> list[Row]:
     """All folds' rows, each patient's from the one model that never saw that patient."""
     patients = {row["scan_id"]: row["patient_id"] for row in read_scans(home, ("scan_id", "patient_id"))}
     rows = [row for fold in folds for row in fold]
     for fold in folds:
-        for run_uri in {row["scores"].removesuffix("scores") + "run" for row in fold}:
+        for run_uri in {join(parent(row["scores"]), "run") for row in fold}:
             refuse_leak(_seen(run_uri, patients), {row["patient_id"] for row in fold})
     expected = sorted(scan for scan, patient in patients.items() if patient in split.assigned)
     scored = sorted(row["scan_id"] for row in rows)
@@ -199,7 +200,7 @@ def _out_of_fold(home: str, split: Split, folds: Sequence[Sequence[Row]]) -> lis
     return sorted(rows, key=lambda row: (row["patient_id"], row["scan_id"]))
 
 
-def _seen(run_uri: str, patients: dict[str, str]) -> set[str]:
+def _seen(run_uri: Uri, patients: dict[str, str]) -> set[str]:
     plan = TrainPlan.from_json(storage.read_bytes(Run(run_uri).plan).decode())
     files = [file for share in (*plan.train, *plan.validation) for file in share]
     return {patients[file.scan_id] for file in files}
@@ -220,14 +221,14 @@ def _result(
     config: CrossvalConfig,
     split: str,
     split_hash: str,
-    home: str,
+    home: Uri,
     rows: Sequence[Row],
     folds: Sequence[Sequence[Row]],
 ) -> dict[str, Any]:
     named = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
     institutions = {row["scan_id"]: row["institution"] for row in named}
     patients = {row["patient_id"] for row in rows}
-    runs = [fold_config(config, fold).out for fold in range(len(folds))]
+    runs = [stored_uri(fold_config(config, fold).out) for fold in range(len(folds))]
     cards = [load_card(run) for run in runs]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -245,7 +246,7 @@ def _result(
                 "mean_patient_dice": _mean(found),
                 "validation": dict(card.metrics),
                 **model_facts(run, card),
-                "scoring_slices_per_second": scoring_speed(run.removesuffix("run") + "scores"),
+                "scoring_slices_per_second": scoring_speed(join(parent(run), "scores")),
             }
             for fold, (run, card, found) in enumerate(zip(runs, cards, folds, strict=True))
         ],
@@ -281,11 +282,14 @@ def _by_institution(rows: Sequence[Row], institutions: dict[str, str | None]) ->
     }
 
 
-def _summary(result: dict[str, Any], out: str) -> dict[str, Any]:
+def _summary(result: dict[str, Any], out: Uri) -> dict[str, Any]:
     headline: dict[str, Any] = {"job": "crossval", "status": "done", "folds": len(result["folds"])}
     for name in ("mean_patient_dice", "median_patient_dice", "slice_accuracy", "slice_auroc"):
         if result.get(name):
             headline[name] = result[name]["value"]
             headline[f"{name}_interval"] = [result[name]["low"], result[name]["high"]]
     headline["fold_dice"] = [fold["mean_patient_dice"] for fold in result["folds"]]
-    return headline | {"patients": len({row["patient_id"] for row in result["out_of_fold"]}), "out": out}
+    return headline | {
+        "patients": len({row["patient_id"] for row in result["out_of_fold"]}),
+        "out": display(out),
+    }

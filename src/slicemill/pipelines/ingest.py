@@ -27,6 +27,7 @@ from slicemill.io.storage.uri import canonical, display
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, TOTALS
 from slicemill.spark.ingest import ingest_scans
 from slicemill.spark.session import Session
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class _Plan:
     fresh: list[ScanTask] = field(default_factory=list)
     kept: list[Commit] = field(default_factory=list)
     gone: list[Commit] = field(default_factory=list)
-    stale: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stale: dict[str, tuple[Uri, ...]] = field(default_factory=dict)
 
 
 def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     return _summary(config, found, plan, rows, files)
 
 
-def _open_lake(home: str, config: IngestConfig) -> None:
+def _open_lake(home: Uri, config: IngestConfig) -> None:
     card = {"schema_version": SCHEMA_VERSION, "bucket": config.bucket, "scan_pattern": config.scan_pattern}
     uri = Lake(home).card
     if not storage.exists(uri):
@@ -107,7 +108,7 @@ def _plan(scans: Sequence[ScanTask], commits: list[Commit]) -> _Plan:
     return plan
 
 
-def _earlier(home: str, commits: Sequence[Commit]) -> list[dict[str, Any]]:
+def _earlier(home: Uri, commits: Sequence[Commit]) -> list[dict[str, Any]]:
     """Rows of scans committed earlier: from the tables, or from commits that were never published."""
     if not commits:
         return []
@@ -134,7 +135,7 @@ def _by_scan(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 def _read(commits: Sequence[Commit]) -> list[dict[str, Any]]:
     return storage.each(
-        lambda commit: storage.read_json(commit.uri), commits, commits[0].uri if commits else ""
+        lambda commit: storage.read_json(commit.uri), commits, commits[0].uri if commits else None
     )
 
 
@@ -147,7 +148,7 @@ def _prune(gone: Sequence[Commit], writer: LakeWriter) -> None:
 
 
 def _publish(
-    home: str,
+    home: Uri,
     commits: Sequence[dict[str, Any]],
     found: Discovery,
     writer: LakeWriter,

@@ -12,6 +12,7 @@ from slicemill.core.scans.phantom import make_scan, patient_id
 from slicemill.io import storage
 from slicemill.io.raw.tiff_write import encode_image, encode_mask
 from slicemill.io.storage.uri import canonical, display, join
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,11 @@ def run(config: PhantomConfig) -> dict[str, Any]:
     slices = tumour_slices = 0
     for number in range(1, config.scans + 1):
         scan = make_scan(number, config.seed, config.size)
-        files: list[tuple[str, bytes]] = []
+        files: list[tuple[Uri, bytes]] = []
         for index, (image, mask) in enumerate(zip(scan.images, scan.masks, strict=True), start=1):
-            stem = join(out, scan.scan_id, f"{scan.scan_id}_{index}")
-            files += [(f"{stem}.tif", encode_image(image)), (f"{stem}_mask.tif", encode_mask(mask))]
+            home, stem = join(out, scan.scan_id), f"{scan.scan_id}_{index}"
+            files.append((join(home, f"{stem}.tif"), encode_image(image)))
+            files.append((join(home, f"{stem}_mask.tif"), encode_mask(mask)))
         storage.each(lambda file: storage.write_bytes(*file), files, out)
         slices += len(scan.images)
         tumour_slices += int(scan.masks.any(axis=(1, 2)).sum())

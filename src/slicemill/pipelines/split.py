@@ -17,6 +17,7 @@ from slicemill.io.lake import splits
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import Split
 from slicemill.io.storage.uri import canonical
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def run(config: SplitConfig) -> dict[str, Any]:
     refuse_leaky(config.name, "--name")
     home = canonical(config.lake)
     scans = read_scans(home, ("patient_id", "scan_id", "institution", "tumour_voxel_fraction"))
-    named = _read_holdout(config.holdout)
+    named = _read_holdout(canonical(config.holdout) if config.holdout else None)
     recipe = _recipe(config, named)
     earlier = _earlier(home, config.name, recipe)
     held, unknown = hold_out(
@@ -63,10 +64,10 @@ def run(config: SplitConfig) -> dict[str, Any]:
     }
 
 
-def _read_holdout(uri: str | None) -> list[str]:
+def _read_holdout(uri: Uri | None) -> list[str]:
     if uri is None:
         return []
-    lines = storage.read_bytes(canonical(uri)).decode("utf-8-sig").splitlines()
+    lines = storage.read_bytes(uri).decode("utf-8-sig").splitlines()
     return sorted({line.strip() for line in lines if line.strip() and not line.startswith("#")})
 
 
@@ -89,7 +90,7 @@ def _recipe(config: SplitConfig, named: list[str]) -> dict[str, Any]:
     return {**recipe, "method": "fractions", "fractions": list(config.part_fractions())}
 
 
-def _earlier(home: str, name: str, recipe: dict[str, Any]) -> dict[str, str]:
+def _earlier(home: Uri, name: str, recipe: dict[str, Any]) -> dict[str, str]:
     if not splits.exists(home, name):
         return {}
     split = splits.read_split(home, name)

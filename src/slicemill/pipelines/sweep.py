@@ -28,6 +28,7 @@ from slicemill.report.figures.sweep import history_figure, importance_figure, sl
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
+from slicemill.types import Uri
 
 if TYPE_CHECKING:
     from slicemill.experiments.study import Claim, Study
@@ -218,7 +219,7 @@ def _write_best(config: SweepConfig, base: TrainConfig, best: Mapping[str, Any],
 
 
 def _draw(
-    out: str, told: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
+    out: Uri, told: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
 ) -> None:
     logarithmic = frozenset(one.name for one in space if isinstance(one, Range) and one.log)
     figures = {

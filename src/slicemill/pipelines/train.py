@@ -8,7 +8,7 @@ from typing import Any
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import labelled_slices
 from slicemill.experiments.training import launch_plan, make_plan, resolve, scans_by_part
-from slicemill.io.storage.uri import display
+from slicemill.io.storage.uri import display, stored_uri
 from slicemill.model.networks.registry import check_settings
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank
@@ -30,5 +30,5 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
         **launch_plan(plan, spark),
         **{f"{part}_patients": len({row["patient_id"] for row in rows}) for part, rows in sides.items()},
         "train_slices": sum(labelled_slices(share) for share in plan.train),
-        "run": display(config.out),
+        "run": display(stored_uri(config.out)),
     }

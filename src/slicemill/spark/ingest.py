@@ -15,6 +15,7 @@ from slicemill.io.lake.writer import LakeWriter
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory
+from slicemill.types import Uri
 
 #: Bytes that one Spark task reads, about a thousand slices of the public data set.
 BYTES_PER_TASK = 256 << 20
@@ -24,7 +25,7 @@ def ingest_scans(
     spark: SparkSession,
     writer: LakeWriter,
     tasks: Sequence[ScanTask],
-    stale: Mapping[str, tuple[str, ...]],
+    stale: Mapping[str, tuple[Uri, ...]],
 ) -> list[dict[str, Any]]:
     """Ingest `tasks` and return their commits; `stale` are the commit URIs to replace, by scan id."""
     size = sum(task.size for task in tasks)
@@ -33,7 +34,7 @@ def ingest_scans(
         return []
     work = [[(task, stale.get(task.scan_id, ())) for task in share] for share in shares]
 
-    def run(partition: Iterable[list[tuple[ScanTask, tuple[str, ...]]]]) -> Iterator[dict[str, Any]]:
+    def run(partition: Iterable[list[tuple[ScanTask, tuple[Uri, ...]]]]) -> Iterator[dict[str, Any]]:
         reuse_freed_memory()
         for share in partition:
             for task, old in share:

@@ -32,6 +32,7 @@ from slicemill.model.predicting.scoring import ScoreSettings, loaded, prediction
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,10 @@ class ScoreTask:
     scan_id: str
     fingerprint: str
     key: str
-    stale: tuple[str, ...]
+    stale: tuple[Uri, ...]
     size: int
     raw: ScanTask | None = None
-    lake: str | None = None
+    lake: Uri | None = None
     lake_row: dict[str, Any] | None = None
 
     def read(self, max_pixels: int) -> Scan | None:
@@ -109,7 +110,7 @@ def score_scans(
     return {row["scan_id"]: row["state"] for row in results}
 
 
-def check_entries(spark: SparkSession, home: str, entries: Sequence[str]) -> list[EntryCheck]:
+def check_entries(spark: SparkSession, home: Uri, entries: Sequence[Uri]) -> list[EntryCheck]:
     """Compare the outputs of manifest entries with their hashes; see `check_entry`."""
     parts = parts_for(spark, len(entries), len(entries), ENTRIES_PER_TASK)
     work = spark.sparkContext.parallelize(list(entries), parts)

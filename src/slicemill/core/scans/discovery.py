@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from slicemill.core.balance import balanced
 from slicemill.core.scans.integrity import Problem, Reason
+from slicemill.types import Uri
 
 _TIFF_NAME = re.compile(r"(?P<stem>.+)\.tiff?", re.IGNORECASE)
 _SLICE_NAME = re.compile(r"_(?P<number>\d{1,9})(?P<mask>_mask)?", re.IGNORECASE)
@@ -23,7 +24,7 @@ _SLICE_NAME = re.compile(r"_(?P<number>\d{1,9})(?P<mask>_mask)?", re.IGNORECASE)
 class FoundFile(NamedTuple):
     """A file of a listing: its URI, size in bytes, and version (ETag, or modification time in ns)."""
 
-    uri: str
+    uri: Uri
     size: int
     version: str
 
@@ -126,7 +127,7 @@ def discover(files: Iterable[FoundFile], pattern: re.Pattern[str]) -> Discovery:
     )
 
 
-def _empty(uri: str) -> Problem:
+def _empty(uri: Uri) -> Problem:
     name = uri.rstrip("/").rpartition("/")[2]
     return Problem(uri, name, Reason.EMPTY_FOLDER, "the folder holds nothing", "no files", "slices of a scan")
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from slicemill.types import FilePixels, SliceImage, SliceMask
+from slicemill.types import FilePixels, SliceImage, SliceMask, Uri
 
 
 class Reason(StrEnum):
@@ -47,7 +47,7 @@ class Reason(StrEnum):
 class Problem:
     """One file or scan that is set aside: a quarantine row before its job and time are known."""
 
-    uri: str
+    uri: Uri
     scan_id: str | None
     reason: Reason
     detail: str
@@ -65,7 +65,7 @@ class BadImageError(Exception):
         self.found = None if found is None else str(found)
         self.expected = None if expected is None else str(expected)
 
-    def at(self, uri: str, scan_id: str | None) -> Problem:
+    def at(self, uri: Uri, scan_id: str | None) -> Problem:
         """The problem of the file at `uri`."""
         return Problem(uri, scan_id, self.reason, self.detail, self.found, self.expected)
 

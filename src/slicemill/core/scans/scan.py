@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from slicemill.core.scans.integrity import Problem
-from slicemill.types import Histograms, ScanImages, SliceImage, SliceMask
+from slicemill.types import Histograms, ScanImages, SliceImage, SliceMask, Uri
 
 MaskStatus = Literal["present", "absent", "rejected"]
 
@@ -31,7 +31,7 @@ class Slice:
     mask: SliceMask | None
     histogram: Histograms
     mask_status: MaskStatus
-    source_uri: str
+    source_uri: Uri
     conversion: str | None = None
 
     @cached_property

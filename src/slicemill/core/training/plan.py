@@ -11,6 +11,7 @@ from typing import Any
 
 from slicemill.core.balance import balanced
 from slicemill.core.scans.channels import Layout
+from slicemill.types import Uri
 
 #: Channels of a slice, in order.
 CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
@@ -21,7 +22,7 @@ class LabelledFile:
     """A scan's Parquet file, and how its rows become training slices."""
 
     scan_id: str
-    uri: str
+    uri: Uri
     labelled_slices: int
     """Rows with a usable mask."""
     layout: Layout = "rgb"

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display, is_s3, local_path
+from slicemill.types import Uri
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -33,7 +34,7 @@ class FetchedObjects(FileSystem):  # type: ignore[misc]  # "has type Any": pyarr
     schema Petastorm would unpickle, can be slipped in beside them.
     """
 
-    def __init__(self, objects: Mapping[str, bytes]) -> None:
+    def __init__(self, objects: Mapping[Uri, bytes]) -> None:
         self._objects = {uri.removeprefix("s3://"): data for uri, data in objects.items()}
 
     def isfile(self, path: str) -> bool:
@@ -57,7 +58,7 @@ class FetchedObjects(FileSystem):  # type: ignore[misc]  # "has type Any": pyarr
         return io.BytesIO(self._objects[str(path).removeprefix("s3://")])
 
 
-def petastorm_files(uris: Sequence[str]) -> Iterator[tuple[list[str], FetchedObjects | None]]:
+def petastorm_files(uris: Sequence[Uri]) -> Iterator[tuple[Sequence[str], FetchedObjects | None]]:
     """What one reader after another takes, to read `uris` in order: its URLs and its file system.
 
     `uris` are canonical, all local or all in S3. Raises InputError for a file that is missing.
@@ -73,11 +74,11 @@ def petastorm_files(uris: Sequence[str]) -> Iterator[tuple[list[str], FetchedObj
         yield ["file://" + uri.removeprefix("file://") for uri in uris], None
 
 
-def _fetched(uris: Sequence[str]) -> Iterator[tuple[list[str], FetchedObjects]]:
+def _fetched(uris: Sequence[Uri]) -> Iterator[tuple[Sequence[str], FetchedObjects]]:
     parts = [list(uris[at : at + OBJECTS_AHEAD]) for at in range(0, len(uris), OBJECTS_AHEAD)]
     with ThreadPoolExecutor(OBJECTS_AHEAD) as pool:
 
-        def fetch(part: list[str]) -> list[Future[bytes]]:
+        def fetch(part: list[Uri]) -> list[Future[bytes]]:
             return [pool.submit(storage.read_bytes, uri) for uri in part]
 
         waiting = fetch(parts[0])
@@ -86,7 +87,7 @@ def _fetched(uris: Sequence[str]) -> Iterator[tuple[list[str], FetchedObjects]]:
             yield part, FetchedObjects({uri: one.result() for uri, one in zip(part, fetched, strict=True)})
 
 
-def _missing(uri: str) -> InputError:
+def _missing(uri: Uri) -> InputError:
     return InputError(
         f"{display(uri)} is missing from the lake",
         expected="a Parquet file",

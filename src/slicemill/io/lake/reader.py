@@ -16,9 +16,10 @@ from slicemill.io.places import Lake
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCANS, SCHEMA_VERSION, SLICES
+from slicemill.types import Uri
 
 
-def require_lake(home: str) -> None:
+def require_lake(home: Uri) -> None:
     """Raise InputError if there is no lake, LakeVersionError if it is of another schema version."""
     uri = Lake(home).card
     if not storage.exists(uri):
@@ -38,7 +39,7 @@ def require_lake(home: str) -> None:
         )
 
 
-def read_scans(home: str, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
+def read_scans(home: Uri, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
     """Rows of the scans table; raise InputError if there is no lake or it holds no scan."""
     require_lake(home)
     rows: list[dict[str, Any]] = read_small(Lake(home).scans, SCANS, columns).to_pylist()
@@ -52,7 +53,7 @@ def read_scans(home: str, columns: tuple[str, ...] | None = None) -> list[dict[s
     return rows
 
 
-def read_lake_scan(home: str, row: Mapping[str, Any]) -> Scan:
+def read_lake_scan(home: Uri, row: Mapping[str, Any]) -> Scan:
     """One scan of the lake by its row of the scans table."""
     table = read_file(join(home, row["data_uri"]), SLICES)
     problems: tuple[Problem, ...] = ()

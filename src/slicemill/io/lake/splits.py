@@ -12,6 +12,7 @@ from slicemill.io import storage
 from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Lake
 from slicemill.schemas import SCHEMA_VERSION, SPLIT
+from slicemill.types import Uri
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ class Split:
         return found
 
 
-def exists(home: str, name: str) -> bool:
+def exists(home: Uri, name: str) -> bool:
     """Whether the lake has a split of this name."""
     return storage.exists(Lake(home).split_card(name))
 
 
-def write_split(home: str, split: Split) -> None:
+def write_split(home: Uri, split: Split) -> None:
     """Store a split: the table first, the card that vouches for it last."""
     rows = []
     for patient, part in sorted(split.assigned.items()):
@@ -79,7 +80,7 @@ def write_split(home: str, split: Split) -> None:
     storage.write_json(Lake(home).split_card(split.name), {**split.card, "schema_version": SCHEMA_VERSION})
 
 
-def read_split(home: str, name: str) -> Split:
+def read_split(home: Uri, name: str) -> Split:
     """Read a split; raise InputError if it is missing, names a patient twice, or belies its card.
 
     Raises ConfigError for the name of a split that leaks on purpose.
@@ -89,7 +90,7 @@ def read_split(home: str, name: str) -> Split:
         there = sorted(
             {
                 file.uri.rpartition("/")[2].removesuffix(".json")
-                for file in storage.list_or_none(Lake(home).split(""))
+                for file in storage.list_or_none(Lake(home).splits)
                 if file.uri.endswith(".json")
             }
         )

@@ -15,6 +15,7 @@ from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake
 from slicemill.io.storage.uri import display
 from slicemill.schemas import QUARANTINE, SCANS
+from slicemill.types import Uri
 
 Row = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ class LakeTables:
     regular expression that the lake's scan folders were named by, None in a lake that does not say so.
     """
 
-    home: str
+    home: Uri
     scans: tuple[Row, ...]
     clinical: tuple[str, ...]
     totals: Row | None
@@ -47,7 +48,7 @@ class LakeTables:
         return read_lake_scan(self.home, row)
 
 
-def read_lake(home: str) -> LakeTables:
+def read_lake(home: Uri) -> LakeTables:
     """Read the small tables of the lake at a canonical URI.
 
     Raises InputError if there is no lake, LakeVersionError for one of another schema version.
@@ -67,8 +68,8 @@ def read_lake(home: str) -> LakeTables:
     )
 
 
-def _split_names(home: str) -> list[str]:
-    files = storage.list_or_none(Lake(home).split(""))
+def _split_names(home: Uri) -> list[str]:
+    files = storage.list_or_none(Lake(home).splits)
     names = [
         file.uri.rpartition("/")[2].removesuffix(".json") for file in files if file.uri.endswith(".json")
     ]

@@ -22,6 +22,7 @@ from slicemill.io.raw.scan_reader import read_scan
 from slicemill.io.storage.commits import commit_uri
 from slicemill.io.storage.uri import join, relative
 from slicemill.schemas import PATIENT_ID, PROFILE, SCHEMA_VERSION, SLICES
+from slicemill.types import Uri
 
 COMMIT_SUFFIX = ".json"
 
@@ -33,13 +34,13 @@ class LakeWriter:
     `bucket` 0 gives a partition a patient; N groups patients into N partitions.
     """
 
-    lake: str
+    lake: Uri
     bucket: int
     job_id: str
     started: datetime
     max_pixels: int
 
-    def ingest(self, task: ScanTask, stale: Iterable[str]) -> dict[str, Any]:
+    def ingest(self, task: ScanTask, stale: Iterable[Uri]) -> dict[str, Any]:
         """Read a scan, write it and commit it; return the commit.
 
         `stale` are commits of an earlier state of the scan: they go first, so that a run killed in between
@@ -93,7 +94,7 @@ class LakeWriter:
             "schema_version": SCHEMA_VERSION,
         }
 
-    def data_uri(self, folder: str, scan_id: str, patient_id: str) -> str:
+    def data_uri(self, folder: Uri, scan_id: str, patient_id: str) -> Uri:
         """A scan's Parquet file below a partitioned table."""
         if self.bucket:
             width = len(str(self.bucket - 1))

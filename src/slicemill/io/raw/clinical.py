@@ -14,6 +14,7 @@ import pyarrow.csv
 from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display
+from slicemill.types import Uri
 
 #: Names that the patient column may have, in lower case.
 _PATIENT_NAMES = ("patient", "patient_id", "patientid", "case", "case_id", "subject", "subject_id")
@@ -44,7 +45,7 @@ def _free(name: str, taken: Collection[str]) -> str:
     return f"clinical_{name}" if name.lower() in taken else name
 
 
-def read_clinical(uri: str) -> Clinical:
+def read_clinical(uri: Uri) -> Clinical:
     """Read a clinical CSV: UTF-8 with or without BOM, any of `,;|` or tab, LF or CRLF.
 
     Columns become whole numbers, real numbers or text. Raises InputError if there is no patient column, or

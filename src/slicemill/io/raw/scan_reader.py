@@ -11,7 +11,7 @@ from slicemill.core.scans.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.raw.tiff import count_values, decode_slice, decode_tiff
-from slicemill.io.storage.uri import is_s3
+from slicemill.io.storage.uri import is_s3, stored_uri
 from slicemill.types import FilePixels, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
@@ -38,7 +38,7 @@ def read_scan(task: ScanTask, max_pixels: int) -> Scan:
     reads = storage.each(
         lambda files: _read_slice(files, task.scan_id, max_pixels),
         task.slices,
-        task.slices[0].image.uri if task.slices else "file://",
+        task.slices[0].image.uri if task.slices else None,
     )
     problems = [*task.problems, *(problem for read in reads for problem in read.problems)]
     good = [read for read in reads if read.pixels is not None]
@@ -66,7 +66,7 @@ def unchanged(task: ScanTask) -> bool:
     files = [
         FoundFile(file.uri, file.size, file.version)
         for folder in task.folders
-        for file in storage.list_or_none(folder)
+        for file in storage.list_or_none(stored_uri(folder))
     ]
     found = {scan.scan_id: scan.fingerprint for scan in discover(files, re.compile("")).scans}
     return found.get(task.scan_id) == task.fingerprint

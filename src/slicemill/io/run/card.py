@@ -13,6 +13,7 @@ from slicemill.errors import InputError, LakeVersionError, ModelFileError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCHEMA_VERSION
+from slicemill.types import Uri
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -83,27 +84,27 @@ def committee_hash(members: Iterable[str]) -> str:
     return sha256("\n".join(sorted(members)).encode())
 
 
-def member_uri(run_uri: str, model_id: str) -> str:
+def member_uri(run_uri: Uri, model_id: str) -> Uri:
     """Folder of a committee's member, a run as others are."""
     return join(run_uri, "members", model_id)
 
 
-def weights_uri(run_uri: str) -> str:
+def weights_uri(run_uri: Uri) -> Uri:
     """The weights of a run."""
     return join(run_uri, WEIGHTS_FILE)
 
 
-def card_uri(run_uri: str) -> str:
+def card_uri(run_uri: Uri) -> Uri:
     """The card of a run."""
     return join(run_uri, CARD_FILE)
 
 
-def save_card(run_uri: str, card: Card) -> None:
+def save_card(run_uri: Uri, card: Card) -> None:
     """Write the card of a run."""
     storage.write_json(card_uri(run_uri), {**dataclasses.asdict(card), "model_id": card.model_id})
 
 
-def load_card(run_uri: str) -> Card:
+def load_card(run_uri: Uri) -> Card:
     """Read the card of a run.
 
     Raises ModelFileError if there is none or it can't be trusted, LakeVersionError if it is of another
@@ -122,7 +123,7 @@ def load_card(run_uri: str) -> Card:
     return _parse(uri, value)
 
 
-def _parse(uri: str, value: object) -> Card:
+def _parse(uri: Uri, value: object) -> Card:
     if not isinstance(value, dict):
         raise _broken(uri, "a JSON object", type(value).__name__)
     version = value.get("schema_version")
@@ -155,7 +156,7 @@ def _parse(uri: str, value: object) -> Card:
     return card
 
 
-def _broken(uri: str, expected: object, found: object) -> ModelFileError:
+def _broken(uri: Uri, expected: object, found: object) -> ModelFileError:
     return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
 
 

@@ -15,6 +15,7 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import Card, card_uri, load_card
 from slicemill.io.storage.uri import display
+from slicemill.types import Uri
 
 Row = Mapping[str, Any]
 
@@ -29,18 +30,18 @@ class RunRecord:
     of predictions by their epoch.
     """
 
-    home: str
+    home: Uri
     card: Card | None
     epochs: tuple[Row, ...]
     rates: Row | None = None
-    examples: Mapping[int, str] = field(default_factory=dict)
+    examples: Mapping[int, Uri] = field(default_factory=dict)
 
     def example_files(self, epochs: Sequence[int]) -> list[bytes]:
         """The PNG files of predictions after these epochs, each of which is in `examples`."""
         return storage.each(lambda epoch: storage.read_bytes(self.examples[epoch]), epochs, self.home)
 
 
-def read_run(home: str, *, leaky: bool = False) -> RunRecord:
+def read_run(home: Uri, *, leaky: bool = False) -> RunRecord:
     """Read the card, metrics and pictures of the run at a canonical URI, as far as training has come.
 
     Raises InputError if there is no such folder, ConfigError for a model of a split that leaks on purpose,
@@ -57,7 +58,7 @@ def read_run(home: str, *, leaky: bool = False) -> RunRecord:
     return RunRecord(home, card, epochs, learning_rates, _examples(home, epochs))
 
 
-def _examples(home: str, epochs: Sequence[Row]) -> dict[int, str]:
+def _examples(home: Uri, epochs: Sequence[Row]) -> dict[int, Uri]:
     """Pictures by epoch, those that this run drew: an earlier run of the folder may have left others.
 
     Training draws when an epoch leads, and after the last one.
@@ -71,7 +72,7 @@ def _is_drawn(epoch: int, epochs: Sequence[Row]) -> bool:
     return epoch == len(epochs) or (epoch < len(epochs) and leading_epoch(epochs[:epoch]) == epoch)
 
 
-def _json_lines(uri: str) -> tuple[Row, ...]:
+def _json_lines(uri: Uri) -> tuple[Row, ...]:
     try:
         lines = [json.loads(line) for line in storage.read_bytes(uri).decode().splitlines() if line.strip()]
     except ValueError as error:

@@ -10,6 +10,7 @@ from slicemill.io.parquet import read_file
 from slicemill.io.run.card import sha256
 from slicemill.io.storage.uri import join
 from slicemill.schemas import MANIFEST
+from slicemill.types import Uri
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class EntryCheck:
     changed: tuple[str, ...]
 
 
-def check_entry(home: str, entry_uri: str) -> EntryCheck:
+def check_entry(home: Uri, entry_uri: Uri) -> EntryCheck:
     """Read every output that a manifest entry vouches for and compare its SHA-256.
 
     Raises InputError if the entry itself can't be read, LakeVersionError if it is of another version.
@@ -38,7 +39,7 @@ def check_entry(home: str, entry_uri: str) -> EntryCheck:
     return EntryCheck(len(outputs), tuple(missing), tuple(changed))
 
 
-def _hash(uri: str) -> str | None:
+def _hash(uri: Uri) -> str | None:
     try:
         return sha256(storage.read_bytes(uri))
     except InputError:

@@ -16,7 +16,7 @@ from slicemill.io.places import Scores
 from slicemill.io.scores.tables import refuse_leaky_scores, slice_rows
 from slicemill.io.storage.uri import join
 from slicemill.schemas import SCORED_PATIENTS
-from slicemill.types import SliceMask
+from slicemill.types import SliceMask, Uri
 
 Row = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ class PredictedScan:
 class ScoreTables:
     """A score folder's rows of one model, a scan each, and how many rows other models have there."""
 
-    home: str
+    home: Uri
     model_id: str
     scans: tuple[Row, ...]
     other_models: Mapping[str, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class ScoreTables:
         return {slice_row["slice_index"]: _predicted(slice_row) for slice_row in stored}
 
 
-def read_scores(home: str, model_id: str | None = None, *, leaky: bool = False) -> ScoreTables:
+def read_scores(home: Uri, model_id: str | None = None, *, leaky: bool = False) -> ScoreTables:
     """Read a score folder's rows of the model `model_id`, or of the one that scored last.
 
     Raises InputError if there is no such folder, ConfigError for scores by a model of a split that leaks on

@@ -18,29 +18,30 @@ from slicemill.io.scores.writer import MANIFEST_SUFFIX
 from slicemill.io.storage.commits import Commit, list_commits
 from slicemill.io.storage.uri import display
 from slicemill.schemas import MANIFEST, SCORED_PATIENTS, SCORED_SLICES
+from slicemill.types import Uri
 
 Row = dict[str, Any]
 
 
-def entries(home: str) -> list[Commit]:
+def entries(home: Uri) -> list[Commit]:
     """Every manifest entry, by one listing."""
     return list_commits(Scores(home).manifest, MANIFEST_SUFFIX)
 
 
-def patient_rows(home: str) -> list[Row]:
+def patient_rows(home: Uri) -> list[Row]:
     """Rows of the patients table, none where there is no table."""
     rows: list[Row] = read_small_or_empty(Scores(home).patients, SCORED_PATIENTS).to_pylist()
     return rows
 
 
-def refuse_leaky_scores(home: str) -> None:
+def refuse_leaky_scores(home: Uri) -> None:
     """Raise ConfigError for scores by a model of a split that leaks on purpose."""
     uri = Scores(home).summary("")
     if storage.exists(uri):
         refuse_leaky(storage.read_json(uri).get("model", {}).get("split", ""), display(home))
 
 
-def publish(home: str) -> list[Row]:
+def publish(home: Uri) -> list[Row]:
     """Write the patients table and its CSV from the manifest; return the rows.
 
     Entries that the table holds already are not read again.
@@ -55,7 +56,7 @@ def publish(home: str) -> list[Row]:
     return rows
 
 
-def slice_rows(home: str, patient_row: Mapping[str, Any], columns: Sequence[str]) -> list[Row]:
+def slice_rows(home: Uri, patient_row: Mapping[str, Any], columns: Sequence[str]) -> list[Row]:
     """Predicted slices of a scan, by its row of the patients table."""
     if not patient_row["slices"]:
         return []

@@ -21,7 +21,7 @@ from slicemill.io.raw.tiff_write import encode_mask
 from slicemill.io.storage.commits import commit_uri
 from slicemill.io.storage.uri import join, relative
 from slicemill.schemas import MANIFEST, QUARANTINE, SCORED_SLICES
-from slicemill.types import ScanMasks
+from slicemill.types import ScanMasks, Uri
 
 MANIFEST_SUFFIX = ".parquet"
 
@@ -47,16 +47,16 @@ class ScoredScan:
 class ScoreWriter:
     """What a worker needs to write scores: where, for which model and run."""
 
-    scores: str
+    scores: Uri
     mask_folder: str
     model_id: str
     job_id: str
 
-    def entry_uri(self, scan_id: str, key: str) -> str:
+    def entry_uri(self, scan_id: str, key: str) -> Uri:
         """Where the manifest entry of a scan lies."""
         return commit_uri(Scores(self.scores).manifest, scan_id, key, MANIFEST_SUFFIX)
 
-    def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[str]) -> dict[str, Any]:
+    def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[Uri]) -> dict[str, Any]:
         """Write all outputs of a scan, then its manifest entry; return the entry.
 
         `stale` are manifest entries of an earlier input of the same scan and model: they go first, and before
@@ -85,7 +85,7 @@ class ScoreWriter:
         storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [entry])))
         return entry
 
-    def _remove_stale(self, stale: Sequence[str], kept: set[str]) -> None:
+    def _remove_stale(self, stale: Sequence[Uri], kept: set[Uri]) -> None:
         for entry in stale:
             if not storage.exists(entry):
                 continue  # an earlier attempt of this task came so far
@@ -95,11 +95,11 @@ class ScoreWriter:
                     storage.remove(uri)
             storage.remove(entry)
 
-    def _put(self, uri: str, data: bytes) -> str:
+    def _put(self, uri: Uri, data: bytes) -> str:
         storage.write_bytes(uri, data)
         return hashlib.sha256(data).hexdigest()
 
-    def _masks(self, scored: ScoredScan) -> list[tuple[str, bytes]]:
+    def _masks(self, scored: ScoredScan) -> list[tuple[Uri, bytes]]:
         if scored.masks is None:
             return []
         scan_id = scored.scan.scan_id
@@ -109,7 +109,7 @@ class ScoreWriter:
             for one, mask in zip(scored.scan.slices, scored.masks, strict=True)
         ]
 
-    def _slices(self, scored: ScoredScan) -> tuple[str, bytes]:
+    def _slices(self, scored: ScoredScan) -> tuple[Uri, bytes]:
         scan = scored.scan
         masks = scored.masks if scored.masks is not None else [None] * len(scan.slices)
         rows = [
@@ -132,7 +132,7 @@ class ScoreWriter:
         uri = Scores(self.scores).scan(scan.patient_id, scan.scan_id, self.model_id)
         return uri, parquet_bytes(to_arrow(SCORED_SLICES, rows))
 
-    def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[str, bytes]:
+    def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[Uri, bytes]:
         time = datetime.now(UTC)
         rows = [quarantine_row(problem, self.job_id, time) for problem in problems]
         name = places.file_name(scan_id, f"--{self.model_id}.parquet")

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from slicemill.io import places, storage
 from slicemill.io.storage.uri import join
+from slicemill.types import Uri
 
 _MARK = "--"
 
@@ -22,15 +23,15 @@ class Commit:
 
     scan_id: str
     key: str
-    uri: str
+    uri: Uri
 
 
-def commit_uri(folder: str, scan_id: str, key: str, suffix: str) -> str:
+def commit_uri(folder: Uri, scan_id: str, key: str, suffix: str) -> Uri:
     """Where the commit of a scan lies."""
     return join(folder, places.file_name(scan_id, f"{_MARK}{key}{suffix}"))
 
 
-def list_commits(folder: str, suffix: str) -> list[Commit]:
+def list_commits(folder: Uri, suffix: str) -> list[Commit]:
     """Every commit in a folder, by one listing."""
     found = []
     for file in storage.list_or_none(folder):

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from slicemill.errors import InputError, MachineError
 from slicemill.io.storage.local_listing import list_local
-from slicemill.io.storage.uri import display, is_s3, local_path
+from slicemill.io.storage.uri import display, file_uri, is_s3, local_path, require_inside
+from slicemill.types import Uri
 
 #: Requests in flight to S3 from one process.
 S3_THREADS = 16
@@ -38,7 +39,7 @@ class StoredFile:
     which must never be opened, has the size -1.
     """
 
-    uri: str
+    uri: Uri
     size: int
     version: str
     modified: float = 0.0
@@ -55,7 +56,7 @@ def _s3() -> Any:
     return s3_client
 
 
-def _missing(uri: str, error: Exception) -> InputError:
+def _missing(uri: Uri, error: Exception) -> InputError:
     advice = "Check the spelling"
     advice += ", the bucket's region and your credentials." if is_s3(uri) else "."
     return InputError(
@@ -66,17 +67,17 @@ def _missing(uri: str, error: Exception) -> InputError:
     )
 
 
-def _list_local(uri: str) -> Iterator[StoredFile]:
+def _list_local(uri: Uri) -> Iterator[StoredFile]:
     for entry in list_local(str(local_path(uri))):
-        yield StoredFile(f"file://{entry.path}", *entry[1:])
+        yield StoredFile(file_uri(entry.path), *entry[1:])
 
 
-def _list_s3(uri: str) -> Iterator[StoredFile]:
+def _list_s3(uri: Uri) -> Iterator[StoredFile]:
     for listed in _s3().list_keys(uri):
         yield StoredFile(*listed)
 
 
-def list_files(uri: str) -> list[StoredFile]:
+def list_files(uri: Uri) -> list[StoredFile]:
     """Every file below a folder or prefix, sorted by URI; raise InputError if there is no such folder."""
     if not is_s3(uri):
         if not local_path(uri).is_dir():
@@ -101,7 +102,7 @@ def list_files(uri: str) -> list[StoredFile]:
     return files
 
 
-def list_or_none(uri: str) -> list[StoredFile]:
+def list_or_none(uri: Uri) -> list[StoredFile]:
     """Like `list_files`, but an empty list where there is no such folder."""
     if not is_s3(uri):
         return sorted(_list_local(uri))
@@ -111,12 +112,12 @@ def list_or_none(uri: str) -> list[StoredFile]:
         return []
 
 
-def exists(uri: str) -> bool:
+def exists(uri: Uri) -> bool:
     """Whether a file is there."""
     return local_path(uri).is_file() if not is_s3(uri) else bool(_s3().exists(uri))
 
 
-def read_bytes(uri: str) -> bytes:
+def read_bytes(uri: Uri) -> bytes:
     """A whole file; raise InputError if it can't be read."""
     try:
         if not is_s3(uri):
@@ -127,11 +128,12 @@ def read_bytes(uri: str) -> bytes:
     return bytes(data)
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: Uri, data: bytes) -> None:
     """Write a whole file, which others see complete or not at all; folders are made as needed.
 
     Raises InputError if it can't be written.
     """
+    require_inside(uri)
     try:
         _s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
     except OSError as error:
@@ -157,11 +159,12 @@ def _draft(path: Path, data: bytes) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def create(uri: str, data: bytes) -> bool:
+def create(uri: Uri, data: bytes) -> bool:
     """Write a whole file unless there is one, and say whether; of several at once, one succeeds.
 
     Raises InputError if it can't be written.
     """
+    require_inside(uri)
     try:
         return _s3().write_if(uri, data, None) is not None if is_s3(uri) else _create(local_path(uri), data)
     except OSError as error:
@@ -177,7 +180,7 @@ def _create(path: Path, data: bytes) -> bool:
     return True
 
 
-def _unwritable(uri: str, error: OSError) -> InputError:
+def _unwritable(uri: Uri, error: OSError) -> InputError:
     return InputError(
         f"{display(uri)} can't be written",
         expected="a place with room that this user may write to",
@@ -185,15 +188,16 @@ def _unwritable(uri: str, error: OSError) -> InputError:
     )
 
 
-def remove(uri: str) -> None:
+def remove(uri: Uri) -> None:
     """Remove a file; nothing happens if it is not there."""
+    require_inside(uri)
     if is_s3(uri):
         _s3().remove(uri)
     else:
         local_path(uri).unlink(missing_ok=True)
 
 
-def read_json(uri: str) -> Any:
+def read_json(uri: Uri) -> Any:
     """A JSON file's value; raise InputError if it can't be read or is no JSON."""
     data = read_bytes(uri)
     try:
@@ -202,14 +206,17 @@ def read_json(uri: str) -> Any:
         raise InputError(f"{display(uri)} is no JSON", expected="JSON text", found=str(error)) from error
 
 
-def write_json(uri: str, value: object, *, indent: int | None = 2) -> None:
+def write_json(uri: Uri, value: object, *, indent: int | None = 2) -> None:
     """Write a value as JSON with sorted keys; without indent it is one line, and much faster."""
     write_bytes(uri, (json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def each(action: Callable[[_T], _U], items: Iterable[_T], uri: str) -> list[_U]:
-    """`action` on every item in order: at once where `uri` is in S3, one by one on disk."""
-    if not is_s3(uri):
+def each(action: Callable[[_T], _U], items: Iterable[_T], uri: Uri | None) -> list[_U]:
+    """`action` on every item in order: at once where `uri` is in S3, one by one on disk.
+
+    Without items there may be no URI either.
+    """
+    if uri is None or not is_s3(uri):
         return [action(item) for item in items]
     with ThreadPoolExecutor(S3_THREADS) as pool:
         return list(pool.map(action, items))

@@ -15,12 +15,13 @@ from optuna.storages.journal import BaseJournalBackend
 
 from slicemill.io import storage
 from slicemill.io.storage.uri import join
+from slicemill.types import Uri
 
 
 class StoredJournal(BaseJournalBackend):
     """A journal below a canonical URI."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: Uri) -> None:
         self._home = home
         self._next = 0
 
@@ -46,5 +47,5 @@ class StoredJournal(BaseJournalBackend):
                 self._next += 1
             self._next += 1
 
-    def _uri(self, number: int) -> str:
+    def _uri(self, number: int) -> Uri:
         return join(self._home, f"{number:08d}.json")

@@ -21,6 +21,7 @@ from typing import Any
 from slicemill.errors import BusyError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display, is_s3, join, local_path
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,14 @@ STALE_SECONDS = 60.0
 
 
 @contextmanager
-def sole_writer(home: str, job_id: str) -> Iterator[None]:
+def sole_writer(home: Uri, job_id: str) -> Iterator[None]:
     """Hold the folder's lock; raise BusyError if another run holds it."""
     uri = join(home, LOCK_NAME)
     with _s3_lock(uri, home, job_id) if is_s3(uri) else _disk_lock(uri, home):
         yield
 
 
-def _busy(home: str, holder: str) -> BusyError:
+def _busy(home: Uri, holder: str) -> BusyError:
     return BusyError(
         f"another run is writing to {display(home)}",
         expected="one run at a time",
@@ -47,7 +48,7 @@ def _busy(home: str, holder: str) -> BusyError:
 
 
 @contextmanager
-def _disk_lock(uri: str, home: str) -> Iterator[None]:
+def _disk_lock(uri: Uri, home: Uri) -> Iterator[None]:
     path = local_path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -59,7 +60,7 @@ def _disk_lock(uri: str, home: str) -> Iterator[None]:
 
 
 @contextmanager
-def _s3_lock(uri: str, home: str, job_id: str) -> Iterator[None]:
+def _s3_lock(uri: Uri, home: Uri, job_id: str) -> Iterator[None]:
     tag = _acquire(uri, home, job_id)
     stop = threading.Event()
     keeper = threading.Thread(target=_keep, args=(uri, job_id, tag, stop), daemon=True)
@@ -78,7 +79,7 @@ def _content(job_id: str) -> bytes:
     ).encode()
 
 
-def _acquire(uri: str, home: str, job_id: str) -> str:
+def _acquire(uri: Uri, home: Uri, job_id: str) -> str:
     from slicemill.io.storage import s3_client  # boto3 is an extra: locks on disk do without
 
     there = s3_client.read_with_tag(uri)
@@ -97,7 +98,7 @@ def _stale(holder: dict[str, Any]) -> bool:
     return holder["host"] == socket.gethostname() and not os.path.exists(f"/proc/{holder['pid']}")
 
 
-def _keep(uri: str, job_id: str, tag: str, stop: threading.Event) -> None:
+def _keep(uri: Uri, job_id: str, tag: str, stop: threading.Event) -> None:
     from slicemill.io.storage import s3_client
 
     held: str | None = tag

@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 from slicemill.io import storage
-from slicemill.io.storage.uri import is_s3
+from slicemill.io.storage.uri import file_uri, is_s3
+from slicemill.types import Uri
 
 #: A file that nobody asked for in so many seconds is removed.
 _KEPT_SECONDS = 7 * 24 * 3600
 
 
-def read_known(uri: str, sha256: str) -> bytes:
+def read_known(uri: Uri, sha256: str) -> bytes:
     """A file's bytes, by its canonical URI and the SHA-256 that it should have.
 
     One process of a node fetches while the others wait. What does not have the hash is returned all the same,
@@ -32,7 +33,7 @@ def read_known(uri: str, sha256: str) -> bytes:
         if hashlib.sha256(data).hexdigest() != sha256:
             data = storage.read_bytes(uri)
             if hashlib.sha256(data).hexdigest() == sha256:
-                storage.write_bytes(f"file://{kept}", data)
+                storage.write_bytes(file_uri(kept), data)
         if kept.exists():
             os.utime(kept)
         _sweep(home)

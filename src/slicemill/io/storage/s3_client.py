@@ -18,6 +18,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from s3fs.errors import translate_boto_error
 
+from slicemill.io.storage.uri import listed_uri
+from slicemill.types import Uri
+
 #: Key ranges that are listed at once.
 LIST_RANGES = 16
 _PAGE = 1000
@@ -26,7 +29,7 @@ _BODY_ATTEMPTS = 5
 #: What S3 answers when the condition of a write does not hold.
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404")
 
-Listed = tuple[str, int, str, float]
+Listed = tuple[Uri, int, str, float]
 
 
 @cache
@@ -53,12 +56,12 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def _split(uri: str) -> tuple[str, str]:
+def _split(uri: Uri) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
-def list_keys(uri: str) -> list[Listed]:
+def list_keys(uri: Uri) -> list[Listed]:
     """URI, size, ETag and time of change (seconds since 1970) of every object below a prefix, unsorted.
 
     A prefix of one page costs one request. A larger one is cut at its subfolders into key ranges that are
@@ -69,7 +72,7 @@ def list_keys(uri: str) -> list[Listed]:
         return _list(uri)
 
 
-def _list(uri: str) -> list[Listed]:
+def _list(uri: Uri) -> list[Listed]:
     bucket, key = _split(uri)
     prefix = f"{key}/" if key else ""
     first = client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE)
@@ -111,7 +114,7 @@ def _pages(bucket: str, prefix: str, start_after: str) -> Iterator[Any]:
 def _rows(bucket: str, page: Any) -> list[Listed]:
     return [
         (
-            f"s3://{bucket}/{found['Key']}",
+            listed_uri(bucket, found["Key"]),
             int(found["Size"]),
             str(found.get("ETag", "")).strip('"'),
             found["LastModified"].timestamp(),
@@ -121,7 +124,7 @@ def _rows(bucket: str, page: Any) -> list[Listed]:
     ]
 
 
-def read(uri: str) -> bytes:
+def read(uri: Uri) -> bytes:
     """A whole object, in one request unless its connection breaks. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
@@ -141,21 +144,21 @@ def _get(bucket: str, key: str) -> tuple[bytes, str]:
                 raise
 
 
-def write(uri: str, data: bytes) -> None:
+def write(uri: Uri, data: bytes) -> None:
     """Write a whole object, in one request. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
         client().put_object(Bucket=bucket, Key=key, Body=data)
 
 
-def remove(uri: str) -> None:
+def remove(uri: Uri) -> None:
     """Remove an object; S3 does not mind if there is none. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
         client().delete_object(Bucket=bucket, Key=key)
 
 
-def exists(uri: str) -> bool:
+def exists(uri: Uri) -> bool:
     """Whether an object is there. Raises OSError."""
     bucket, key = _split(uri)
     try:
@@ -166,7 +169,7 @@ def exists(uri: str) -> bool:
     return True
 
 
-def read_with_tag(uri: str) -> tuple[bytes, str] | None:
+def read_with_tag(uri: Uri) -> tuple[bytes, str] | None:
     """An object and its ETag; None if it is not there. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
@@ -176,7 +179,7 @@ def read_with_tag(uri: str) -> tuple[bytes, str] | None:
             return None
 
 
-def write_if(uri: str, data: bytes, tag: str | None) -> str | None:
+def write_if(uri: Uri, data: bytes, tag: str | None) -> str | None:
     """Write an object only if it still has this ETag (None: only if it is not there).
 
     Returns the new ETag, or None if somebody else was faster. Raises OSError.

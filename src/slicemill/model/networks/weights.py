@@ -14,6 +14,7 @@ from torch import nn
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import storage
 from slicemill.io.storage.uri import display
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 _HASHED_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
-def load_encoder(encoder: nn.Module, uri: str) -> None:
+def load_encoder(encoder: nn.Module, uri: Uri) -> None:
     """Fill a torchvision encoder from the state dict file at `uri`.
 
     Raises ConfigError if the name carries no hash, ModelFileError if the hash differs, if the file holds more
@@ -57,7 +58,7 @@ def load_encoder(encoder: nn.Module, uri: str) -> None:
     log.info("encoder starts from %s", display(uri))
 
 
-def _tensors(data: bytes, uri: str) -> dict[str, torch.Tensor]:
+def _tensors(data: bytes, uri: Uri) -> dict[str, torch.Tensor]:
     try:
         value = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -67,7 +68,7 @@ def _tensors(data: bytes, uri: str) -> dict[str, torch.Tensor]:
     return value
 
 
-def _foreign(uri: str, found: str) -> ModelFileError:
+def _foreign(uri: Uri, found: str) -> ModelFileError:
     return ModelFileError(
         f"{display(uri)} does not fit the encoder",
         expected="torchvision's state dict of the same network",

@@ -21,7 +21,7 @@ from slicemill.model.input import resize, to_network_input
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.committee import Committee
 from slicemill.model.predicting.fusion import fuse
-from slicemill.types import ScanImages
+from slicemill.types import ScanImages, Uri
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        run_uri: str,
+        run_uri: Uri,
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
@@ -145,7 +145,7 @@ def at_source(logits: Tensor, height: int, width: int) -> Tensor:
     return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities.mean(dim=1)
 
 
-def _load_network(run_uri: str, card: Card) -> nn.Module:
+def _load_network(run_uri: Uri, card: Card) -> nn.Module:
     if card.members:
         return _load_committee(run_uri, card)
     uri = weights_uri(run_uri)
@@ -177,7 +177,7 @@ def _load_network(run_uri: str, card: Card) -> nn.Module:
     return _fill(_build(uri, card), weights, uri)
 
 
-def _load_committee(run_uri: str, card: Card) -> nn.Module:
+def _load_committee(run_uri: Uri, card: Card) -> nn.Module:
     homes = [member_uri(run_uri, model_id) for model_id in card.members]
     cards = [load_card(home) for home in homes]
     found = committee_hash(member.weights_sha256 for member in cards)
@@ -191,7 +191,7 @@ def _load_committee(run_uri: str, card: Card) -> nn.Module:
     return Committee([_load_network(home, member) for home, member in zip(homes, cards, strict=True)])
 
 
-def _build(uri: str, card: Card) -> nn.Module:
+def _build(uri: Uri, card: Card) -> nn.Module:
     try:
         return architecture(card.architecture, card.task).build(card.training)
     except ConfigError as error:
@@ -203,7 +203,7 @@ def _build(uri: str, card: Card) -> nn.Module:
         ) from error
 
 
-def _fill(network: nn.Module, weights: dict[str, torch.Tensor], uri: str) -> nn.Module:
+def _fill(network: nn.Module, weights: dict[str, torch.Tensor], uri: Uri) -> nn.Module:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

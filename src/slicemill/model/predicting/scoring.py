@@ -20,7 +20,7 @@ from slicemill.io.storage.uri import display
 from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.types import ScanMasks
+from slicemill.types import ScanMasks, Uri
 
 _T = TypeVar("_T")
 
@@ -32,7 +32,7 @@ BATCH_SIZES = {"cpu": 8, "cuda": 64}
 class ScoreSettings:
     """How to score: which model, on what, from which probability on, with which test-time options."""
 
-    model: str
+    model: Uri
     model_id: str
     device: str
     precision: str
@@ -75,7 +75,7 @@ def loaded(settings: ScoreSettings, gpu: int = 0) -> Predictor:
 # By the id too: a worker outlives a job, and the next one may bring another model in the same place.
 @lru_cache(maxsize=2)
 def _loaded(
-    model: str, model_id: str, device: str, precision: str, threads: int | None, gpu: int
+    model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int
 ) -> Predictor:
     return Predictor.load(model, device, precision, threads, gpu)
 

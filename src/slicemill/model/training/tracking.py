@@ -20,13 +20,13 @@ import numpy as np
 from slicemill.errors import MachineError
 from slicemill.io import storage
 from slicemill.io.places import Run
-from slicemill.io.storage.uri import display, is_s3, local_path
+from slicemill.io.storage.uri import display, is_s3, join, local_path, stored_uri
 from slicemill.model.loading.loader import LabelledSlice
 from slicemill.model.predicting.predictor import probabilities
 from slicemill.model.training.checkpoint import Position
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.pictures import draw_curves, draw_examples, example_slices
-from slicemill.types import SliceMask
+from slicemill.types import SliceMask, Uri
 
 Line = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ class FigureTracker:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        self._out = str(learner.plan.settings["out"])
+        self._out = stored_uri(learner.plan.settings["out"])
         self._examples: list[LabelledSlice] | None = None
         self._history: Sequence[Line] = ()
 
@@ -198,7 +198,7 @@ class MlflowTracker:
 class TensorBoardTracker:
     """Event files in the run's folder; those of a run in S3 are put there whole after every epoch."""
 
-    def __init__(self, out: str, epochs_done: int) -> None:
+    def __init__(self, out: Uri, epochs_done: int) -> None:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
@@ -216,7 +216,7 @@ class TensorBoardTracker:
         self._writer.flush()
         if is_s3(self._out):
             for path in self._local.iterdir():
-                storage.write_bytes(Run(self._out).tensorboard + "/" + path.name, path.read_bytes())
+                storage.write_bytes(join(Run(self._out).tensorboard, path.name), path.read_bytes())
 
     def close(self, finished: bool) -> None:
         """Close the file."""

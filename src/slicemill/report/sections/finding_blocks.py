@@ -23,6 +23,7 @@ from slicemill.report.sections.blocks import (
     number,
     words,
 )
+from slicemill.types import Uri
 
 #: Quarantined files of each reason that are shown.
 EXAMPLES = 3
@@ -113,7 +114,7 @@ def _examples(found: Sequence[Row]) -> Iterator[tuple[Cell, ...]]:
         yield (words(row["reason"]), count, *(words(text) for text in shown))
 
 
-def _short(uri: str) -> str:
+def _short(uri: Uri) -> str:
     return "/".join(uri.rstrip("/").rsplit("/", 2)[-2:])
 
 
