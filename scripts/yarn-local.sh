@@ -161,7 +161,7 @@ mapfile -t settings < <(
     "$bin/python" - <<'PYTHON'
 import os
 
-from slicemill.emr.job_settings import common_settings
+from slicemill.emr.requests.job_settings import common_settings
 
 settings = common_settings("us-east-1") | {
     "spark.driver.memory": "768m",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slicemill.emr.cluster import Cluster
+from slicemill.emr.capacity.shapes import SHAPES, ShapeName
 from slicemill.emr.render import Choice
-from slicemill.emr.shapes import SHAPES, ShapeName
+from slicemill.emr.requests.cluster import Cluster
+from slicemill.emr.requests.steps import Step, job_arguments
 from slicemill.emr.site import read_site
-from slicemill.emr.steps import Step, job_arguments
 
 EMR = Path(__file__).parents[1] / "emr"
 SITE_FILE = str(EMR / "site.example.json")

@@ -25,8 +25,8 @@ from moto.stepfunctions.parser.mocking.mock_config import (
     StateMockedResponses,
 )
 
-from slicemill.emr.nightly import NIGHT, state_machine, substitutions
-from slicemill.emr.steps import JobName
+from slicemill.emr.requests.nightly import NIGHT, state_machine, substitutions
+from slicemill.emr.requests.steps import JobName
 
 #: moto knows no job of EMR to wait for; that a state waits for its job is Step Functions' own part.
 WALKED = json.dumps(state_machine()).replace('.sync"', '"')

@@ -14,7 +14,7 @@ from emr_builder import EMR, SITE, SITE_FILE
 
 from slicemill.cli import run_verb
 from slicemill.emr import client
-from slicemill.emr.notebooks import NotebookName, NotebookRun
+from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
 from slicemill.errors import ConfigError
 
 NAMES = get_args(NotebookName)

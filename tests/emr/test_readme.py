@@ -16,7 +16,7 @@ from botocore import xform_name
 from emr_builder import EMR, SITE_FILE
 
 from slicemill.cli import run_verb
-from slicemill.emr.steps import check_arguments
+from slicemill.emr.requests.steps import check_arguments
 
 README, RUNBOOK = ((EMR / name).read_text("utf-8") for name in ("README.md", "runbook.md"))
 BLOCKS = [block for text in (README, RUNBOOK) for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)]

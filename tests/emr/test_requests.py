@@ -13,9 +13,9 @@ from botocore.exceptions import ParamValidationError
 from botocore.stub import Stubber
 from emr_builder import CHOICE, ENVIRONMENT, SITE, cluster, step
 
-from slicemill.emr.cluster import MANAGED_TAG, cli_command
-from slicemill.emr.shapes import SHAPES, ShapeName
-from slicemill.emr.steps import requests
+from slicemill.emr.capacity.shapes import SHAPES, ShapeName
+from slicemill.emr.requests.cluster import MANAGED_TAG, cli_command
+from slicemill.emr.requests.steps import requests
 
 
 @pytest.fixture

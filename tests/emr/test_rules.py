@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from emr_builder import ENVIRONMENT, SITE, cluster, step
 
+from slicemill.emr.capacity.instances import INSTANCES, Instance, read_prices
+from slicemill.emr.capacity.releases import release
+from slicemill.emr.capacity.shapes import SHAPES, shape
 from slicemill.emr.config import SubmitConfig
-from slicemill.emr.instances import INSTANCES, Instance, read_prices
-from slicemill.emr.job_settings import check_settings, executors, job_settings
-from slicemill.emr.releases import release
-from slicemill.emr.shapes import SHAPES, shape
+from slicemill.emr.requests.job_settings import check_settings, executors, job_settings
+from slicemill.emr.requests.steps import Step, extra_arguments, requests
 from slicemill.emr.site import Site, check_environment, output_key
-from slicemill.emr.steps import Step, extra_arguments, requests
 from slicemill.errors import ConfigError
 
 CPU, GPU = SHAPES["cpu"], SHAPES["gpu"]

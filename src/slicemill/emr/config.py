@@ -7,11 +7,11 @@ from typing import Annotated, TypeAlias
 
 import tyro
 
-from slicemill.emr.job_settings import JobName
-from slicemill.emr.notebooks import NotebookName
-from slicemill.emr.releases import DEFAULT_RELEASE
-from slicemill.emr.shapes import ShapeName
-from slicemill.emr.steps import DeployMode
+from slicemill.emr.capacity.releases import DEFAULT_RELEASE
+from slicemill.emr.capacity.shapes import ShapeName
+from slicemill.emr.requests.job_settings import JobName
+from slicemill.emr.requests.notebooks import NotebookName
+from slicemill.emr.requests.steps import DeployMode
 from slicemill.errors import ConfigError
 
 

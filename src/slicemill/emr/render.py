@@ -6,17 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from slicemill.emr.cluster import Cluster, cli_command
-from slicemill.emr.configurations import configurations
-from slicemill.emr.instances import Prices
-from slicemill.emr.job_settings import SPARK_JOBS, JobName, executors
-from slicemill.emr.nightly import NIGHT, state_machine
-from slicemill.emr.notebooks import NotebookName, NotebookRun
-from slicemill.emr.releases import DEFAULT_RELEASE
-from slicemill.emr.shapes import SHAPES, Shape
+from slicemill.emr.capacity.instances import Prices
+from slicemill.emr.capacity.releases import DEFAULT_RELEASE
+from slicemill.emr.capacity.shapes import SHAPES, Shape
+from slicemill.emr.requests.cluster import Cluster, cli_command
+from slicemill.emr.requests.configurations import configurations
+from slicemill.emr.requests.job_settings import SPARK_JOBS, JobName, executors
+from slicemill.emr.requests.nightly import NIGHT, state_machine
+from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
+from slicemill.emr.requests.steps import Step, job_arguments
+from slicemill.emr.requests.template import nightly_template
 from slicemill.emr.site import Site
-from slicemill.emr.steps import Step, job_arguments
-from slicemill.emr.template import nightly_template
 
 #: Names of the model run and the split in what is rendered.
 _RUN = _SPLIT = "first"

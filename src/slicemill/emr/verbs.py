@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from slicemill.emr import client
+from slicemill.emr.capacity.instances import read_prices
+from slicemill.emr.capacity.shapes import shape
 from slicemill.emr.client import Request
-from slicemill.emr.cluster import Cluster
 from slicemill.emr.config import (
     EmrConfig,
     LogsConfig,
@@ -20,12 +21,11 @@ from slicemill.emr.config import (
     SubmitConfig,
     TerminateConfig,
 )
-from slicemill.emr.instances import read_prices
-from slicemill.emr.notebooks import NotebookRun
 from slicemill.emr.render import Choice, rendered
-from slicemill.emr.shapes import shape
+from slicemill.emr.requests.cluster import Cluster
+from slicemill.emr.requests.notebooks import NotebookRun
+from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
 from slicemill.emr.site import read_site
-from slicemill.emr.steps import Step, extra_arguments, job_arguments, requests
 
 Summary = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from slicemill.emr.nightly import state_machine
+from slicemill.emr.requests.nightly import state_machine
 
 _TEMPLATE = "nightly.template.yaml"
 _MARK = "@definition@"

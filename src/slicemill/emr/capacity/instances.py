@@ -54,7 +54,7 @@ def instance(name: str) -> Instance:
             "instance type is unknown",
             expected=", ".join(INSTANCES),
             found=name,
-            advice="Add its size to slicemill.emr.instances.",
+            advice="Add its size to slicemill.emr.capacity.instances.",
         )
     return INSTANCES[name]
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slicemill.emr.configurations import configurations
-from slicemill.emr.job_settings import JobName
-from slicemill.emr.releases import DEFAULT_RELEASE, release
-from slicemill.emr.shapes import Shape
+from slicemill.emr.capacity.releases import DEFAULT_RELEASE, release
+from slicemill.emr.capacity.shapes import Shape
+from slicemill.emr.requests.configurations import configurations
+from slicemill.emr.requests.job_settings import JobName
+from slicemill.emr.requests.steps import Step, requests
 from slicemill.emr.site import Site, check_environment
-from slicemill.emr.steps import Step, requests
 from slicemill.errors import ConfigError
 
 #: The tag by which EMR's managed service policy knows what it may touch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from slicemill.emr.instances import Instance, Prices, instance
+from slicemill.emr.capacity.instances import Instance, Prices, instance
 from slicemill.errors import ConfigError
 
 ShapeName: TypeAlias = Literal["cpu", "gpu", "notebook"]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from slicemill.emr.cluster import Cluster
-from slicemill.emr.job_settings import JobName
-from slicemill.emr.releases import DEFAULT_RELEASE
-from slicemill.emr.shapes import SHAPES
+from slicemill.emr.capacity.releases import DEFAULT_RELEASE
+from slicemill.emr.capacity.shapes import SHAPES
+from slicemill.emr.requests.cluster import Cluster
+from slicemill.emr.requests.job_settings import JobName
+from slicemill.emr.requests.steps import Step, job_arguments
 from slicemill.emr.site import Site
-from slicemill.emr.steps import Step, job_arguments
 
 State = dict[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from slicemill.emr.shapes import Shape
+from slicemill.emr.capacity.shapes import Shape
 from slicemill.errors import ConfigError
 
 JobName: TypeAlias = Literal["ingest", "split", "train", "score", "report"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicemill.emr.job_settings import common_settings
-from slicemill.emr.shapes import Shape
+from slicemill.emr.capacity.shapes import Shape
+from slicemill.emr.requests.job_settings import common_settings
+from slicemill.emr.requests.steps import PYTHON
 from slicemill.emr.site import Site
-from slicemill.emr.steps import PYTHON
 
 Classification = dict[str, Any]
 

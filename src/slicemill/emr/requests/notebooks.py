@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from slicemill.emr.cluster import tags
+from slicemill.emr.requests.cluster import tags
 from slicemill.emr.site import Site
 from slicemill.errors import ConfigError
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias
 import tyro
 
 from slicemill.config import IngestConfig, ReportConfig, ScoreConfig, SplitConfig, TrainConfig
-from slicemill.emr.job_settings import SPARK_JOBS, JobName, check_settings, executors, job_settings
-from slicemill.emr.shapes import Shape
+from slicemill.emr.capacity.shapes import Shape
+from slicemill.emr.requests.job_settings import SPARK_JOBS, JobName, check_settings, executors, job_settings
 from slicemill.emr.site import Site, check_environment
 from slicemill.errors import ConfigError
 

@@ -1,0 +1,1 @@
+"""What clusters are made of: releases, instance types, shapes."""

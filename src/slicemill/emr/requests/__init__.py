@@ -1,0 +1,1 @@
+"""Requests to EMR and Step Functions as values."""
