@@ -31,8 +31,9 @@ if [[ ! -e $home/.unpacked ]]; then
     mkdir "$draft/environment"
     tar -xzf "$draft/environment.tar.gz" -C "$draft/environment"
     chmod -R a+rX "$draft/environment"
-    # Fails here, not in a job, if the node lacks the interpreter that the archive was made with.
-    "$draft/environment/bin/python" -c 'import slicemill, boto3, numpy, pyarrow'
+    # Fails here, not in a job, if the node lacks the interpreter that the archive was made with, or has other
+    # processors than the machine that made it.
+    "$draft/environment/bin/python" -c 'import slicemill, boto3, numpy, pyarrow, torch'
     touch "$draft/environment/.unpacked"
     rm -rf "$home"
     mv "$draft/environment" "$home"

@@ -60,6 +60,8 @@ find "$site" -type d \( -name tests -o -name __pycache__ \) -path '*/site-packag
     -o -path '*/sympy/*' -o -name __pycache__ \) -prune -exec rm -rf {} +
 # Scripts name the folder that they were installed in; jobs and modules need none.
 find "$env/bin" -mindepth 1 ! -name 'python*' -delete
+# By which an executor finds its GPUs, in the unpacked archive as on a prepared node.
+install -m 755 "$root/src/slicemill/emr/requests/discover_gpus.sh" "$env/bin/discover_gpus.sh"
 
 PYTHONDONTWRITEBYTECODE=1 "$env/bin/python" - >"$env/environment.json" <<'PYTHON'
 import importlib.metadata, json, sys
@@ -94,7 +96,10 @@ tar --create --directory "$env" --sort=name --mtime=@0 --owner=0 --group=0 --num
 sum=$(sha256sum "$work/environment.tar.gz")
 sum=${sum%% *}
 version=$("$env/bin/python" -c 'import slicemill; print(slicemill.__version__)')
-archive=$out/slicemill-$version-$kind-$sum.tar.gz
+# As EC2 names processors. A node of another kind refuses the archive before it is sent.
+architecture=$(uname -m)
+[[ $architecture == aarch64 ]] && architecture=arm64
+archive=$out/slicemill-$version-$kind-$architecture-$sum.tar.gz
 mv "$work/environment.tar.gz" "$archive"
 echo "build_env.sh: $(du -sh --apparent-size "$env" | cut -f1) packed into $(du -h --apparent-size "$archive" | cut -f1)" >&2
 echo "$archive"

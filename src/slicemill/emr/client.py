@@ -25,57 +25,71 @@ def _client(service: str, region: str | None) -> Any:
 
 
 @contextmanager
-def _as_ours() -> Iterator[None]:
+def _aws_errors() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        told = error.response["Error"]
+        answer = error.response["Error"]
         raise InputError(
             f"AWS refused {error.operation_name}",
             expected="an answer",
-            found=f"{told.get('Code')}: {told.get('Message')}",
+            found=f"{answer.get('Code')}: {answer.get('Message')}",
         ) from error
     except BotoCoreError as error:
         raise MachineError(
-            "AWS could not be asked",
+            "AWS did not answer",
             expected="credentials and a region, as the AWS CLI takes them",
             found=f"{type(error).__name__}: {error}",
         ) from error
 
 
-def call(request: Request, region: str | None = None) -> dict[str, Any]:
-    """Send one request to EMR and return the answer. Raises InputError or MachineError."""
+def call(request: Request, region: str | None = None, service: str = "emr") -> dict[str, Any]:
+    """Send one request and return the answer. Raises InputError or MachineError."""
     operation, arguments = request
-    with _as_ours():
-        answer: dict[str, Any] = getattr(_client("emr", region), operation)(**arguments)
+    with _aws_errors():
+        answer: dict[str, Any] = getattr(_client(service, region), operation)(**arguments)
     return answer
 
 
-def steps(request: Request) -> list[dict[str, Any]]:
-    """All steps that a `list_steps` request names, oldest first. Raises InputError or MachineError."""
+def pages(
+    request: Request, key: str, region: str | None = None, service: str = "emr"
+) -> list[dict[str, Any]]:
+    """Everything below `key` in all pages of an answer. Raises InputError or MachineError."""
     operation, arguments = request
-    with _as_ours():
-        pages = _client("emr", None).get_paginator(operation).paginate(**arguments)
-        found = [step for page in pages for step in page["Steps"]]
-    return found[::-1]
+    with _aws_errors():
+        answers = _client(service, region).get_paginator(operation).paginate(**arguments)
+        return [item for answer in answers for item in answer[key]]
 
 
-def step_logs(log_uri: str, cluster: str, step: str, lines: int) -> dict[str, Sequence[str]]:
+def steps(request: Request, region: str | None = None) -> list[dict[str, Any]]:
+    """All steps that a `list_steps` request names, oldest first. Raises InputError or MachineError."""
+    return pages(request, "Steps", region)[::-1]
+
+
+def step_logs(
+    log_uri: str, cluster: str, step: str, lines: int, region: str | None = None
+) -> dict[str, Sequence[str]]:
     """The last lines of each of a step's logs that EMR has copied to S3, by the log's name.
 
     Raises InputError or MachineError.
     """
     # DescribeCluster gives the scheme that the cluster was started with, which may be s3n.
     bucket, _, prefix = log_uri.partition("://")[2].partition("/")
-    found: dict[str, Sequence[str]] = {}
+    logs: dict[str, Sequence[str]] = {}
     for name in _STEP_LOGS:
-        key = f"{prefix.rstrip('/')}/{cluster}/steps/{step}/{name}".lstrip("/")
-        with _as_ours():
-            try:
-                body = _client("s3", None).get_object(Bucket=bucket, Key=key)["Body"].read()
-            except _client("s3", None).exceptions.NoSuchKey:
-                continue
-        found[name.removesuffix(".gz")] = (
-            gzip.decompress(body).decode("utf-8", "replace").splitlines()[-lines:]
-        )
-    return found
+        body = read_object(bucket, f"{prefix.rstrip('/')}/{cluster}/steps/{step}/{name}".lstrip("/"), region)
+        if body is not None:
+            text = gzip.decompress(body).decode("utf-8", "replace")
+            logs[name.removesuffix(".gz")] = text.splitlines()[-lines:]
+    return logs
+
+
+def read_object(bucket: str, key: str, region: str | None = None) -> bytes | None:
+    """An object's bytes; None if there is no such object. Raises InputError or MachineError."""
+    s3 = _client("s3", region)
+    with _aws_errors():
+        try:
+            body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            return None
+    return body

@@ -55,16 +55,24 @@ class SubmitConfig:
     """Id of a running cluster that gets the jobs as further steps, instead of a new cluster."""
     keep: bool = False
     """Keep the cluster when its steps are done, until it was idle for a while."""
-    core_type: str | None = None
-    """Instance type of core nodes; the shape's by default."""
+    core_type: tuple[str, ...] = ()
+    """Instance type of core nodes; the shape's by default. Repeat the flag for a fleet of several types."""
     core_count: int | None = None
     """Core nodes; the shape's number by default."""
+    spot_count: int = 0
+    """Further nodes on the Spot market, for the cpu shape. Losing one costs time, never results."""
+    subnet: tuple[str, ...] = ()
+    """Subnet id, instead of the foundation's. Repeat the flag to let a fleet choose."""
+    allow_untried: bool = False
+    """Take a release whose Spark line slicemill was never tested on."""
     release: str = DEFAULT_RELEASE
     """EMR release label."""
     deploy_mode: DeployMode = "client"
     """client: the driver is on the primary node and its output in the step's log; cluster: in a container."""
     archive: bool = False
     """Let YARN unpack the environment for each job, on clusters that were started without it."""
+    wait: bool = False
+    """Follow the steps to their end: the last line and the exit code are those of the last job."""
     prices: str | None = None
     """Price file of the cost estimate; the one that comes with slicemill by default."""
     dry_run: bool = False
@@ -76,6 +84,14 @@ class SubmitConfig:
             raise ConfigError("there is nothing to submit", expected="at least one --job", found="none")
         if self.cluster and self.keep:
             raise ConfigError("--keep is for a new cluster", expected="--keep or --cluster", found="both")
+        if self.cluster and (self.core_type or self.core_count or self.spot_count or self.subnet):
+            raise ConfigError(
+                "a running cluster has its nodes already",
+                expected="--cluster without --core-type, --core-count, --spot-count and --subnet",
+                found="both",
+            )
+        if self.wait and not self.job:
+            raise ConfigError("--wait has nothing to wait for", expected="at least one --job", found="none")
 
 
 @dataclass(frozen=True)
@@ -104,11 +120,45 @@ class NotebookConfig:
 
 
 @dataclass(frozen=True)
+class ListConfig:
+    """List the clusters of slicemill that have not ended."""
+
+    site: str | None = None
+    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
+    dry_run: bool = False
+    """Print the exact request and send nothing."""
+
+
+@dataclass(frozen=True)
+class InstancesConfig:
+    """Ask EC2 what instance types hold, and remember it for --core-type."""
+
+    type: tuple[str, ...]
+    """Instance type. Repeat the flag for several."""
+    site: str | None = None
+    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
+    dry_run: bool = False
+    """Print the exact request and send nothing."""
+
+
+@dataclass(frozen=True)
+class ReleaseNetworkConfig:
+    """Before the foundation stack is deleted: remove what EMR left in its network, which would stop that."""
+
+    site: str
+    """JSON file with the foundation stack's outputs."""
+    dry_run: bool = False
+    """Print the exact requests that look, and send nothing."""
+
+
+@dataclass(frozen=True)
 class StatusConfig:
     """Say how a cluster and its steps are."""
 
     cluster: str
     """Cluster id."""
+    site: str | None = None
+    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
     dry_run: bool = False
     """Print the exact requests and send nothing."""
 
@@ -119,6 +169,8 @@ class LogsConfig:
 
     cluster: str
     """Cluster id."""
+    site: str | None = None
+    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
     step: tuple[str, ...] = ()
     """Step id. Repeat the flag for several."""
     lines: int = 40
@@ -137,6 +189,8 @@ class TerminateConfig:
 
     cluster: str
     """Cluster id."""
+    site: str | None = None
+    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
     dry_run: bool = False
     """Print the exact request and send nothing."""
 
@@ -145,7 +199,7 @@ def _plain(**names: str) -> None:
     for flag, name in names.items():
         if not name or any(mark in name for mark in "/\\. "):
             raise ConfigError(
-                f"--{flag} is no plain name", expected="letters, digits, - and _", found=repr(name)
+                f"--{flag} is not a plain name", expected="letters, digits, - and _", found=repr(name)
             )
 
 
@@ -153,6 +207,9 @@ Command: TypeAlias = (
     Annotated[RenderConfig, tyro.conf.subcommand("render", prefix_name=False)]
     | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
     | Annotated[NotebookConfig, tyro.conf.subcommand("notebook", prefix_name=False)]
+    | Annotated[ListConfig, tyro.conf.subcommand("list", prefix_name=False)]
+    | Annotated[InstancesConfig, tyro.conf.subcommand("instances", prefix_name=False)]
+    | Annotated[ReleaseNetworkConfig, tyro.conf.subcommand("release-network", prefix_name=False)]
     | Annotated[StatusConfig, tyro.conf.subcommand("status", prefix_name=False)]
     | Annotated[LogsConfig, tyro.conf.subcommand("logs", prefix_name=False)]
     | Annotated[TerminateConfig, tyro.conf.subcommand("terminate", prefix_name=False)]
@@ -161,7 +218,7 @@ Command: TypeAlias = (
 
 @dataclass(frozen=True)
 class EmrConfig:
-    """Clusters and schedules on EMR: render, submit, notebook, status, logs, terminate."""
+    """Clusters and schedules on EMR: render, submit, notebook, list, status, logs, terminate and more."""
 
     command: Annotated[Command, tyro.conf.arg(name="")]
     """What to do."""

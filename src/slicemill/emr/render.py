@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from slicemill.emr.capacity.instances import Prices
+from slicemill.emr.capacity.prices import Prices
 from slicemill.emr.capacity.releases import DEFAULT_RELEASE
 from slicemill.emr.capacity.shapes import SHAPES, Shape
 from slicemill.emr.requests.cluster import Cluster, cli_command
@@ -93,8 +93,8 @@ def _sizes(prices: Prices) -> str:
         "| shape | primary | core nodes | dollars an hour |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {form.name} | {form.primary} | {form.core_count} x {form.core} "
-            f"| {form.hourly_cost(prices):.2f} |"
+            f"| {form.name} | {form.primary} | {form.core_count} x {form.core_types[0]} "
+            f"| {form.hourly_cost(prices) or 0:.2f} |"
             for form in SHAPES.values()
         ),
         "",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from slicemill.emr.capacity.instances import Instance
 from slicemill.errors import ConfigError
 
 
@@ -82,6 +83,7 @@ def read_site(path: str) -> Site:
 
 
 _ENVIRONMENT = re.compile(r"s3://[^/]+/.+-[0-9a-f]{64}\.tar\.gz|\$\{\w+\}")
+_ARCHITECTURE = re.compile(r"-(x86_64|arm64)-[0-9a-f]{64}\.tar\.gz$")
 
 
 def check_environment(uri: str) -> str:
@@ -93,3 +95,15 @@ def check_environment(uri: str) -> str:
             found=uri,
         )
     return uri
+
+
+def check_architecture(uri: str, node: Instance) -> None:
+    """Raise ConfigError if the archive's name says that it was built for other processors than a node's."""
+    match = _ARCHITECTURE.search(uri)
+    if match and match[1] != node.architecture:
+        raise ConfigError(
+            "--environment was built for other processors than the nodes have",
+            expected=f"an archive for {node.architecture}, which {node.name} is",
+            found=match[1],
+            advice="Build it with `docker build --platform`, or choose another --core-type.",
+        )

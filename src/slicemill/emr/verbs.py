@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slicemill.emr import client
-from slicemill.emr.capacity.instances import read_prices
-from slicemill.emr.capacity.shapes import shape
+from slicemill.emr.capacity.instances import from_description, keep
+from slicemill.emr.capacity.prices import read_prices
 from slicemill.emr.client import Request
 from slicemill.emr.config import (
     EmrConfig,
+    InstancesConfig,
+    ListConfig,
     LogsConfig,
     NotebookConfig,
+    ReleaseNetworkConfig,
     RenderConfig,
     StatusConfig,
     SubmitConfig,
     TerminateConfig,
 )
+from slicemill.emr.network import endpoints_of, leftovers, questions, removals
 from slicemill.emr.render import Choice, rendered
-from slicemill.emr.requests.cluster import Cluster
 from slicemill.emr.requests.notebooks import NotebookRun
-from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
 from slicemill.emr.site import read_site
+from slicemill.emr.submission import failed_steps, plan_submission
+from slicemill.emr.waiting import follow, job_summary
 
 Summary = dict[str, Any]
-
-_FAILED = ("FAILED", "CANCELLED", "INTERRUPTED")
 
 
 def run(config: EmrConfig) -> Summary:
@@ -39,11 +43,15 @@ def run(config: EmrConfig) -> Summary:
         RenderConfig: _render,
         SubmitConfig: _submit,
         NotebookConfig: _notebook,
+        ListConfig: _list,
+        InstancesConfig: _instances,
+        ReleaseNetworkConfig: _release_network,
         StatusConfig: _status,
         LogsConfig: _logs,
         TerminateConfig: _terminate,
     }
-    verb = type(command).__name__.removesuffix("Config").lower()
+    name = type(command).__name__.removesuffix("Config")
+    verb = re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
     return {"job": f"emr {verb}", "status": "done", **actions[type(command)](command)}
 
 
@@ -57,36 +65,35 @@ def _render(config: RenderConfig) -> Summary:
     return {"files": len(files), "out": config.out}
 
 
-def submission(config: SubmitConfig) -> tuple[Request, str, Summary]:
-    """The request, its region, and what the cluster costs by which prices. Raises ConfigError."""
-    site = read_site(config.site)
-    form = shape(config.shape, config.core_type, config.core_count)
-    extra = extra_arguments(config.argument)
-    steps = tuple(
-        Step(
-            job,
-            job_arguments(job, site, form, config.run, config.split) + extra[job],
-            config.deploy_mode if job in ("ingest", "train", "score") else "client",
-            config.environment if config.archive else None,
-        )
-        for job in config.job
-    )
-    prices = read_prices(config.prices)
-    cost = {"dollars_an_hour": round(form.hourly_cost(prices), 3), "prices": prices.source}
-    if config.cluster:
-        body = {"JobFlowId": config.cluster, "Steps": requests(steps, site, form, "CANCEL_AND_WAIT")}
-        return ("add_job_flow_steps", body), site.region, cost
-    name = f"slicemill {' '.join(config.job) or form.name}"
-    cluster = Cluster(name, site, form, config.environment, steps, config.keep, config.release)
-    return ("run_job_flow", cluster.request()), site.region, cost
-
-
 def _submit(config: SubmitConfig) -> Summary:
-    request, region, cost = submission(config)
+    region = read_site(config.site).region
+    description = None
+    if config.cluster and not config.dry_run:
+        description = client.call(("describe_cluster", {"ClusterId": config.cluster}), region)["Cluster"]
+    plan = plan_submission(config, description)
+    cost: Summary = {
+        "dollars_an_hour": None if plan.dollars_an_hour is None else round(plan.dollars_an_hour, 3),
+        "prices": plan.prices,
+    }
     if config.dry_run:
-        return cost | _shown(request)
-    answer = client.call(request, region)
-    return cost | {"cluster": config.cluster or answer["JobFlowId"], "steps": answer.get("StepIds", [])}
+        return cost | _shown((plan.operation, plan.arguments))
+    answer = client.call((plan.operation, plan.arguments), region)
+    cluster = config.cluster or answer["JobFlowId"]
+    summary = cost | {"cluster": cluster, "steps": answer.get("StepIds", [])}
+    return summary | _wait(cluster, answer.get("StepIds", ()), config) if config.wait else summary
+
+
+def _wait(cluster: str, ids: Sequence[str], config: SubmitConfig) -> Summary:
+    site = read_site(config.site)
+    steps = follow(cluster, ids, site, _say, time.sleep)
+    failed = failed_steps(steps)
+    last = failed[0] if failed else steps[-1]["Id"]
+    summary = dict(job_summary(cluster, last, site) or {})
+    status = summary.get("status", "failed" if failed else "done")
+    ending: Summary = {"status": "failed" if failed and status == "done" else status, "summary": summary}
+    if failed:
+        ending["error"] = summary.get("error", f"steps that failed: {', '.join(failed)}")
+    return ending
 
 
 def _notebook(config: NotebookConfig) -> Summary:
@@ -100,48 +107,101 @@ def _notebook(config: NotebookConfig) -> Summary:
     return {"execution": client.call(request, site.region)["NotebookExecutionId"]}
 
 
-def _status(config: StatusConfig) -> Summary:
-    asked = ("describe_cluster", {"ClusterId": config.cluster}), ("list_steps", {"ClusterId": config.cluster})
+def _region(site: str | None) -> str | None:
+    return read_site(site).region if site else None
+
+
+def _list(config: ListConfig) -> Summary:
+    states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING"]
+    request: Request = ("list_clusters", {"ClusterStates": states})
     if config.dry_run:
-        return _shown(*asked)
-    status = client.call(asked[0])["Cluster"]["Status"]
+        return _shown(request)
+    clusters = [
+        {
+            "id": cluster["Id"],
+            "name": cluster["Name"],
+            "state": cluster["Status"]["State"],
+            "started": str(cluster["Status"].get("Timeline", {}).get("CreationDateTime", "")),
+        }
+        for cluster in client.pages(request, "Clusters", _region(config.site))
+        if cluster["Name"].startswith("slicemill")
+    ]
+    for cluster in clusters:
+        _say(f"{cluster['id']}  {cluster['state']:13} {cluster['started']:26} {cluster['name']}")
+    return {"clusters": clusters}
+
+
+def _instances(config: InstancesConfig) -> Summary:
+    request: Request = ("describe_instance_types", {"InstanceTypes": list(config.type)})
+    if config.dry_run:
+        return _shown(request)
+    answer = client.call(request, _region(config.site), "ec2")["InstanceTypes"]
+    types = {size.name: size for size in map(from_description, answer)}
+    for size in types.values():
+        _say(f"{size.name}: {size.vcpus} vCPUs, {size.memory_mib} MiB, {size.gpus} GPUs, {size.architecture}")
+    return {"types": sorted(types), "table": str(keep(types))}
+
+
+def _release_network(config: ReleaseNetworkConfig) -> Summary:
+    site = read_site(config.site)
+    rules_request, subnet_request = questions(site)
+    if config.dry_run:
+        return _shown(rules_request, subnet_request)
+    rules = client.pages(rules_request, "SecurityGroupRules", site.region, "ec2")
+    vpc = client.call(subnet_request, site.region, "ec2")["Subnets"][0]["VpcId"]
+    endpoints = client.call(endpoints_of(vpc), site.region, "ec2")["VpcEndpoints"]
+    remains = leftovers(rules, endpoints, site)
+    for request in removals(remains):
+        client.call(request, site.region, "ec2")
+    return {"rules": remains.rules, "endpoints": len(remains.endpoints)}
+
+
+def _cluster_requests(cluster: str) -> tuple[Request, Request]:
+    return ("describe_cluster", {"ClusterId": cluster}), ("list_steps", {"ClusterId": cluster})
+
+
+def _status(config: StatusConfig) -> Summary:
+    cluster_request, steps_request = _cluster_requests(config.cluster)
+    if config.dry_run:
+        return _shown(cluster_request, steps_request)
+    region = _region(config.site)
+    status = client.call(cluster_request, region)["Cluster"]["Status"]
     steps = [
         {"id": step["Id"], "name": step["Name"], "state": step["Status"]["State"], **_why(step["Status"])}
-        for step in client.steps(asked[1])
+        for step in client.steps(steps_request, region)
     ]
     return {"cluster": config.cluster, "state": status["State"], **_why(status), "steps": steps}
 
 
 def _why(status: Mapping[str, Any]) -> dict[str, Any]:
-    said = {**status.get("StateChangeReason", {}), **status.get("FailureDetails", {})}
-    return {"reason": said} if said and status["State"] not in ("COMPLETED", "RUNNING", "WAITING") else {}
+    reason = {**status.get("StateChangeReason", {}), **status.get("FailureDetails", {})}
+    return {"reason": reason} if reason and status["State"] not in ("COMPLETED", "RUNNING", "WAITING") else {}
 
 
 def _logs(config: LogsConfig) -> Summary:
-    asked = ("describe_cluster", {"ClusterId": config.cluster}), ("list_steps", {"ClusterId": config.cluster})
+    cluster_request, steps_request = _cluster_requests(config.cluster)
     if config.dry_run:
-        return _shown(*asked)
-    home = client.call(asked[0])["Cluster"]["LogUri"]
-    wanted = config.step or tuple(
-        step["Id"] for step in client.steps(asked[1]) if step["Status"]["State"] in _FAILED
-    )
-    found = {step: client.step_logs(home, config.cluster, step, config.lines) for step in wanted}
-    for step, logs in found.items():
-        for name, lines in logs.items():
+        return _shown(cluster_request, steps_request)
+    region = _region(config.site)
+    home = client.call(cluster_request, region)["Cluster"]["LogUri"]
+    ids = config.step or failed_steps(client.steps(steps_request, region))
+    logs = {step: client.step_logs(home, config.cluster, step, config.lines, region) for step in ids}
+    for step, texts in logs.items():
+        for name, lines in texts.items():
             _say(f"== {step} {name}\n" + "\n".join(lines))
-    return {"cluster": config.cluster, "logs": {step: sorted(logs) for step, logs in found.items()}}
+    return {"cluster": config.cluster, "logs": {step: sorted(texts) for step, texts in logs.items()}}
 
 
 def _terminate(config: TerminateConfig) -> Summary:
     request = ("terminate_job_flows", {"JobFlowIds": [config.cluster]})
     if config.dry_run:
         return _shown(request)
-    client.call(request)
+    client.call(request, _region(config.site))
     return {"cluster": config.cluster}
 
 
-def _shown(*asked: Request) -> Summary:
-    for operation, arguments in asked:
+def _shown(*requests: Request) -> Summary:
+    for operation, arguments in requests:
         _say(json.dumps({"operation": operation, "request": arguments}, indent=2))
     return {"dry_run": True}
 

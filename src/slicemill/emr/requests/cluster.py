@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slicemill.emr.capacity.releases import DEFAULT_RELEASE, release
-from slicemill.emr.capacity.shapes import Shape
+from slicemill.emr.capacity.shapes import SHAPES, Shape, shape
 from slicemill.emr.requests.configurations import configurations
 from slicemill.emr.requests.job_settings import JobName
 from slicemill.emr.requests.steps import Step, requests
-from slicemill.emr.site import Site, check_environment
+from slicemill.emr.site import Site, check_architecture, check_environment
 from slicemill.errors import ConfigError
 
 #: The tag by which EMR's managed service policy knows what it may touch.
 MANAGED_TAG = "for-use-with-amazon-emr-managed-policies"
 PROJECT_TAG = "project"
+#: What a running cluster says of its own nodes.
+SHAPE_TAG, CORE_TAG, COUNT_TAG = "slicemill-shape", "slicemill-core-types", "slicemill-core-and-spot-count"
 #: Jobs that write models, with a role that may write nothing else.
 TRAINING_JOBS: tuple[JobName, ...] = ("train",)
 
@@ -36,10 +38,21 @@ class Cluster:
     long_lived: bool = False
     release_label: str = DEFAULT_RELEASE
     step_concurrency: int = 1
+    subnets: tuple[str, ...] = ()
+    """Subnets to choose from; the site's by default. Only a fleet takes several."""
+    allow_untried: bool = False
+    """Take a release whose Spark line was never tested."""
 
     def __post_init__(self) -> None:
-        release(self.release_label)
+        release(self.release_label, allow_untried=self.allow_untried)
         check_environment(self.environment)
+        check_architecture(self.environment, self.shape.core_instance)
+        if len(self.subnets) > 1 and not self.shape.is_fleet:
+            raise ConfigError(
+                "only a fleet chooses among subnets",
+                expected="one --subnet, or several --core-type",
+                found=", ".join(self.subnets),
+            )
         if not self.steps and not self.long_lived:
             raise ConfigError(
                 "a cluster without steps would end at once", expected="--job or --keep", found="neither"
@@ -51,6 +64,12 @@ class Cluster:
                 expected=f"{', '.join(TRAINING_JOBS)} alone, or the other jobs",
                 found=", ".join(sorted(jobs)),
             )
+        if self.shape.spot_count and "train" in jobs:
+            raise ConfigError(
+                "a Spot node that is lost ends every rank",
+                expected="no --spot-count with train",
+                found=self.shape.spot_count,
+            )
         if self.shape.name == "gpu" and not jobs <= {"train", "score"}:
             raise ConfigError(
                 "only train and score use GPUs", expected="--shape cpu", found=", ".join(sorted(jobs))
@@ -59,16 +78,12 @@ class Cluster:
     @property
     def trains(self) -> bool:
         """Whether the cluster is for training."""
-        if not self.steps:
-            return self.shape.has_gpus
-        return any(step.job in TRAINING_JOBS for step in self.steps)
+        return for_training(self.shape, [step.job for step in self.steps])
 
     @property
     def profile(self) -> str:
         """Instance profile, by what the cluster is for."""
-        if self.shape.name == "notebook":
-            return self.site.notebook_profile
-        return self.site.training_profile if self.trains else self.site.pipeline_profile
+        return profile_for(self.site, self.shape, [step.job for step in self.steps])
 
     def request(self) -> dict[str, Any]:
         """Keyword arguments of boto3's `run_job_flow`. Raises ConfigError for steps that EMR would refuse."""
@@ -96,25 +111,61 @@ class Cluster:
             "AutoTerminationPolicy": {"IdleTimeout": self.shape.idle_seconds},
             "EbsRootVolumeSize": self.shape.root_gib,
             "VisibleToAllUsers": True,
-            "Tags": tags(),
+            "Tags": tags(self.shape),
         }
 
     def _instances(self) -> dict[str, Any]:
+        subnets = self.subnets or (self.site.subnet_id,)
         return {
-            "Ec2SubnetId": self.site.subnet_id,
+            **({"Ec2SubnetIds": list(subnets)} if self.shape.is_fleet else {"Ec2SubnetId": subnets[0]}),
             "EmrManagedMasterSecurityGroup": self.site.primary_group,
             "EmrManagedSlaveSecurityGroup": self.site.core_group,
             "ServiceAccessSecurityGroup": self.site.service_group,
             "KeepJobFlowAliveWhenNoSteps": self.long_lived,
             "TerminationProtected": False,
-            "InstanceGroups": [
-                self._group("MASTER", self.shape.primary, 1),
-                self._group("CORE", self.shape.core, self.shape.core_count),
-            ],
+            **self._nodes(),
         }
 
-    def _group(self, role: str, kind: str, count: int) -> dict[str, Any]:
+    def _nodes(self) -> dict[str, Any]:
+        nodes = self.shape
+        if not nodes.is_fleet:
+            groups = [
+                self._group("MASTER", nodes.primary, 1),
+                self._group("CORE", nodes.core_types[0], nodes.core_count),
+            ]
+            return {"InstanceGroups": groups}
+        fleets = [
+            self._fleet("MASTER", (nodes.primary,), on_demand=1),
+            self._fleet("CORE", nodes.core_types, on_demand=nodes.core_count),
+        ]
+        if nodes.spot_count:
+            fleets.append(self._fleet("TASK", nodes.core_types, spot=nodes.spot_count))
+        return {"InstanceFleets": fleets}
+
+    def _fleet(self, role: str, kinds: Sequence[str], *, on_demand: int = 0, spot: int = 0) -> dict[str, Any]:
+        specification = {
+            "TimeoutDurationMinutes": 20,
+            # The night goes on at the on-demand price rather than not at all.
+            "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+            "AllocationStrategy": "capacity-optimized",
+        }
+        return {
+            "Name": role.lower(),
+            "InstanceFleetType": role,
+            "TargetOnDemandCapacity": on_demand,
+            "TargetSpotCapacity": spot,
+            "InstanceTypeConfigs": [
+                {"InstanceType": kind, "WeightedCapacity": 1, "EbsConfiguration": self._volumes()}
+                for kind in kinds
+            ],
+            **({"LaunchSpecifications": {"SpotSpecification": specification}} if spot else {}),
+        }
+
+    def _volumes(self) -> dict[str, Any]:
         volume = {"VolumeType": "gp3", "SizeInGB": self.shape.volume_gib}
+        return {"EbsBlockDeviceConfigs": [{"VolumeSpecification": volume, "VolumesPerInstance": 1}]}
+
+    def _group(self, role: str, kind: str, count: int) -> dict[str, Any]:
         return {
             "Name": role.lower(),
             "InstanceRole": role,
@@ -122,9 +173,7 @@ class Cluster:
             "InstanceCount": count,
             # A lost Spot node ends every rank of a training, and a core node's loss takes HDFS blocks along.
             "Market": "ON_DEMAND",
-            "EbsConfiguration": {
-                "EbsBlockDeviceConfigs": [{"VolumeSpecification": volume, "VolumesPerInstance": 1}]
-            },
+            "EbsConfiguration": self._volumes(),
         }
 
     def _bootstrap(self) -> list[dict[str, Any]]:
@@ -136,9 +185,44 @@ class Cluster:
         return [action("environment", self.environment), *gpu]
 
 
-def tags() -> list[dict[str, str]]:
-    """Tags of every cluster: the managed policy's, and ours, which roles and cost reports go by."""
-    return [{"Key": MANAGED_TAG, "Value": "true"}, {"Key": PROJECT_TAG, "Value": "slicemill"}]
+def for_training(nodes: Shape, jobs: Sequence[JobName]) -> bool:
+    """Whether a cluster is for training: by its jobs, or before it has any by its GPUs."""
+    return any(job in TRAINING_JOBS for job in jobs) if jobs else nodes.has_gpus
+
+
+def profile_for(site: Site, nodes: Shape, jobs: Sequence[JobName]) -> str:
+    """Instance profile of a cluster for these jobs."""
+    if nodes.name == "notebook":
+        return site.notebook_profile
+    return site.training_profile if for_training(nodes, jobs) else site.pipeline_profile
+
+
+def tags(nodes: Shape | None = None) -> list[dict[str, str]]:
+    """Tags of every cluster: the managed policy's, and ours, which roles and cost reports go by.
+
+    With `nodes`, those too, so that steps which are added later fit them (`shape_of`).
+    """
+    common = {MANAGED_TAG: "true", PROJECT_TAG: "slicemill"}
+    labels = (
+        {}
+        if nodes is None
+        else {
+            SHAPE_TAG: nodes.name,
+            CORE_TAG: " ".join(nodes.core_types),
+            COUNT_TAG: f"{nodes.core_count} {nodes.spot_count}",
+        }
+    )
+    return [{"Key": key, "Value": value} for key, value in (common | labels).items()]
+
+
+def shape_of(cluster_tags: Sequence[Mapping[str, str]]) -> Shape | None:
+    """The shape that a cluster of ours was started with, by its tags; None of another's cluster."""
+    values = {tag["Key"]: tag["Value"] for tag in cluster_tags}
+    name = next((name for name in SHAPES if name == values.get(SHAPE_TAG)), None)
+    if name is None or CORE_TAG not in values or COUNT_TAG not in values:
+        return None
+    core_count, spot_count = map(int, values[COUNT_TAG].split())
+    return shape(name, values[CORE_TAG].split(), core_count, spot_count)
 
 
 def cli_command(request: dict[str, Any], region: str) -> str:
@@ -152,7 +236,7 @@ def cli_command(request: dict[str, Any], region: str) -> str:
         ("--applications", [f"Name={one['Name']}" for one in request["Applications"]]),
         ("--service-role", [request["ServiceRole"]]),
         ("--ec2-attributes", [json.dumps(_cli_attributes(request))]),
-        ("--instance-groups", [json.dumps(_cli_groups(request))]),
+        *_cli_nodes(request),
         ("--ebs-root-volume-size", [str(request["EbsRootVolumeSize"])]),
         ("--configurations", [json.dumps(request["Configurations"])]),
         ("--bootstrap-actions", [json.dumps(_cli_bootstrap(request))]),
@@ -169,14 +253,22 @@ def cli_command(request: dict[str, Any], region: str) -> str:
     return " \\\n  ".join(["aws emr create-cluster", *lines]) + "\n"
 
 
-def _cli_attributes(request: dict[str, Any]) -> dict[str, str]:
+def _cli_attributes(request: dict[str, Any]) -> dict[str, Any]:
     instances = request["Instances"]
     groups = ("EmrManagedMasterSecurityGroup", "EmrManagedSlaveSecurityGroup", "ServiceAccessSecurityGroup")
+    subnets = instances.get("Ec2SubnetIds")
     return {
-        "SubnetId": instances["Ec2SubnetId"],
+        **({"SubnetIds": subnets} if subnets else {"SubnetId": instances["Ec2SubnetId"]}),
         "InstanceProfile": request["JobFlowRole"],
         **{group: instances[group] for group in groups},
     }
+
+
+def _cli_nodes(request: dict[str, Any]) -> list[tuple[str, Sequence[str]]]:
+    fleets = request["Instances"].get("InstanceFleets")
+    if fleets:
+        return [("--instance-fleets", [json.dumps(fleets)])]
+    return [("--instance-groups", [json.dumps(_cli_groups(request))])]
 
 
 def _cli_groups(request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ JobName: TypeAlias = Literal["ingest", "split", "train", "score", "report"]
 #: Jobs that open a Spark session; the others are plain Python on the primary node.
 SPARK_JOBS: tuple[JobName, ...] = ("ingest", "train", "score")
 
+#: Where `environment.sh` unpacks the environment on every node.
+HOME = "/opt/slicemill"
+
 HEAP_MIB = 2048
 #: Left free on each node for the application master: the driver in cluster mode, 1 GiB and its overhead.
 MASTER_MIB = 1536
@@ -73,7 +76,7 @@ def executors(job: JobName, shape: Shape) -> Executors:
         cores, task_cpus = min(_CORES, node.vcpus), 1
     container = (node.yarn_mib - MASTER_MIB) // each // _ROUND_MIB * _ROUND_MIB
     found = Executors(
-        count=each * shape.core_count,
+        count=each * shape.executor_nodes,
         cores=cores,
         task_cpus=task_cpus,
         memory_mib=HEAP_MIB,
@@ -108,8 +111,8 @@ def common_settings(region: str) -> dict[str, str]:
     }
 
 
-def job_settings(job: JobName, shape: Shape) -> dict[str, str]:
-    """Spark settings of one job on a shape. Raises ConfigError like `executors`."""
+def job_settings(job: JobName, shape: Shape, home: str = HOME) -> dict[str, str]:
+    """Spark settings of one job on a shape, its environment at `home`. Raises as `executors` does."""
     plan = executors(job, shape)
     settings = {
         "spark.executor.instances": str(plan.count),
@@ -119,24 +122,24 @@ def job_settings(job: JobName, shape: Shape) -> dict[str, str]:
         "spark.executor.memoryOverhead": str(plan.overhead_mib),
     }
     if plan.gpus:
-        settings |= gpu_settings(plan.gpus)
+        settings |= gpu_settings(plan.gpus, home)
     if job == "train":
         settings |= {"spark.task.maxFailures": "1", **(_NCCL if plan.gpus else {})}
     check_settings(job, settings | {"spark.dynamicAllocation.enabled": "false"})
     return settings
 
 
-def gpu_settings(gpus: int) -> dict[str, str]:
+def gpu_settings(gpus: int, home: str = HOME) -> dict[str, str]:
     """One executor's GPUs, all of them for one task."""
     return {
         "spark.executor.resource.gpu.amount": str(gpus),
         "spark.task.resource.gpu.amount": str(gpus),
-        "spark.executor.resource.gpu.discoveryScript": DISCOVERY,
+        "spark.executor.resource.gpu.discoveryScript": f"{home}/{DISCOVERY}",
     }
 
 
-#: Where `gpu.sh` puts the discovery script: YARN does not tell Spark which GPUs a container has.
-DISCOVERY = "/opt/slicemill-gpu/discover.sh"
+#: Script of the environment by which an executor finds its GPUs: YARN does not tell Spark which it has.
+DISCOVERY = "bin/discover_gpus.sh"
 
 
 def check_settings(job: str, settings: Mapping[str, str]) -> None:

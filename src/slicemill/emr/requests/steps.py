@@ -13,7 +13,15 @@ import tyro
 
 from slicemill.config import IngestConfig, ReportConfig, ScoreConfig, SplitConfig, TrainConfig
 from slicemill.emr.capacity.shapes import Shape
-from slicemill.emr.requests.job_settings import SPARK_JOBS, JobName, check_settings, executors, job_settings
+from slicemill.emr.requests.job_settings import (
+    HOME,
+    SPARK_JOBS,
+    JobName,
+    check_settings,
+    common_settings,
+    executors,
+    job_settings,
+)
 from slicemill.emr.site import Site, check_environment
 from slicemill.errors import ConfigError
 
@@ -23,8 +31,6 @@ ActionOnFailure: TypeAlias = Literal["TERMINATE_CLUSTER", "CANCEL_AND_WAIT", "CO
 #: EMR's limits: characters of all strings of one step, steps of one cluster's life, steps of one request.
 STEP_CHARACTERS = 10_240
 CLUSTER_STEPS = 256
-#: Where `environment.sh` unpacks the environment on every node.
-HOME = "/opt/slicemill"
 PYTHON = f"{HOME}/bin/python"
 #: Name of the unpacked archive in a container's working folder.
 ARCHIVE_NAME = "environment"
@@ -72,11 +78,10 @@ class Step:
         if self.job not in SPARK_JOBS:
             region = f"AWS_DEFAULT_REGION={site.region}"
             return ["env", region, PYTHON, f"{HOME}/jobs/{self.job}.py", *self.arguments]
-        settings = {**job_settings(self.job, shape), **self._python(), **self.settings}
+        settings = self._spark_settings(site, shape)
         check_settings(self.job, {"spark.dynamicAllocation.enabled": "false"} | settings)
+        # A plain path in cluster mode too: YARN localises no `local://` file, and the driver would lack it.
         script = site.code("jobs", f"{self.job}.py") if self.archive else f"{HOME}/jobs/{self.job}.py"
-        if self.deploy_mode == "cluster" and not self.archive:
-            script = f"local://{script}"
         return [
             "spark-submit",
             *("--master", "yarn", "--deploy-mode", self.deploy_mode),
@@ -86,14 +91,19 @@ class Step:
             *self.arguments,
         ]
 
-    def _python(self) -> dict[str, str]:
+    def _spark_settings(self, site: Site, shape: Shape) -> dict[str, str]:
         if not self.archive:
-            return {}
-        python = f"./{ARCHIVE_NAME}/bin/python"
+            return {**job_settings(self.job, shape), **self.settings}
+        home = f"./{ARCHIVE_NAME}"
+        python = f"{home}/bin/python"
         return {
+            # Such a cluster has none of our spark-defaults.
+            **common_settings(site.region),
+            **job_settings(self.job, shape, home),
             "spark.pyspark.python": python,
             "spark.yarn.appMasterEnv.PYSPARK_PYTHON": python,
             "spark.executorEnv.PYSPARK_PYTHON": python,
+            **self.settings,
         }
 
     def request(self, site: Site, shape: Shape, action: ActionOnFailure) -> dict[str, Any]:
@@ -148,7 +158,7 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
     if job == "split":
         return ("--lake", lake, "--name", split)
     if job == "train":
-        ranks = str(executors("train", shape).count)
+        ranks = executors("train", shape).count
         device = ("--device", "cuda") if shape.has_gpus else ("--device", "cpu")
         return (
             "--lake",
@@ -158,7 +168,9 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
             "--out",
             home,
             "--num-processes",
-            ranks,
+            str(ranks),
+            "--batch-size",
+            str(batch_size(ranks)),
             *device,
             "--resume",
         )
@@ -167,24 +179,34 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
     return ("--lake", lake, "--run", home, "--scores", scores, "--out", site.data("report", run))
 
 
-def extra_arguments(given: Sequence[str]) -> dict[JobName, tuple[str, ...]]:
+def batch_size(ranks: int) -> int:
+    """Slices of a step over all ranks: training's default, rounded up to a multiple of the ranks."""
+    return -(-TrainConfig.batch_size // ranks) * ranks
+
+
+def extra_arguments(texts: Sequence[str], jobs: Sequence[JobName]) -> dict[JobName, tuple[str, ...]]:
     """`JOB.FLAG=VALUE`, such as train.epochs=40, as command line arguments by job; no value for a switch.
 
-    Raises ConfigError for another form. Whether the job has the flag is `check_arguments`' business.
+    Raises ConfigError for another form, or for a job that is not among `jobs`. Whether the job has the flag
+    is `check_arguments`' business.
     """
-    found: dict[JobName, tuple[str, ...]] = dict.fromkeys(_CONFIGS, ())
-    for text in given:
+    arguments: dict[JobName, tuple[str, ...]] = dict.fromkeys(_CONFIGS, ())
+    for text in texts:
         name, equals, value = text.partition("=")
-        asked, _, flag = name.partition(".")
-        job = next((one for one in _CONFIGS if one == asked), None)
+        prefix, _, flag = name.partition(".")
+        job = next((job for job in _CONFIGS if job == prefix), None)
         if job is None or not flag:
             raise ConfigError(
-                "--argument is none of a job",
+                "--argument names no job's flag",
                 expected="JOB.FLAG=VALUE, such as train.epochs=40 or train.no-augment",
                 found=text,
             )
-        found[job] += (f"--{flag}", *((value,) if equals else ()))
-    return found
+        if job not in jobs:
+            raise ConfigError(
+                f"--argument is for {job}, which is not submitted", expected=f"--job {job}", found=text
+            )
+        arguments[job] += (f"--{flag}", *((value,) if equals else ()))
+    return arguments
 
 
 def check_arguments(job: JobName, arguments: Sequence[str]) -> None:

@@ -1,0 +1,116 @@
+"""What `slicemill emr submit` sends: a request, checked against the site and the running cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slicemill.emr.capacity.prices import read_prices
+from slicemill.emr.capacity.shapes import Shape, shape
+from slicemill.emr.config import SubmitConfig
+from slicemill.emr.requests.cluster import Cluster, profile_for, shape_of
+from slicemill.emr.requests.job_settings import SPARK_JOBS
+from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
+from slicemill.emr.site import Site, read_site
+from slicemill.errors import ConfigError
+
+_KIND = re.compile(r"-(cpu|gpu)-(?:\w+-)?[0-9a-f]{64}\.tar\.gz$")
+_ENDED = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request of EMR, the region that it goes to, and what the cluster costs an hour by which prices."""
+
+    operation: str
+    arguments: Mapping[str, Any]
+    region: str
+    dollars_an_hour: float | None
+    prices: str
+
+
+def plan_submission(config: SubmitConfig, description: Mapping[str, Any] | None = None) -> Submission:
+    """The submission that a user asked for. Raises ConfigError.
+
+    `description`: of a running cluster, what DescribeCluster says; its own nodes then decide the sizes of
+    executors. None for a new cluster, and in a dry run.
+    """
+    site = read_site(config.site)
+    nodes = shape(config.shape, config.core_type, config.core_count, config.spot_count)
+    if description is not None:
+        nodes = _running_shape(config, description, site, nodes)
+    _check_archive(config.environment, site, nodes)
+    steps = _steps(config, site, nodes)
+    prices = read_prices(config.prices)
+    cost = nodes.hourly_cost(prices)
+    if config.cluster:
+        body = {"JobFlowId": config.cluster, "Steps": requests(steps, site, nodes, "CANCEL_AND_WAIT")}
+        return Submission("add_job_flow_steps", body, site.region, cost, prices.source)
+    cluster = Cluster(
+        f"slicemill {' '.join(config.job) or nodes.name}",
+        site,
+        nodes,
+        config.environment,
+        steps,
+        config.keep,
+        config.release,
+        subnets=config.subnet,
+        allow_untried=config.allow_untried,
+    )
+    return Submission("run_job_flow", cluster.request(), site.region, cost, prices.source)
+
+
+def _steps(config: SubmitConfig, site: Site, nodes: Shape) -> tuple[Step, ...]:
+    extra = extra_arguments(config.argument, config.job)
+    return tuple(
+        Step(
+            job,
+            job_arguments(job, site, nodes, config.run, config.split) + extra[job],
+            config.deploy_mode if job in SPARK_JOBS else "client",
+            config.environment if config.archive and job in SPARK_JOBS else None,
+        )
+        for job in config.job
+    )
+
+
+def _check_archive(uri: str, site: Site, nodes: Shape) -> None:
+    """Refuse an archive that nodes may not read, or that is for other nodes."""
+    if not uri.startswith((site.code(), "${")):
+        raise ConfigError(
+            "nodes may not read this bucket", expected=f"--environment below {site.code()}", found=uri
+        )
+    kind = _KIND.search(uri)
+    if kind and (kind[1] == "gpu") != nodes.has_gpus:
+        raise ConfigError(
+            "--environment is for other nodes",
+            expected="the gpu archive" if nodes.has_gpus else "the cpu archive",
+            found=f"the {kind[1]} archive on --shape {nodes.name}",
+        )
+
+
+def _running_shape(config: SubmitConfig, description: Mapping[str, Any], site: Site, nodes: Shape) -> Shape:
+    """The nodes of a running cluster. Raises ConfigError if it has ended or its role is not for the jobs."""
+    state = description["Status"]["State"]
+    if state in _ENDED:
+        raise ConfigError(
+            f"{config.cluster} takes no more steps", expected="a cluster that runs or waits", found=state
+        )
+    running = shape_of(description.get("Tags", ())) or nodes
+    profile = description.get("Ec2InstanceAttributes", {}).get("IamInstanceProfile")
+    expected = profile_for(site, running, config.job)
+    if profile and profile.rpartition("/")[2] != expected:
+        raise ConfigError(
+            f"the role of {config.cluster} may not do what {', '.join(config.job)} does",
+            expected=f"a cluster whose instance profile is {expected}",
+            found=profile.rpartition("/")[2],
+            advice="Leave --cluster out to start one.",
+        )
+    return running
+
+
+def failed_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Ids of the steps that did not do their work."""
+    states = ("FAILED", "CANCELLED", "INTERRUPTED")
+    return tuple(step["Id"] for step in steps if step["Status"]["State"] in states)

@@ -1,0 +1,53 @@
+"""Follow the steps of a cluster to their end, and say how they ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from slicemill.emr import client
+from slicemill.emr.site import Site
+
+#: Seconds between looks at a cluster.
+_LOOK_SECONDS = 20.0
+#: EMR copies a step's logs to S3 some minutes after its end: seconds to wait for the job's summary.
+_LOG_SECONDS = 420.0
+
+_OPEN = ("PENDING", "RUNNING", "CANCEL_PENDING")
+
+
+def follow(
+    cluster: str, ids: Sequence[str], site: Site, say: Callable[[str], None], sleep: Callable[[float], None]
+) -> list[dict[str, Any]]:
+    """Look at steps until all have ended, each change of state said; return them as ListSteps does."""
+    states: dict[str, str] = {}
+    while True:
+        every = client.steps(("list_steps", {"ClusterId": cluster}), site.region)
+        steps = [step for step in every if not ids or step["Id"] in ids]
+        for step in steps:
+            state = step["Status"]["State"]
+            if states.get(step["Id"]) != state:
+                say(f"{step['Name']} {step['Id']}: {state}")
+                states[step["Id"]] = state
+        if steps and all(step["Status"]["State"] not in _OPEN for step in steps):
+            return steps
+        sleep(_LOOK_SECONDS)
+
+
+def job_summary(
+    cluster: str, step: str, site: Site, sleep: Callable[[float], None] = time.sleep
+) -> Mapping[str, Any] | None:
+    """A job's own summary, the last line of its standard output; None if it has not reached S3 in time."""
+    home = f"s3://{site.log_bucket}/clusters/"
+    waited = 0.0
+    while True:
+        lines = client.step_logs(home, cluster, step, 1, site.region).get("stdout", ())
+        if lines and lines[-1].startswith("{"):
+            summary: Mapping[str, Any] = json.loads(lines[-1])
+            return summary
+        if waited >= _LOG_SECONDS:
+            return None
+        sleep(_LOOK_SECONDS)
+        waited += _LOOK_SECONDS
