@@ -17,5 +17,5 @@ aws emr create-cluster \
   --log-uri s3://slicemill-logbucket-example/clusters/ \
   --log-encryption-kms-key-id arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab \
   --auto-termination-policy IdleTimeout=7200 \
-  --tags for-use-with-amazon-emr-managed-policies=true project=slicemill \
+  --tags for-use-with-amazon-emr-managed-policies=true project=slicemill slicemill-shape=notebook slicemill-core-types=m5.2xlarge 'slicemill-core-and-spot-count=2 0' \
   --no-auto-terminate

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import tyro
 
 from slicemill.errors import SlicemillError
+from slicemill.io import storage
 from slicemill.io.settings_file import read_settings
+from slicemill.io.storage.uri import canonical
 
 log = logging.getLogger("slicemill")
 
@@ -50,7 +52,9 @@ def run_job(
     )
     log.setLevel(logging.INFO)
     start = time.monotonic()
+    place = None
     try:
+        place, argv = _summary_place(sys.argv[1:] if argv is None else argv)
         summary = action(_parse(name, config_type, argv, from_file))
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -70,10 +74,30 @@ def run_job(
             "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         }
     summary = {"job": name.rpartition(" ")[2], **summary, "seconds": round(time.monotonic() - start, 3)}
+    if place is not None:
+        summary = _store_summary(place, summary)
     sys.stderr.flush()
     sys.stdout.write(json.dumps(summary) + "\n")
     sys.stdout.flush()
     return {"done": 0, "bad_arguments": 2, "data_short": 3}.get(summary["status"], 1)
+
+
+def _summary_place(argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """The URI after `--summary`, which every verb takes, and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--summary")
+    places, others = parser.parse_known_args(argv)
+    return places.summary, others
+
+
+def _store_summary(place: str, summary: Summary) -> Summary:
+    """Write the summary line to a file too. A summary that can't be written is a failure of the job."""
+    try:
+        storage.write_json(canonical(place), summary)
+    except SlicemillError as error:
+        log.error("%s", error)
+        return {**summary, "status": "failed", "error": summary.get("error", str(error))}
+    return summary
 
 
 def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, from_file: bool) -> Config:

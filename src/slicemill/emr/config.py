@@ -29,6 +29,12 @@ class RenderConfig:
     """Folder for the files."""
     release: str = DEFAULT_RELEASE
     """EMR release label."""
+    night_core_type: tuple[str, ...] = ()
+    """Instance type of the nightly run's core nodes. Repeat the flag for a fleet of several types."""
+    night_core_count: int | None = None
+    """Core nodes of the nightly run."""
+    night_spot_count: int = 0
+    """Further nodes of the nightly run, on the Spot market."""
     prices: str | None = None
     """Price file; the one that comes with slicemill by default."""
 

@@ -35,6 +35,8 @@ class Choice:
     environment: str
     gpu_environment: str
     release_label: str = DEFAULT_RELEASE
+    night: Shape = SHAPES["cpu"]
+    """Nodes of the nightly run."""
 
     def cluster(self, form: Shape) -> Cluster:
         """The cluster of a shape, with the jobs that it usually runs."""
@@ -62,8 +64,8 @@ def rendered(choice: Choice, prices: Prices) -> dict[str, str]:
     for name in get_args(NotebookName):
         notebook = NotebookRun(choice.site, name, _EDITOR, _CLUSTER, _STUDIO_ROLE, _RUN, _SPLIT)
         files[f"notebooks/{name}.json"] = _json(notebook.request())
-    files["schedule/nightly.asl.json"] = _json(state_machine(choice.release_label))
-    files["cloudformation/nightly.yaml"] = nightly_template(choice.release_label)
+    files["schedule/nightly.asl.json"] = _json(state_machine(choice.release_label, choice.night))
+    files["cloudformation/nightly.yaml"] = nightly_template(choice.release_label, choice.night)
     files["sizes.md"] = _sizes(prices)
     return files
 

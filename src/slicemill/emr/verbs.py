@@ -13,6 +13,7 @@ from typing import Any
 from slicemill.emr import client
 from slicemill.emr.capacity.instances import from_description, keep
 from slicemill.emr.capacity.prices import read_prices
+from slicemill.emr.capacity.shapes import shape
 from slicemill.emr.client import Request
 from slicemill.emr.config import (
     EmrConfig,
@@ -56,7 +57,9 @@ def run(config: EmrConfig) -> Summary:
 
 
 def _render(config: RenderConfig) -> Summary:
-    choice = Choice(read_site(config.site), config.environment, config.gpu_environment, config.release)
+    night = shape("cpu", config.night_core_type, config.night_core_count, config.night_spot_count)
+    site = read_site(config.site)
+    choice = Choice(site, config.environment, config.gpu_environment, config.release, night)
     files = rendered(choice, read_prices(config.prices))
     for name, text in files.items():
         target = Path(config.out) / name

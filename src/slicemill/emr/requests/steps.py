@@ -35,6 +35,9 @@ PYTHON = f"{HOME}/bin/python"
 #: Name of the unpacked archive in a container's working folder.
 ARCHIVE_NAME = "environment"
 
+#: Runs its arguments as a command; of their exit codes 3 becomes 0.
+_SHORT_IS_DONE = '"$@"; code=$?; [ "$code" = 3 ] && code=0; exit "$code"'
+
 _CONFIGS: Mapping[JobName, type[Any]] = {
     "ingest": IngestConfig,
     "split": SplitConfig,
@@ -55,6 +58,12 @@ class Step:
     """Environment archive that YARN unpacks for this job alone, where nodes have none at `HOME`."""
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Spark settings over those of the job's shape."""
+    template_arguments: tuple[str, ...] = ()
+    """Further arguments with marks that CloudFormation fills in; they can't be checked here."""
+    summary: str | None = None
+    """URI to which the job writes its summary line too."""
+    short_is_done: bool = False
+    """Let exit code 3 (done, but the data fell short) count as success: the summary tells it apart."""
 
     def __post_init__(self) -> None:
         check_arguments(self.job, self.arguments)
@@ -75,9 +84,17 @@ class Step:
 
     def command(self, site: Site, shape: Shape) -> list[str]:
         """The command line, as command-runner.jar takes it. Raises ConfigError."""
+        command = self._plain_command(site, shape)
+        return ["bash", "-c", _SHORT_IS_DONE, "slicemill", *command] if self.short_is_done else command
+
+    def _job_arguments(self) -> tuple[str, ...]:
+        place = ("--summary", self.summary) if self.summary else ()
+        return (*self.arguments, *self.template_arguments, *place)
+
+    def _plain_command(self, site: Site, shape: Shape) -> list[str]:
         if self.job not in SPARK_JOBS:
             region = f"AWS_DEFAULT_REGION={site.region}"
-            return ["env", region, PYTHON, f"{HOME}/jobs/{self.job}.py", *self.arguments]
+            return ["env", region, PYTHON, f"{HOME}/jobs/{self.job}.py", *self._job_arguments()]
         settings = self._spark_settings(site, shape)
         check_settings(self.job, {"spark.dynamicAllocation.enabled": "false"} | settings)
         # A plain path in cluster mode too: YARN localises no `local://` file, and the driver would lack it.
@@ -88,7 +105,7 @@ class Step:
             *(part for key, value in settings.items() for part in ("--conf", f"{key}={value}")),
             *(("--archives", f"{self.archive}#{ARCHIVE_NAME}") if self.archive else ()),
             script,
-            *self.arguments,
+            *self._job_arguments(),
         ]
 
     def _spark_settings(self, site: Site, shape: Shape) -> dict[str, str]:
