@@ -25,12 +25,24 @@ from moto.stepfunctions.parser.mocking.mock_config import (
     StateMockedResponses,
 )
 
-from slicemill.emr.requests.nightly import NIGHT, state_machine, substitutions
+from slicemill.emr.requests.nightly import COUNTS, NIGHT, state_machine, substitutions
 from slicemill.emr.requests.steps import JobName
 
 #: moto knows no job of EMR to wait for; that a state waits for its job is Step Functions' own part.
 WALKED = json.dumps(state_machine()).replace('.sync"', '"')
 GOOD: Mapping[str, Any] = {"ClusterId": "j-1"}
+
+
+def summary(**changes: Any) -> dict[str, str]:
+    """What S3 answers for a job's summary."""
+    counts = dict.fromkeys({count for counts in COUNTS.values() for count in counts}, 1)
+    line = {"status": "done", "mean_patient_dice": 0.8, **counts, **changes}
+    return {"Body": json.dumps(line)}
+
+
+#: Answers of the states that no test changes.
+ANSWERS: Mapping[str, Any] = {"ReadIngest": summary(), "ReadScore": summary()}
+AFTER = ["Terminate", "Outcome", "ReadIngest", "ReadScore", "Metrics", "HasDice", "DiceMetric", "Verdict"]
 
 
 def thrown(error: str, cause: str = "because") -> tuple[str, str]:
@@ -59,7 +71,12 @@ def walk(
     tasks = [name for name, state in state_machine()["States"].items() if state["Type"] == "Task"]
     responses = [
         StateMockedResponses(
-            name, name, [_response(turn, one) for turn, one in enumerate(answers.get(name, [GOOD]))]
+            name,
+            name,
+            [
+                _response(turn, answer)
+                for turn, answer in enumerate(answers.get(name, [ANSWERS.get(name, GOOD)]))
+            ],
         )
         for name in tasks
     ]
@@ -105,7 +122,7 @@ def test_a_good_night_runs_the_jobs_in_order_and_ends_the_cluster(
 ) -> None:
     found, entered, given = walk(monkeypatch)
     assert found["status"] == "SUCCEEDED"
-    assert entered == ["CreateCluster", *JOBS, "Terminate", "Outcome", "Done"]
+    assert entered == ["CreateCluster", *JOBS, *AFTER, "Done"]
     assert {given[name]["ClusterId"] for name in (*JOBS, "Terminate")} == {"j-1"}
     assert pauses == []
 
@@ -116,7 +133,7 @@ def test_a_job_that_fails_once_is_run_once_more(
 ) -> None:
     found, entered, _ = walk(monkeypatch, **{job: [FAILED, GOOD]})
     assert found["status"] == "SUCCEEDED"
-    assert entered == ["CreateCluster", *JOBS, "Terminate", "Outcome", "Done"]
+    assert entered == ["CreateCluster", *JOBS, *AFTER, "Done"]
     assert pauses == [60]
 
 
@@ -170,6 +187,54 @@ def test_a_message_that_can_not_be_sent_leaves_a_failed_night(
 ) -> None:
     found, _, _ = walk(monkeypatch, Ingest=[FAILED, FAILED], Alarm=[thrown("SNS.Down", "no topic")] * 4)
     assert found["status"] == "FAILED"
+
+
+def test_a_night_whose_data_fell_short_scores_all_the_rest_and_then_fails_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    short = summary(status="data_short", quarantined=7)
+    for state in ("ReadIngest", "ReadScore"):
+        night, entered, inputs = walk(monkeypatch, **{state: [short]})
+        assert night["status"] == "FAILED"
+        assert entered == ["CreateCluster", *JOBS, *AFTER, "Short", "Alarm", "Failed"]
+        assert "more was set aside than the limit allows" in inputs["Alarm"]["Message"]
+        assert "7" in inputs["Alarm"]["Message"]
+
+
+def test_the_counts_of_a_night_become_metrics_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    _, _, inputs = walk(monkeypatch, ReadScore=[summary(scored=12, waiting=3)])
+    data = {metric["MetricName"]: metric for metric in inputs["Metrics"]["MetricData"]}
+    assert data["score_scored"]["Value"] == 12
+    assert data["score_waiting"]["Value"] == 3
+    assert {metric["Dimensions"][0]["Value"] for metric in data.values()} == {"${Run}"}
+    assert inputs["DiceMetric"]["MetricData"][0]["Value"] == 0.8
+
+
+def test_a_night_without_masks_has_no_dice_to_count(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    night, entered, _ = walk(monkeypatch, ReadScore=[summary(mean_patient_dice=None)])
+    assert night["status"] == "SUCCEEDED"
+    assert "DiceMetric" not in entered
+
+
+def test_counts_that_can_not_be_read_fail_the_night_after_the_cluster_has_ended(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    night, entered, inputs = walk(monkeypatch, ReadIngest=[thrown("S3.NoSuchKeyException", "no key")] * 4)
+    assert night["status"] == "FAILED"
+    assert entered.index("Terminate") < entered.index("ReadIngest")
+    assert inputs["Alarm"]["Message"].endswith("no key")
+
+
+def test_the_limit_of_a_night_is_the_stacks_parameter_and_a_short_job_goes_on() -> None:
+    for job in COUNTS:
+        words = state_machine()["States"][job.capitalize()]["Parameters"]["Step"]["HadoopJarStep"]["Args"]
+        assert words[words.index("--max-bad-fraction") + 1] == "${MaxBadFraction}"
+        assert words[words.index("--summary") + 1].endswith(f"/clusters/summaries/nightly/{job}.json")
+        assert words[0] == "bash"
 
 
 def test_no_way_through_the_machine_leaves_a_cluster_running() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from emr_builder import CHOICE, EMR
 
-from slicemill.emr.capacity.instances import read_prices
+from slicemill.emr.capacity.prices import read_prices
 from slicemill.emr.render import rendered
 
 FILES = rendered(CHOICE, read_prices())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -29,7 +28,7 @@ def run(script: str, tmp_path: Path, *arguments: str) -> subprocess.CompletedPro
         "SLICEMILL_STORE": str(tmp_path / "mnt"),
         "SLICEMILL_LINK": str(tmp_path / "link"),
         "SLICEMILL_CGROUP_ROOT": str(tmp_path / "cgroup"),
-        "SLICEMILL_GPU_TOOLS": str(tmp_path / "tools"),
+        "SLICEMILL_PCI_DEVICES": str(tmp_path / "pci"),
     }
     return subprocess.run(
         [str(BOOTSTRAP / script), *arguments], capture_output=True, text=True, env=environment, check=False
@@ -90,64 +89,68 @@ def test_a_node_without_the_interpreter_fails_at_start(tmp_path: Path, archive: 
     assert not (tmp_path / "link").exists()
 
 
-def gpus(tmp_path: Path, driver: str, *indices: int) -> None:
-    lines = "\\n".join(map(str, indices))
-    command(
-        tmp_path / "bin",
-        "nvidia-smi",
-        f'case "$1" in *driver*) echo {driver};; *) [[ -z "{lines}" ]] || printf "{lines}\\n";; esac',
-    )
+DISCOVER = EMR.parent / "src" / "slicemill" / "emr" / "requests" / "discover_gpus.sh"
+
+
+def node(tmp_path: Path, *, vendor: str = "0x10de", driver: str | None = "555.42.06", gpus: int = 1) -> None:
+    """A node with one PCI device, and with nvidia-smi if a driver is installed."""
+    device = tmp_path / "pci" / "0000:00:1e.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text("0x030200\n")
     command(tmp_path / "bin", "sudo", '"$@"')
     command(tmp_path / "bin", "mount", f'echo "$@" >>{tmp_path}/mount.log')
     command(tmp_path / "bin", "mountpoint", f"[[ -e {tmp_path}/mount.log ]]")
+    if driver:
+        lines = "".join(f"echo {index};" for index in range(gpus)) or ":"
+        command(tmp_path / "bin", "nvidia-smi", f'case "$1" in *driver*) echo {driver};; *) {lines} ;; esac')
 
 
-def test_gpu_nodes_get_cgroups_once_and_a_discovery_script(tmp_path: Path) -> None:
-    gpus(tmp_path, "555.42.06", 0, 1)
+def discover(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(DISCOVER)],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        check=False,
+    )
+
+
+def test_gpu_nodes_get_cgroups_once(tmp_path: Path) -> None:
+    node(tmp_path)
     for _ in range(2):
         done = run("gpu.sh", tmp_path)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "mount.log").read_text().count("cgroupv1-devices") == 1
-    found = subprocess.run(
-        [str(tmp_path / "tools" / "discover.sh")],
-        capture_output=True,
-        text=True,
-        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
-        check=True,
-    )
-    assert json.loads(found.stdout) == {"name": "gpu", "addresses": ["0", "1"]}
+
+
+def test_a_node_whose_driver_comes_later_gets_its_cgroups_all_the_same(tmp_path: Path) -> None:
+    node(tmp_path, driver=None)
+    done = run("gpu.sh", tmp_path)
+    assert (done.returncode, "not installed yet" in done.stdout) == (0, True)
+    assert "cgroupv1-devices" in (tmp_path / "mount.log").read_text()
 
 
 def test_a_driver_too_old_for_cuda_12_stops_the_node(tmp_path: Path) -> None:
-    gpus(tmp_path, "515.65.01", 0)
+    node(tmp_path, driver="515.65.01")
     done = run("gpu.sh", tmp_path)
     assert done.returncode == 1
     assert "515.65.01 is too old" in done.stderr
 
 
+def test_a_primary_node_without_a_gpu_needs_no_driver(tmp_path: Path) -> None:
+    node(tmp_path, vendor="0x1d0f", driver="515.65.01")
+    done = run("gpu.sh", tmp_path)
+    assert (done.returncode, "has no GPU" in done.stdout) == (0, True)
+
+
+def test_an_executor_finds_the_gpus_of_its_container(tmp_path: Path) -> None:
+    node(tmp_path, gpus=2)
+    assert json.loads(discover(tmp_path).stdout) == {"name": "gpu", "addresses": ["0", "1"]}
+
+
 def test_a_container_without_a_gpu_is_told_to_spark(tmp_path: Path) -> None:
-    gpus(tmp_path, "555.42.06")
-    assert run("gpu.sh", tmp_path).returncode == 0
-    done = subprocess.run(
-        [str(tmp_path / "tools" / "discover.sh")],
-        capture_output=True,
-        text=True,
-        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
-        check=False,
-    )
+    node(tmp_path, gpus=0)
+    done = discover(tmp_path)
     assert done.returncode == 1
     assert "no GPU" in done.stderr
-
-
-def test_a_primary_node_without_a_gpu_has_nothing_to_prepare(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    for name in ("bash", "chmod", "mkdir", "sudo", "tee"):
-        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "/bin/true")
-    done = subprocess.run(
-        [str(BOOTSTRAP / "gpu.sh")],
-        capture_output=True,
-        text=True,
-        env={"PATH": str(tmp_path / "bin"), "SLICEMILL_GPU_TOOLS": str(tmp_path / "tools")},
-        check=False,
-    )
-    assert (done.returncode, "no GPU to prepare" in done.stdout) == (0, True)

@@ -13,7 +13,16 @@ from emr_builder import EMR
 
 TEMPLATES = sorted((EMR / "cloudformation").glob("*.yaml"))
 #: Actions that AWS offers for no resource in particular; each stands under a condition of ours.
-WITHOUT_RESOURCE = {"elasticmapreduce:RunJobFlow"}
+WITHOUT_RESOURCE = {
+    "elasticmapreduce:RunJobFlow": {"StringEquals": {"aws:RequestTag/project": "slicemill"}},
+    "cloudwatch:PutMetricData": {"StringEquals": {"cloudwatch:namespace": "slicemill"}},
+}
+#: CloudWatch Logs sets up a state machine's logging by these, which know neither resource nor condition.
+LOG_DELIVERY = {
+    "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}  # fmt: skip
 
 
 def load(path: Path) -> Any:
@@ -64,22 +73,32 @@ def test_a_star_as_resource_is_for_keys_own_policies_and_actions_that_know_none(
         if owner.startswith("AWS::KMS::Key "):
             assert statement["Principal"] != "*"
             continue
-        assert set(as_list(statement["Action"])) <= WITHOUT_RESOURCE, owner
-        assert statement["Condition"] == {"StringEquals": {"aws:RequestTag/project": "slicemill"}}
+        if owner.startswith("AWS::EC2::VPCEndpoint "):
+            # In an endpoint's policy "*" is what may pass it: this account's own.
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}
+            }
+            continue
+        if set(as_list(statement["Action"])) == LOG_DELIVERY:
+            continue
+        (action,) = as_list(statement["Action"])
+        assert statement["Condition"] == WITHOUT_RESOURCE[action], owner
 
 
 def test_s3_and_kms_statements_name_only_our_buckets_and_our_key() -> None:
-    buckets = {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket"}
+    buckets = {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket", "AccessLogBucket"}
     for template, owner, statement in statements():
-        if owner.startswith("AWS::KMS::Key "):
+        if owner.startswith(("AWS::KMS::Key ", "AWS::EC2::VPCEndpoint ")):
             continue
         services = {action.split(":")[0] for action in as_list(statement["Action"])}
         for resource in as_list(statement["Resource"]):
             text = json.dumps(resource)
-            if "s3" in services:
-                assert any(f"{bucket}.Arn" in text or f'["{bucket}", "Arn"]' in text for bucket in buckets), (
-                    owner
-                )
+            if "s3" in services and "Foundation}-LogBucket" in text:
+                # The foundation's, by its name: a stack exports no ARN of it.
+                assert "${LogBucket}/clusters/summaries/nightly/*" in text, owner
+            elif "s3" in services:
+                named = any(f"{bucket}.Arn" in text or f'["{bucket}", "Arn"]' in text for bucket in buckets)
+                assert named, owner
                 assert "arn:" not in text, owner
             if "kms" in services:
                 ours = '["Key", "Arn"]' in text or "Foundation}-KeyArn" in text
@@ -96,10 +115,13 @@ def test_nobody_who_scores_may_write_models_and_nobody_may_change_raw_slices() -
             )
     assert written == {
         "NodePolicy": {"clusters"},
+        # S3's own log delivery.
+        "AccessLogBucketPolicy": {"data"},
         "PipelineRole": {"lake", "scores", "report"},
         "TrainingRole": {"runs"},
         "NotebookRole": {"notebooks"},
         "StudioRole": {"studio"},
+        "WorkspaceUserPolicy": {"studio"},
     }
 
 
@@ -120,14 +142,19 @@ def test_buckets_are_private_encrypted_versioned_and_forget_incomplete_uploads()
     }
     buckets = {name: one for name, one in resources.items() if one["Type"] == "AWS::S3::Bucket"}
     policies = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::S3::BucketPolicy"]
-    assert set(buckets) == {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket"}
+    assert set(buckets) == {"DataBucket", "CodeBucket", "LogBucket", "WorkspaceBucket", "AccessLogBucket"}
+    logging = buckets["DataBucket"]["Properties"]["LoggingConfiguration"]
+    assert logging["DestinationBucketName"] == {"Ref": "AccessLogBucket"}
     for name, bucket in buckets.items():
         properties = bucket["Properties"]
         assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
         assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
         assert len(properties["PublicAccessBlockConfiguration"]) == 4
         (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-        assert "Key" in json.dumps(rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"])
+        encryption = rule["ServerSideEncryptionByDefault"]
+        # S3 delivers access logs only where its own keys encrypt them.
+        ours = "Key" in json.dumps(encryption.get("KMSMasterKeyID"))
+        assert ours or (name == "AccessLogBucket" and encryption["SSEAlgorithm"] == "AES256")
         assert properties["VersioningConfiguration"]["Status"] == "Enabled"
         rules = properties["LifecycleConfiguration"]["Rules"]
         assert any("AbortIncompleteMultipartUpload" in one and one["Status"] == "Enabled" for one in rules)
@@ -147,3 +174,42 @@ def test_everything_that_nightly_imports_is_exported() -> None:
         imported = {part.split("}-")[1].split('"')[0].split()[0] for part in text.split("ImportValue")[1:]}
         assert imported
         assert imported <= exported
+
+
+def test_the_primary_nodes_of_emr_7_reach_the_service() -> None:
+    rule = load(EMR / "cloudformation" / "foundation.yaml")["Resources"]["ServiceFromPrimary"]["Properties"]
+    assert (rule["FromPort"], rule["ToPort"]) == (9443, 9443)
+    assert rule["GroupId"] == {"Ref": "ServiceGroup"}
+    assert rule["SourceSecurityGroupId"] == {"Ref": "PrimaryGroup"}
+
+
+def test_the_key_of_encryption_between_nodes_is_read_only_by_roles_whose_clusters_encrypt() -> None:
+    readers = {
+        owner.split()[-1]
+        for template, owner, statement in statements()
+        if template == "foundation" and statement["Effect"] == "Allow"
+        for resource in as_list(statement["Resource"])
+        if "certificates" in json.dumps(resource) or json.dumps(resource).endswith('CodeBucket.Arn}/*"}')
+    }
+    assert readers == {"PipelineRole", "NotebookRole"}
+
+
+def test_the_schedules_role_uses_no_cluster_but_ours() -> None:
+    (statement,) = [
+        statement
+        for template, owner, statement in statements()
+        if template == "nightly" and "elasticmapreduce:TerminateJobFlows" in as_list(statement["Action"])
+    ]
+    assert statement["Condition"] == {"StringEquals": {"elasticmapreduce:ResourceTag/project": "slicemill"}}
+
+
+def test_every_role_can_be_bounded() -> None:
+    for path in TEMPLATES:
+        for name, resource in load(path)["Resources"].items():
+            if resource["Type"] == "AWS::IAM::Role":
+                assert "PermissionsBoundary" in resource["Properties"], (path.name, name)
+
+
+def test_the_state_machine_logs_without_what_its_states_were_given() -> None:
+    machine = load(EMR / "cloudformation" / "nightly.yaml")["Resources"]["Nightly"]["Properties"]
+    assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False

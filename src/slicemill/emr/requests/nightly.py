@@ -62,7 +62,7 @@ def state_machine(release_label: str = DEFAULT_RELEASE, nodes: Shape = SHAPES["c
     """The machine's definition (ASL), with `${…}` marks for what belongs to an account or a model."""
     site = Site.placeholders()
     names = [job.capitalize() for job in NIGHT]
-    following = [*names[1:], "ReadIngest"]
+    following = [*names[1:], "Terminate"]
     jobs = {
         name: _job_state(_step(job, site, nodes).request(site, nodes, "CONTINUE"), NIGHT[job], after)
         for name, job, after in zip(names, NIGHT, following, strict=True)
@@ -74,8 +74,9 @@ def state_machine(release_label: str = DEFAULT_RELEASE, nodes: Shape = SHAPES["c
         "States": {
             "CreateCluster": _create(_cluster(site, release_label, nodes), names[0]),
             **jobs,
-            **_counts(),
             **_end(),
+            **_counts(),
+            **_message(),
         },
     }
 
@@ -134,7 +135,10 @@ def _caught(following: str) -> dict[str, Any]:
 
 
 def _counts() -> dict[str, State]:
-    """States that read the jobs' summaries and make metrics of them."""
+    """States that read the jobs' summaries and make metrics of them.
+
+    They come after the cluster has ended: a summary of another form would fail the night at once, uncaught.
+    """
     return {
         "ReadIngest": _read("ingest", "ReadScore"),
         "ReadScore": _read("score", "Metrics"),
@@ -151,11 +155,19 @@ def _counts() -> dict[str, State]:
             "Choices": [
                 {"Variable": "$.score.summary.mean_patient_dice", "IsNumeric": True, "Next": "DiceMetric"}
             ],
-            "Default": "Terminate",
+            "Default": "Verdict",
         },
         "DiceMetric": _metrics(
-            [_metric("mean_patient_dice", "$.score.summary.mean_patient_dice", "None")], "Terminate"
+            [_metric("mean_patient_dice", "$.score.summary.mean_patient_dice", "None")], "Verdict"
         ),
+        "Verdict": {
+            "Type": "Choice",
+            "Choices": [
+                {"Variable": f"$.{job}.summary.status", "StringEquals": "data_short", "Next": "Short"}
+                for job in COUNTS
+            ],
+            "Default": "Done",
+        },
     }
 
 
@@ -167,7 +179,7 @@ def _read(job: JobName, following: str) -> State:
         "ResultSelector": {"summary.$": "States.StringToJson($.Body)"},
         "ResultPath": f"$.{job}",
         "Retry": [_A_FEW_TIMES],
-        "Catch": [_caught("Terminate")],
+        "Catch": [_caught("Alarm")],
         "Next": following,
     }
 
@@ -188,7 +200,7 @@ def _metrics(data: list[dict[str, Any]], following: str) -> State:
         "Parameters": {"Namespace": NAMESPACE, "MetricData": data},
         "ResultPath": None,
         "Retry": [_A_FEW_TIMES],
-        "Catch": [_caught("Terminate")],
+        "Catch": [_caught("Alarm")],
         "Next": following,
     }
 
@@ -208,15 +220,14 @@ def _end() -> dict[str, State]:
         },
         "Outcome": {
             "Type": "Choice",
-            "Choices": [
-                {"Variable": "$.failure", "IsPresent": True, "Next": "Alarm"},
-                *(
-                    {"Variable": f"$.{job}.summary.status", "StringEquals": "data_short", "Next": "Short"}
-                    for job in COUNTS
-                ),
-            ],
-            "Default": "Done",
+            "Choices": [{"Variable": "$.failure", "IsPresent": True, "Next": "Alarm"}],
+            "Default": "ReadIngest",
         },
+    }
+
+
+def _message() -> dict[str, State]:
+    return {
         "Short": {
             "Type": "Pass",
             "Parameters": {
