@@ -4,8 +4,10 @@ import copy
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from monai.networks.nets import AttentionUnet, UNet
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from slicemill.model.networks.registry import ARCHITECTURES
@@ -24,6 +26,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     **{name: entry.build for name, entry in ARCHITECTURES.items()},
     "a MONAI U-Net": _monai_unet,
     "a MONAI attention U-Net": _monai_attention,
+    "timm's ResNet": lambda: timm.create_model("resnet18", num_classes=1),
 }
 
 
@@ -124,6 +127,64 @@ def test_what_is_not_sure_is_left_alone(way: Callable[[Unsure, Tensor], object])
     same = copy.deepcopy(network.state_dict())
     assert fuse(network, torch.randn(1, 3, 8, 8)) == 0
     assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
+
+
+def test_the_activation_inside_a_norm_outlives_it() -> None:
+    torch.manual_seed(0)
+    network = Unsure(_plain)
+    network.norm = BatchNormAct2d(3)
+    _lived_in(network)
+    images = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        expected = network(images)
+
+    assert fuse(network, images) == 1
+
+    with torch.inference_mode():
+        assert torch.allclose(network(images), expected, atol=1e-5)
+    assert (expected == 0).any()
+
+
+class _Doubling(nn.BatchNorm2d):
+    """A batch norm that does more than its kind."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+class _DoublingWithActivation(_Doubling):
+    act = nn.ReLU()
+
+
+@pytest.mark.parametrize("kind", [_Doubling, _DoublingWithActivation])
+def test_a_norm_that_does_something_else_is_left_alone(kind: type[nn.BatchNorm2d]) -> None:
+    network = Unsure(_plain)
+    network.norm = kind(3)
+
+    assert fuse(_lived_in(network), torch.randn(1, 3, 8, 8)) == 0
+    assert type(network.norm) is kind
+
+
+def _norm_read_elsewhere(net: Unsure, images: Tensor) -> Tensor:
+    return net.norm(net.conv(images)) * net.norm.running_var.sum()
+
+
+def _bias_read_elsewhere(net: Unsure, images: Tensor) -> Tensor:
+    bias = net.conv.bias
+    return net.norm(net.conv(images)) + (0 if bias is None else bias.sum())
+
+
+@pytest.mark.parametrize("way", [_norm_read_elsewhere, _bias_read_elsewhere])
+def test_a_network_that_gives_something_else_afterwards_is_left_as_it_was(
+    way: Callable[[Unsure, Tensor], object],
+) -> None:
+    torch.manual_seed(0)
+    network = _lived_in(Unsure(way))
+    images = torch.randn(1, 3, 8, 8)
+    expected = network(images)
+
+    assert fuse(network, images) == 0
+    assert torch.equal(network(images), expected)
 
 
 def test_norms_of_the_batch_itself_are_left_alone() -> None:

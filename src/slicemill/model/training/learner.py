@@ -17,7 +17,7 @@ from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import SCHEDULES
 from slicemill.model.loading.augment import Augmentation
 from slicemill.model.loading.loader import SliceCache
-from slicemill.model.networks.registry import architecture
+from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.losses import SEGMENTATION, Loss, cross_entropy
 from slicemill.model.training.ranks import Rank
 
@@ -131,7 +131,7 @@ def _parameter_groups(network: nn.Module, encoder: str | None, settings: Any) ->
         {
             "params": parameters,
             "weight_decay": 0.0 if flat else settings["weight_decay"],
-            "peak": settings["learning_rate"] * (1.0 if own_rate else settings["encoder_rate"]),
+            "peak": settings["learning_rate"] * (1.0 if own_rate else encoder_rate(settings)),
         }
         for (own_rate, flat), parameters in sorted(groups.items())
     ]

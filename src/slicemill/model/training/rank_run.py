@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import petastorm
 import safetensors.torch
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -26,8 +27,8 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import Card, save_card, sha256, weights_uri
 from slicemill.model.device import choose_precision, placed, see_gpus
-from slicemill.model.networks.registry import architecture
-from slicemill.model.networks.weights import load_encoder
+from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate, initial_weights
+from slicemill.model.networks.weights import InitialWeights, initialise_encoder
 from slicemill.model.training.checkpoint import Position, load_checkpoint, network_bytes, save_checkpoint
 from slicemill.model.training.input_size import with_sizes
 from slicemill.model.training.learner import Learner, make_learner
@@ -91,11 +92,12 @@ def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
 
 def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     torch.manual_seed(int(plan.settings["seed"]))
-    network = placed(_network(plan), rank.device)
+    network, origin = _network(plan)
+    network = placed(network, rank.device)
     learner = make_learner(plan, rank, network, choose_precision(plan.settings["precision"], rank.device))
     if plan.settings["find_learning_rate"]:
         return _find_rate(with_sizes(learner, Position())[0])
-    learner, position = with_sizes(learner, _start(learner))
+    learner, position = with_sizes(learner, _start(learner, origin))
     first, final = learner.plan.settings["first_size"], learner.plan.settings["image_size"]
     _say(rank, f"network input: {first} pixels a side at first, {final} in the end")
     pace = Pace(learner, position)
@@ -109,7 +111,7 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             tell(position)
             pace.note_epoch(pace.seconds - began, span)
     by_options = _dice_by_options(learner, position)
-    summary = _finish(learner, position, by_options) if rank.first else {}
+    summary = _finish(learner, position, by_options, origin) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
@@ -125,12 +127,11 @@ def _pruned(plan: TrainPlan, position: Position) -> bool:
     return floor is not None and (position.leading_score is None or position.leading_score < floor)
 
 
-def _network(plan: TrainPlan) -> nn.Module:
+def _network(plan: TrainPlan) -> tuple[nn.Module, InitialWeights]:
+    """A new network for the plan, and where its weights come from."""
     chosen = architecture(plan.settings["model"], plan.settings["task"])
     network = chosen.build(plan.settings)
-    if plan.settings["init_weights"] and chosen.encoder:
-        load_encoder(network.get_submodule(chosen.encoder), plan.settings["init_weights"])
-    return network
+    return network, initialise_encoder(network, chosen, initial_weights(plan.settings))
 
 
 def _find_rate(learner: Learner) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def _find_rate(learner: Learner) -> dict[str, Any]:
     return {"suggested_learning_rate": found["suggested"], "steps": len(found["loss"])}
 
 
-def _start(learner: Learner) -> Position:
+def _start(learner: Learner, origin: InitialWeights) -> Position:
     settings = learner.plan.settings
     if settings["resume"]:
         position = load_checkpoint(learner)
@@ -148,8 +149,8 @@ def _start(learner: Learner) -> Position:
             _say(learner.rank, f"going on after epoch {position.epochs_done}")
             return position
         _say(learner.rank, "no checkpoint to go on from: starting at epoch 1")
-    elif not settings["init_weights"]:
-        _say(learner.rank, "training from scratch: no --init-weights")
+    elif origin.source == RANDOM:
+        _say(learner.rank, "training from scratch: the network starts from random weights")
         if settings["freeze_encoder"]:
             _say(learner.rank, "the frozen encoder's features are random ones")
     if not any(learner.plan.validation):
@@ -220,7 +221,10 @@ def _dice_by_options(learner: Learner, position: Position) -> dict[tuple[str, ..
 
 
 def _finish(
-    learner: Learner, position: Position, by_options: Mapping[tuple[str, ...], float]
+    learner: Learner,
+    position: Position,
+    by_options: Mapping[tuple[str, ...], float],
+    origin: InitialWeights,
 ) -> dict[str, Any]:
     """Publish the chosen epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
@@ -242,7 +246,13 @@ def _finish(
         training_profile=plan.training_profile,
         metrics={"epoch": best["epoch"], "train_loss": best["train_loss"], **numbers},
         versions=_versions(),
-        training={**settings, "precision": learner.precision, "device": learner.rank.device.type},
+        training={
+            **settings,
+            "encoder_rate": encoder_rate(settings),
+            "precision": learner.precision,
+            "device": learner.rank.device.type,
+        },
+        initial_weights=dataclasses.asdict(origin),
         weights_sha256=sha256(weights),
         channel_mode=settings["channels"],
         options=options,
@@ -260,7 +270,7 @@ def _finish(
 
 
 def _versions() -> dict[str, str]:
-    found = {"torch": torch, "torchvision": torchvision, "petastorm": petastorm, "numpy": np}
+    found = {"torch": torch, "torchvision": torchvision, "timm": timm, "petastorm": petastorm, "numpy": np}
     return {
         "python": platform.python_version(),
         **{name: str(module.__version__) for name, module in found.items()},
