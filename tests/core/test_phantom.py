@@ -9,7 +9,7 @@ import pytest
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.dice import dice
-from slicemill.core.scans.discovery import patient_of
+from slicemill.core.scans.patients import identify
 from slicemill.core.scans.phantom import PhantomScan, make_scan, patient_id, scan_id
 
 _FLAIR = 1
@@ -90,9 +90,9 @@ def test_names_parse_like_the_public_ones_and_say_phantom() -> None:
     pattern = re.compile(PUBLIC_SCAN_PATTERN)
     names = [scan_id(number, 0) for number in range(1, 7)]
     for number, name in enumerate(names, start=1):
-        patient, institution, day = patient_of(name, pattern)
-        assert patient == patient_id(number)
-        assert patient.startswith("PHANTOM_SY")
-        assert institution in ("SYA", "SYB", "SYC")
-        assert day is not None
-    assert len({patient_of(name, pattern)[1] for name in names}) == 3
+        identity = identify(name, pattern, {})
+        assert identity.patient_id == patient_id(number)
+        assert identity.patient_id.startswith("PHANTOM_SY")
+        assert identity.institution in ("SYA", "SYB", "SYC")
+        assert identity.scan_date is not None
+    assert len({identify(name, pattern, {}).institution for name in names}) == 3

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from slicemill.config.checks import require
 from slicemill.errors import ConfigError
 
-#: Scan folders named like the public data set: <project>_<institution>_<patient>_<yyyymmdd>.
+#: Scan folders named like the public data set, <project>_<institution>_<patient>_<yyyymmdd>. Hyphens
+#: of official barcodes are taken too, and so are a barcode's sample and a series behind the date.
 PUBLIC_SCAN_PATTERN = (
+    r"(?P<patient_id>[A-Za-z0-9]+[_-](?P<institution>[A-Za-z0-9]+)[_-][A-Za-z0-9]+)"
+    r"(?:-\d{2}[A-Za-z](?:-[A-Za-z0-9]+)*)?[_-](?P<scan_date>\d{8})(?:[_-].+)?"
+)
+
+#: What stood there before; lakes that were made with it go on with the one above.
+FIRST_SCAN_PATTERN = (
     r"(?P<patient_id>[A-Za-z0-9]+_(?P<institution>[A-Za-z0-9]+)_[A-Za-z0-9]+)_(?P<scan_date>\d{8})"
 )
 

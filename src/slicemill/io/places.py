@@ -6,23 +6,20 @@ Each class takes the canonical URI of its folder; `docs/storage.md` is rendered 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
+from slicemill.core.stored_names import escaped
 from slicemill.io.storage.uri import join
 from slicemill.types import Uri
-
-#: Characters that Hive's partition folders and file names keep as they are.
-_PLAIN = " -_.~!()@$&,;"
 
 
 def partition(folder: Uri, column: str, value: str) -> Uri:
     """Hive partition folder, its value escaped as Spark escapes it."""
-    return join(folder, f"{column}={quote(value, safe=_PLAIN)}")
+    return join(folder, f"{column}={escaped(value)}")
 
 
 def file_name(scan_id: str, suffix: str) -> str:
     """Name of a scan's own file."""
-    return quote(scan_id, safe=_PLAIN) + suffix
+    return escaped(scan_id) + suffix
 
 
 @dataclass(frozen=True)

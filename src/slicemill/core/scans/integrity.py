@@ -41,6 +41,10 @@ class Reason(StrEnum):
     """Two files claim to be the same slice and differ in content."""
     EMPTY_FOLDER = "empty_folder"
     """A folder holds nothing."""
+    DUPLICATE_SCAN = "duplicate_scan"
+    """Another folder of a scan's name holds other files than the scan's."""
+    UNUSABLE_NAME = "unusable_name"
+    """A folder's name is not UTF-8, or is too long to be part of a stored name."""
 
 
 @dataclass(frozen=True)

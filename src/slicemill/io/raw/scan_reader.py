@@ -11,7 +11,7 @@ from slicemill.core.scans.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.raw.tiff import count_values, decode_slice, decode_tiff
-from slicemill.io.storage.uri import is_s3, stored_uri
+from slicemill.io.storage.uri import is_s3
 from slicemill.types import FilePixels, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
@@ -58,7 +58,7 @@ def read_scan(task: ScanTask, max_pixels: int) -> Scan:
         )
         for read, image in zip(good, images, strict=True)
     ]
-    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems))
+    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(task.settled(problems)))
 
 
 def unchanged(task: ScanTask) -> bool:
@@ -66,10 +66,11 @@ def unchanged(task: ScanTask) -> bool:
     files = [
         FoundFile(file.uri, file.size, file.version)
         for folder in task.folders
-        for file in storage.list_or_none(stored_uri(folder))
+        for file in storage.list_or_none(folder)
     ]
-    found = {scan.scan_id: scan.fingerprint for scan in discover(files, re.compile("")).scans}
-    return found.get(task.scan_id) == task.fingerprint
+    # Names are part of the fingerprint; whose scan it is takes no part in it.
+    scans = discover(files, re.compile(""), roots=task.folders).scans
+    return [scan.fingerprint for scan in scans] == [task.fingerprint]
 
 
 def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list[Problem]]:
