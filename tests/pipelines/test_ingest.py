@@ -223,12 +223,14 @@ def test_masks_are_optional(spark: SparkSession, tmp_path: Path, lake: Path) -> 
     assert rows(lake, "scans")[0]["labelled_slices"] == 0
 
 
-def test_duplicates_with_other_content_are_named(spark: SparkSession, raw: Path, lake: Path) -> None:
+def test_a_folder_of_the_same_name_with_other_content_is_set_aside(
+    spark: SparkSession, raw: Path, lake: Path
+) -> None:
     shutil.copytree(raw / SCAN_IDS[0], raw / "again" / SCAN_IDS[0])
     odd = raw / "again" / SCAN_IDS[0] / f"{SCAN_IDS[0]}_2.tif"
     odd.write_bytes(build(image("other", 2)))
     summary = run(spark, raw, lake)
-    assert quarantine(lake) == {odd.name: "duplicate_slice"}
+    assert quarantine(lake) == {SCAN_IDS[0]: "duplicate_scan"}
     assert summary["slices"] == 12
 
 
@@ -297,9 +299,9 @@ def test_wrong_paths_and_lakes_are_one_clear_line(
     with pytest.raises(InputError, match="is no folder"):
         run(spark, tmp_path / "nowhere", lake)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no TIFF slices"):
+    with pytest.raises(InputError, match="no TIFF or PNG slices"):
         run(spark, tmp_path / "empty", lake)
-    with pytest.raises(ConfigError, match="no regular expression"):
+    with pytest.raises(ConfigError, match="not a regular expression"):
         run(spark, raw, lake, scan_pattern="(")
     storage.write_json(canonical(str(lake / "lake.json")), {"schema_version": 0})
     with pytest.raises(LakeVersionError, match="expected 1; found 0"):
