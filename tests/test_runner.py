@@ -127,3 +127,18 @@ def test_help_into_a_pipe_that_closes_is_no_error() -> None:
         helped.stdout.close()
         assert helped.stderr.read() == ""
     assert helped.returncode == 0
+
+
+def test_a_summary_is_written_to_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "night" / "job.json"
+    run_job("slicemill demo", Config, lambda config: {"status": "data_short"}, ["--summary", str(place)])
+    assert json.loads(place.read_text()) == json.loads(capsys.readouterr().out)
+
+
+def test_a_summary_that_can_not_be_written_fails_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "job.json")
+    code = run_job("slicemill demo", Config, lambda config: {"status": "done"}, ["--summary", place])
+    assert (code, json.loads(capsys.readouterr().out)["status"]) == (1, "failed")

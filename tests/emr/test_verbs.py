@@ -140,3 +140,109 @@ def test_missing_credentials_are_named(said: Any, monkeypatch: pytest.MonkeyPatc
 def test_a_users_mistake_is_exit_code_2(said: Any, arguments: tuple[str, ...]) -> None:
     _, summary = said(*arguments, code=2)
     assert summary["status"] == "bad_arguments"
+
+
+def test_only_our_clusters_are_listed(said: Any, aws: Any) -> None:
+    _, started = said(*SUBMIT, "--job", "ingest", "--keep")
+    nodes = {"MasterInstanceType": "m5.xlarge", "KeepJobFlowAliveWhenNoSteps": True}
+    aws.run_job_flow(Name="another team's", Instances=nodes)
+    printed, summary = said("list", "--site", SITE_FILE)
+    assert [cluster["id"] for cluster in summary["clusters"]] == [started["cluster"]]
+    assert started["cluster"] in printed
+
+
+def test_a_clusters_region_may_come_from_the_site(
+    said: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, started = said(*SUBMIT, "--job", "ingest", "--keep")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    client._client.cache_clear()
+    _, status = said("status", "--cluster", started["cluster"], "--site", SITE_FILE)
+    assert status["state"] == "WAITING"
+    said("terminate", "--cluster", started["cluster"], "--site", SITE_FILE)
+
+
+def test_what_emr_leaves_in_the_network_is_removed_and_nothing_else(
+    said: Any, aws: Any, tmp_path: Any
+) -> None:
+    ec2 = boto3.client("ec2", SITE.region)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/20")["Subnet"]["SubnetId"]
+    groups = {
+        name: ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+        for name in ("PrimaryGroup", "CoreGroup", "ServiceGroup")
+    }
+
+    def from_group(group: str, port: int) -> dict[str, Any]:
+        return {
+            "IpProtocol": "tcp", "FromPort": port, "ToPort": port, "UserIdGroupPairs": [{"GroupId": group}],
+        }  # fmt: skip
+
+    primary, core, service = groups.values()
+    ec2.authorize_security_group_ingress(GroupId=primary, IpPermissions=[from_group(core, 8443)])
+    ec2.authorize_security_group_ingress(GroupId=core, IpPermissions=[from_group(primary, 8443)])
+    ours = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+    ec2.authorize_security_group_ingress(GroupId=service, IpPermissions=[ours])
+    emrs = "aws.api.eu-central-1.emr-service-cell01"
+    for name in (emrs, "com.amazonaws.eu-central-1.kms"):
+        ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=name, VpcEndpointType="Interface")
+    site_file = tmp_path / "site.json"
+    changed = groups | {"SubnetId": subnet}
+    rows = json.loads((EMR / "site.example.json").read_text("utf-8"))
+    site_file.write_text(
+        json.dumps([row | {"OutputValue": changed.get(row["OutputKey"], row["OutputValue"])} for row in rows])
+    )
+    for rules, endpoints in ((2, 1), (0, 0)):
+        _, summary = said("release-network", "--site", str(site_file))
+        assert (summary["rules"], summary["endpoints"]) == (rules, endpoints)
+    left = ec2.describe_security_groups(GroupIds=list(groups.values()))["SecurityGroups"]
+    assert {group["GroupId"]: len(group["IpPermissions"]) for group in left} == {
+        primary: 0, core: 0, service: 1,
+    }  # fmt: skip
+    remaining = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    assert [one["ServiceName"] for one in remaining if one["State"] != "deleted"] == [
+        "com.amazonaws.eu-central-1.kms"
+    ]
+
+
+def test_ec2_is_asked_for_a_types_size_once(
+    said: Any, aws: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    printed, summary = said("instances", "--type", "x2idn.16xlarge", "--site", SITE_FILE)
+    assert summary["types"] == ["x2idn.16xlarge"]
+    assert "64 vCPUs" in printed
+    _, dry = said(*SUBMIT, "--job", "ingest", "--core-type", "x2idn.16xlarge", "--dry-run")
+    assert dry["dollars_an_hour"] is None
+
+
+def test_waiting_ends_with_the_jobs_own_summary_and_exit_code(
+    said: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter([["PENDING"], ["RUNNING"], ["COMPLETED"]])
+    monkeypatch.setattr(
+        client,
+        "steps",
+        lambda request, region: [
+            {"Id": "s-1", "Name": "slicemill ingest", "Status": {"State": state}} for state in next(states)
+        ],
+    )
+    monkeypatch.setattr("slicemill.emr.verbs.time.sleep", lambda seconds: None)
+    line = json.dumps({"job": "ingest", "status": "data_short", "quarantined": 3})
+    monkeypatch.setattr(client, "step_logs", lambda *arguments: {"stdout": [line]})
+    printed, summary = said(*SUBMIT, "--job", "ingest", "--wait", code=3)
+    assert [row.rpartition(": ")[2] for row in printed.splitlines()] == ["PENDING", "RUNNING", "COMPLETED"]
+    assert summary["summary"]["quarantined"] == 3
+
+
+def test_a_step_that_failed_without_a_summary_is_named(
+    said: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = [{"Id": "s-9", "Name": "slicemill ingest", "Status": {"State": "FAILED"}}]
+    monkeypatch.setattr(client, "steps", lambda request, region: failed)
+    monkeypatch.setattr("slicemill.emr.waiting.time.sleep", lambda seconds: None)
+    boto3.client("s3", SITE.region).create_bucket(
+        Bucket=SITE.log_bucket, CreateBucketConfiguration={"LocationConstraint": SITE.region}
+    )
+    _, summary = said(*SUBMIT, "--job", "ingest", "--wait", code=1)
+    assert "s-9" in summary["error"]

@@ -15,6 +15,7 @@ from slicemill.emr.site import Site
 
 #: Part of the service name of the endpoint that EMR makes in a private subnet.
 _ENDPOINT_SERVICE = "emr-service"
+_GONE = ("deleting", "deleted")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def leftovers(
             side = egress if rule["IsEgress"] else ingress
             side[rule["GroupId"]] = (*side.get(rule["GroupId"], ()), rule["SecurityGroupRuleId"])
     ours = tuple(
-        endpoint["VpcEndpointId"] for endpoint in endpoints if _ENDPOINT_SERVICE in endpoint["ServiceName"]
+        endpoint["VpcEndpointId"]
+        for endpoint in endpoints
+        if _ENDPOINT_SERVICE in endpoint["ServiceName"] and endpoint["State"].lower() not in _GONE
     )
     return Leftovers(ingress, egress, ours)
 
