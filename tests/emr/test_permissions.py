@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -17,9 +18,8 @@ from slicemill.emr.requests.job_settings import JobName
 from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
 from slicemill.emr.requests.steps import job_arguments
 
-FOUNDATION = json.loads(json.dumps(cfn_yaml.load(str(EMR / "cloudformation" / "foundation.yaml"))))[
-    "Resources"
-]
+TEMPLATE = cfn_yaml.load(str(EMR / "cloudformation" / "foundation.yaml"))
+FOUNDATION = json.loads(json.dumps(TEMPLATE))["Resources"]
 #: What each argument of a job does with the objects below its URI.
 READS, WRITES = "s3:GetObject", "s3:PutObject"
 ACCESS: Mapping[str, Mapping[str, str]] = {
@@ -48,9 +48,9 @@ def may(role: str, action: str, uri: str) -> bool:
         resources = statement["Resource"]
         for resource in resources if isinstance(resources, list) else [resources]:
             pattern = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
-            if statement["Effect"] == "Allow" and action in actions:
-                if isinstance(pattern, str) and fnmatch.fnmatchcase(name, pattern.removeprefix("${")):
-                    return True
+            allows = statement["Effect"] == "Allow" and action in actions and isinstance(pattern, str)
+            if allows and fnmatch.fnmatchcase(name, pattern.removeprefix("${")):
+                return True
     return False
 
 
@@ -61,7 +61,7 @@ def test_a_job_may_do_with_its_uris_what_it_does(job: JobName, shape: Any) -> No
         shape = "cpu"
     role = PROFILES[profile_for(SITE, SHAPES[shape], [job])]
     words = job_arguments(job, SITE, SHAPES[shape], "first", "first")
-    uris = {flag: value for flag, value in zip(words, words[1:], strict=False) if value.startswith("s3://")}
+    uris = {flag: value for flag, value in itertools.pairwise(words) if value.startswith("s3://")}
     assert uris.keys() == ACCESS[job].keys()
     for flag, uri in uris.items():
         assert may(role, ACCESS[job][flag], f"{uri}/object"), (role, flag, uri)

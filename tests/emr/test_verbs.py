@@ -240,7 +240,7 @@ def test_a_step_that_failed_without_a_summary_is_named(
 ) -> None:
     failed = [{"Id": "s-9", "Name": "slicemill ingest", "Status": {"State": "FAILED"}}]
     monkeypatch.setattr(client, "steps", lambda request, region: failed)
-    monkeypatch.setattr("slicemill.emr.waiting.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("slicemill.emr.verbs.time.sleep", lambda seconds: None)
     boto3.client("s3", SITE.region).create_bucket(
         Bucket=SITE.log_bucket, CreateBucketConfiguration={"LocationConstraint": SITE.region}
     )

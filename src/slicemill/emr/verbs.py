@@ -91,7 +91,7 @@ def _wait(cluster: str, ids: Sequence[str], config: SubmitConfig) -> Summary:
     steps = follow(cluster, ids, site, _say, time.sleep)
     failed = failed_steps(steps)
     last = failed[0] if failed else steps[-1]["Id"]
-    summary = dict(job_summary(cluster, last, site) or {})
+    summary = dict(job_summary(cluster, last, site, time.sleep) or {})
     status = summary.get("status", "failed" if failed else "done")
     ending: Summary = {"status": "failed" if failed and status == "done" else status, "summary": summary}
     if failed:

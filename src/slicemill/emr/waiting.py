@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ def follow(
 
 
 def job_summary(
-    cluster: str, step: str, site: Site, sleep: Callable[[float], None] = time.sleep
+    cluster: str, step: str, site: Site, sleep: Callable[[float], None]
 ) -> Mapping[str, Any] | None:
     """A job's own summary, the last line of its standard output; None if it has not reached S3 in time."""
     home = f"s3://{site.log_bucket}/clusters/"
