@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,10 +14,12 @@ from pathlib import Path
 import botocore.session
 import pytest
 from botocore import xform_name
-from emr_builder import EMR, SITE_FILE
+from emr_builder import EMR, SITE, SITE_FILE
 
 from slicemill.cli import run_verb
 from slicemill.emr.requests.steps import check_arguments
+from slicemill.emr.site import site_rows
+from slicemill.emr.upload import with_environments
 
 README, RUNBOOK = ((EMR / name).read_text("utf-8") for name in ("README.md", "runbook.md"))
 BLOCKS = [block for text in (README, RUNBOOK) for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)]
@@ -43,7 +46,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(SITE_FILE, home / "outputs.json")
     (home / "dist").mkdir()
     for kind in ("cpu", "gpu"):
-        (home / "dist" / f"slicemill-0.1.0-{kind}-{'0' * 64}.tar.gz").touch()
+        name = f"slicemill-0.1.0-{kind}-x86_64-{hashlib.sha256(b'').hexdigest()}.tar.gz"
+        (home / "dist" / name).touch()
+    for folder in ("emr/bootstrap", "jobs", "notebooks"):
+        shutil.copytree(EMR.parent / folder, home / folder)
     (home / "certificateChain.pem").touch()
     shell = [block for block in BLOCKS if not block.startswith("%%")]
     # The pages' own marks for what a reader fills in.
@@ -69,13 +75,20 @@ def test_every_command_of_ours_runs_dry(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(home)
+    # A dry upload notes no environments, and the next commands take them from there.
+    uris = {
+        kind: SITE.code("environments", next(Path("dist").glob(f"*-{kind}-*")).name)
+        for kind in ("cpu", "gpu")
+    }
+    Path("site.json").write_text(json.dumps(with_environments(site_rows(SITE_FILE), uris)))
     inline = [
         shlex.split(found.replace("j-…", "j-X"))[1:]
         for found in re.findall(r"`(slicemill emr \w+ --[^`]*)`", README + RUNBOOK)
     ]
     asked = calls(home, "slicemill") + inline
     assert {arguments[1] for arguments in asked} == {
-        "logs", "notebook", "render", "status", "submit", "terminate",
+        "instances", "list", "logs", "notebook", "release-network", "render", "status", "submit", "terminate",
+        "upload",
     }  # fmt: skip
     for verb, *arguments in asked:
         dry = [] if "--dry-run" in arguments or arguments[0] == "render" else ["--dry-run"]
@@ -106,7 +119,7 @@ def test_files_that_commands_name_are_there(home: Path) -> None:
         for word in arguments
         if word.startswith(("emr/", "jobs/"))
     }
-    assert named >= {"emr/cloudformation/nightly.yaml", "emr/packaging/Dockerfile", "emr/bootstrap/", "jobs/"}
+    assert named >= {"emr/cloudformation/nightly.yaml", "emr/packaging/Dockerfile"}
     assert all((EMR.parent / name).exists() for name in named)
 
 
@@ -115,10 +128,5 @@ def test_jobs_on_the_primary_node_are_given_what_they_take(home: Path) -> None:
     assert len(submitted) == 2
     for arguments in submitted:
         (script,) = [word for word in arguments if word.endswith("ingest.py")]
-        assert script.removeprefix("local://") == "/opt/slicemill/jobs/ingest.py"
+        assert script == "/opt/slicemill/jobs/ingest.py"
         check_arguments("ingest", arguments[arguments.index(script) + 1 :])
-
-
-def test_the_kernels_first_cell_is_json() -> None:
-    (cell,) = [block for block in BLOCKS if block.startswith("%%configure")]
-    assert json.loads(cell.partition("\n")[2])["conf"]["spark.pyspark.virtualenv.enabled"] == "false"

@@ -6,9 +6,11 @@ import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slicemill.errors import InputError, MachineError
@@ -82,6 +84,19 @@ def step_logs(
             text = gzip.decompress(body).decode("utf-8", "replace")
             logs[name.removesuffix(".gz")] = text.splitlines()[-lines:]
     return logs
+
+
+def upload(uri: str, path: Path, content: bytes | None, region: str | None = None) -> None:
+    """Write an object from a file, or from bytes. Raises InputError or MachineError."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    with _aws_errors():
+        try:
+            if content is None:
+                _client("s3", region).upload_file(str(path), bucket, key)
+            else:
+                _client("s3", region).put_object(Bucket=bucket, Key=key, Body=content)
+        except S3UploadFailedError as error:
+            raise InputError(f"{uri} can't be written", expected="an upload", found=str(error)) from error
 
 
 def read_object(bucket: str, key: str, region: str | None = None) -> bytes | None:

@@ -14,6 +14,9 @@ from slicemill.emr.requests.notebooks import NotebookName
 from slicemill.emr.requests.steps import DeployMode
 from slicemill.errors import ConfigError
 
+#: Where the guide keeps the outputs of the foundation stack.
+SITE_FILE = "site.json"
+
 
 @dataclass(frozen=True)
 class RenderConfig:
@@ -43,10 +46,10 @@ class RenderConfig:
 class SubmitConfig:
     """Start a cluster for some jobs, or give a running one more of them."""
 
-    site: str
+    site: str = SITE_FILE
     """JSON file with the foundation stack's outputs."""
-    environment: str
-    """s3:// URI of the packed environment; its name ends in its SHA-256."""
+    environment: str | None = None
+    """s3:// URI of the packed environment; the one that `slicemill emr upload` wrote last by default."""
     shape: ShapeName = "cpu"
     """cpu for ingest, split, score and report; gpu for train and score; notebook for people."""
     job: tuple[JobName, ...] = ()
@@ -126,6 +129,22 @@ class NotebookConfig:
 
 
 @dataclass(frozen=True)
+class UploadConfig:
+    """Write a release into an account: archives, jobs, bootstrap actions, notebooks."""
+
+    site: str = SITE_FILE
+    """JSON file with the foundation stack's outputs."""
+    archive: tuple[str, ...] = ()
+    """Packed environment, as build_env.sh wrote it. Repeat the flag for cpu and gpu."""
+    workspace: str | None = None
+    """s3:// URI of a Workspace's folder, which gets the notebooks with EMR's kernel and session settings."""
+    root: str = "."
+    """Checkout of slicemill that jobs, bootstrap actions and notebooks are taken from."""
+    dry_run: bool = False
+    """Check the archives, print what would be written, and write nothing."""
+
+
+@dataclass(frozen=True)
 class ListConfig:
     """List the clusters of slicemill that have not ended."""
 
@@ -151,7 +170,7 @@ class InstancesConfig:
 class ReleaseNetworkConfig:
     """Before the foundation stack is deleted: remove what EMR left in its network, which would stop that."""
 
-    site: str
+    site: str = SITE_FILE
     """JSON file with the foundation stack's outputs."""
     dry_run: bool = False
     """Print the exact requests that look, and send nothing."""
@@ -213,6 +232,7 @@ Command: TypeAlias = (
     Annotated[RenderConfig, tyro.conf.subcommand("render", prefix_name=False)]
     | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
     | Annotated[NotebookConfig, tyro.conf.subcommand("notebook", prefix_name=False)]
+    | Annotated[UploadConfig, tyro.conf.subcommand("upload", prefix_name=False)]
     | Annotated[ListConfig, tyro.conf.subcommand("list", prefix_name=False)]
     | Annotated[InstancesConfig, tyro.conf.subcommand("instances", prefix_name=False)]
     | Annotated[ReleaseNetworkConfig, tyro.conf.subcommand("release-network", prefix_name=False)]

@@ -69,9 +69,14 @@ def read_site(path: str) -> Site:
 
     Raises ConfigError if it is no such file or lacks an output.
     """
+    return Site.from_outputs({row["OutputKey"]: row["OutputValue"] for row in site_rows(path)})
+
+
+def site_rows(path: str) -> list[dict[str, str]]:
+    """Key and value of each output in a site file. Raises ConfigError."""
     try:
         rows = json.loads(Path(path).read_text("utf-8"))
-        outputs = {row["OutputKey"]: row["OutputValue"] for row in rows}
+        return [{key: str(row[key]) for key in ("OutputKey", "OutputValue")} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "--site can't be read",
@@ -79,7 +84,21 @@ def read_site(path: str) -> Site:
             found=f"{type(error).__name__}: {error}",
             advice="`aws cloudformation describe-stacks --query 'Stacks[0].Outputs'` writes it.",
         ) from error
-    return Site.from_outputs(outputs)
+
+
+def saved_environment(path: str, *, gpu: bool) -> str:
+    """The environment that was uploaded last, by the site file. Raises ConfigError if there is none."""
+    kinds = ("gpu",) if gpu else ("cpu", "registry")
+    outputs = {row["OutputKey"]: row["OutputValue"] for row in site_rows(path)}
+    uris = [outputs[key] for kind in kinds if (key := output_key(f"{kind}_environment")) in outputs]
+    if not uris:
+        raise ConfigError(
+            "--environment is missing",
+            expected="s3:// URI of a packed environment, or one that was uploaded before",
+            found=f"none for {kinds[0]} nodes in {path}",
+            advice="`slicemill emr upload --archive …` writes one.",
+        )
+    return uris[0]
 
 
 _ENVIRONMENT = re.compile(r"s3://[^/]+/.+-[0-9a-f]{64}\.tar\.gz|\$\{\w+\}")

@@ -13,7 +13,7 @@ from slicemill.emr.config import SubmitConfig
 from slicemill.emr.requests.cluster import Cluster, profile_for, shape_of
 from slicemill.emr.requests.job_settings import SPARK_JOBS
 from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
-from slicemill.emr.site import Site, read_site
+from slicemill.emr.site import Site, read_site, saved_environment
 from slicemill.errors import ConfigError
 
 _KIND = re.compile(r"-(cpu|gpu)-(?:\w+-)?[0-9a-f]{64}\.tar\.gz$")
@@ -41,8 +41,9 @@ def plan_submission(config: SubmitConfig, description: Mapping[str, Any] | None 
     nodes = shape(config.shape, config.core_type, config.core_count, config.spot_count)
     if description is not None:
         nodes = _running_shape(config, description, site, nodes)
-    _check_archive(config.environment, site, nodes)
-    steps = _steps(config, site, nodes)
+    environment = config.environment or saved_environment(config.site, gpu=nodes.has_gpus)
+    _check_archive(environment, site, nodes)
+    steps = _steps(config, site, nodes, environment)
     prices = read_prices(config.prices)
     cost = nodes.hourly_cost(prices)
     if config.cluster:
@@ -52,7 +53,7 @@ def plan_submission(config: SubmitConfig, description: Mapping[str, Any] | None 
         f"slicemill {' '.join(config.job) or nodes.name}",
         site,
         nodes,
-        config.environment,
+        environment,
         steps,
         config.keep,
         config.release,
@@ -62,14 +63,14 @@ def plan_submission(config: SubmitConfig, description: Mapping[str, Any] | None 
     return Submission("run_job_flow", cluster.request(), site.region, cost, prices.source)
 
 
-def _steps(config: SubmitConfig, site: Site, nodes: Shape) -> tuple[Step, ...]:
+def _steps(config: SubmitConfig, site: Site, nodes: Shape, environment: str) -> tuple[Step, ...]:
     extra = extra_arguments(config.argument, config.job)
     return tuple(
         Step(
             job,
             job_arguments(job, site, nodes, config.run, config.split) + extra[job],
             config.deploy_mode if job in SPARK_JOBS else "client",
-            config.environment if config.archive and job in SPARK_JOBS else None,
+            environment if config.archive and job in SPARK_JOBS else None,
         )
         for job in config.job
     )

@@ -26,12 +26,14 @@ from slicemill.emr.config import (
     StatusConfig,
     SubmitConfig,
     TerminateConfig,
+    UploadConfig,
 )
 from slicemill.emr.network import endpoints_of, leftovers, questions, removals
 from slicemill.emr.render import Choice, rendered
 from slicemill.emr.requests.notebooks import NotebookRun
-from slicemill.emr.site import read_site
+from slicemill.emr.site import read_site, site_rows
 from slicemill.emr.submission import failed_steps, plan_submission
+from slicemill.emr.upload import read_archive, uploads, with_environments
 from slicemill.emr.waiting import follow, job_summary
 
 Summary = dict[str, Any]
@@ -44,6 +46,7 @@ def run(config: EmrConfig) -> Summary:
         RenderConfig: _render,
         SubmitConfig: _submit,
         NotebookConfig: _notebook,
+        UploadConfig: _upload,
         ListConfig: _list,
         InstancesConfig: _instances,
         ReleaseNetworkConfig: _release_network,
@@ -112,6 +115,21 @@ def _notebook(config: NotebookConfig) -> Summary:
 
 def _region(site: str | None) -> str | None:
     return read_site(site).region if site else None
+
+
+def _upload(config: UploadConfig) -> Summary:
+    site = read_site(config.site)
+    archives = [read_archive(Path(path)) for path in config.archive]
+    plan = uploads(Path(config.root), site, archives, config.workspace, shape("notebook"))
+    for upload in plan:
+        _say(f"{upload.source} -> {upload.uri}")
+        if not config.dry_run:
+            client.upload(upload.uri, upload.source, upload.content, site.region)
+    environments = {archive.kind: site.code("environments", archive.path.name) for archive in archives}
+    if not config.dry_run and environments:
+        rows = with_environments(site_rows(config.site), environments)
+        Path(config.site).write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+    return {"objects": len(plan), "environments": environments, "dry_run": config.dry_run}
 
 
 def _list(config: ListConfig) -> Summary:
