@@ -14,7 +14,7 @@ from emr_builder import EMR, SITE
 
 from slicemill.emr.capacity.shapes import SHAPES
 from slicemill.emr.requests.cluster import profile_for
-from slicemill.emr.requests.job_settings import JobName
+from slicemill.emr.requests.job_settings import RANK_JOBS, JobName
 from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
 from slicemill.emr.requests.steps import job_arguments
 
@@ -27,6 +27,10 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
     "split": {"--lake": WRITES},
     "train": {"--lake": READS, "--out": WRITES},
     "score": {"--model": READS, "--raw": READS, "--out": WRITES},
+    "crossval": {"--lake": READS, "--out": WRITES},
+    "sweep": {"--lake": READS, "--out": WRITES, "--space": READS},
+    "committee": {"--model": READS, "--out": WRITES},
+    "compare": {"--run": READS, "--out": WRITES},
     "report": {"--lake": READS, "--run": READS, "--scores": READS, "--out": WRITES},
 }
 PROFILES = {
@@ -57,11 +61,13 @@ def may(role: str, action: str, uri: str) -> bool:
 @pytest.mark.parametrize("job", get_args(JobName))
 @pytest.mark.parametrize("shape", ["cpu", "gpu"])
 def test_a_job_may_do_with_its_uris_what_it_does(job: JobName, shape: Any) -> None:
-    if shape == "gpu" and job not in ("train", "score"):
+    if shape == "gpu" and job not in (*RANK_JOBS, "score"):
         shape = "cpu"
     role = PROFILES[profile_for(SITE, SHAPES[shape], [job])]
     words = job_arguments(job, SITE, SHAPES[shape], "first", "first")
-    uris = {flag: value for flag, value in itertools.pairwise(words) if value.startswith("s3://")}
+    uris = {
+        flag: value[value.find("s3://") :] for flag, value in itertools.pairwise(words) if "s3://" in value
+    }
     assert uris.keys() == ACCESS[job].keys()
     for flag, uri in uris.items():
         assert may(role, ACCESS[job][flag], f"{uri}/object"), (role, flag, uri)

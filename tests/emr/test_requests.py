@@ -31,6 +31,9 @@ SHAPES_AND_JOBS = [
     ("cpu", ("train",)),
     ("gpu", ("train",)),
     ("gpu", ("score",)),
+    ("cpu", ("crossval", "committee")),
+    ("gpu", ("crossval",)),
+    ("cpu", ("compare",)),
     ("notebook", ()),
 ]
 

@@ -173,7 +173,7 @@ def test_idle_time_is_within_emrs_bounds() -> None:
 
 
 def test_ingest_on_gpus_and_training_beside_other_jobs_are_refused() -> None:
-    with pytest.raises(ConfigError, match="only train and score use GPUs"):
+    with pytest.raises(ConfigError, match="only jobs that train or score use GPUs"):
         cluster("gpu", "split")
     with pytest.raises(ConfigError, match="GPUs that idle"):
         executors("ingest", GPU)
@@ -403,3 +403,18 @@ def test_a_step_whose_data_fell_short_goes_on(code: int, seen: int) -> None:
     command = step("score", short_is_done=True).command(SITE, CPU)
     wrapper = command[: command.index("spark-submit")]
     assert subprocess.run([*wrapper, "bash", "-c", f"exit {code}"], check=False).returncode == seen
+
+
+def test_a_search_trains_one_model_an_executor() -> None:
+    arguments = job_arguments("sweep", SITE, GPU, "first", "five")
+    Step("sweep", (*arguments, "--trials", "20"))
+    assert arguments[arguments.index("--parallel") + 1] == str(executors("sweep", GPU).count)
+    with pytest.raises(ConfigError, match="a study needs an end"):
+        Step("sweep", arguments)
+
+
+@pytest.mark.parametrize("job", ["crossval", "sweep"])
+def test_models_that_train_side_by_side_start_together_like_ranks(job: Any) -> None:
+    with pytest.raises(ConfigError, match="dynamicAllocation"):
+        check_settings(job, {})
+    assert job_settings(job, CPU)["spark.task.maxFailures"] == "1"

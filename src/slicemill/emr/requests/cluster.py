@@ -11,7 +11,7 @@ from typing import Any
 from slicemill.emr.capacity.releases import DEFAULT_RELEASE, release
 from slicemill.emr.capacity.shapes import SHAPES, Shape, shape
 from slicemill.emr.requests.configurations import configurations
-from slicemill.emr.requests.job_settings import JobName
+from slicemill.emr.requests.job_settings import RANK_JOBS, JobName
 from slicemill.emr.requests.steps import Step, requests
 from slicemill.emr.site import Site, check_architecture, check_environment
 from slicemill.errors import ConfigError
@@ -22,7 +22,7 @@ PROJECT_TAG = "project"
 #: What a running cluster says of its own nodes.
 SHAPE_TAG, CORE_TAG, COUNT_TAG = "slicemill-shape", "slicemill-core-types", "slicemill-core-and-spot-count"
 #: Jobs that write models, with a role that may write nothing else.
-TRAINING_JOBS: tuple[JobName, ...] = ("train",)
+TRAINING_JOBS: tuple[JobName, ...] = ("train", "crossval", "sweep", "committee")
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,17 @@ class Cluster:
                 expected=f"{', '.join(TRAINING_JOBS)} alone, or the other jobs",
                 found=", ".join(sorted(jobs)),
             )
-        if self.shape.spot_count and "train" in jobs:
+        if self.shape.spot_count and jobs & set(RANK_JOBS):
             raise ConfigError(
                 "a Spot node that is lost ends every rank",
                 expected="no --spot-count with train",
                 found=self.shape.spot_count,
             )
-        if self.shape.name == "gpu" and not jobs <= {"train", "score"}:
+        if self.shape.name == "gpu" and not jobs <= {*RANK_JOBS, "score"}:
             raise ConfigError(
-                "only train and score use GPUs", expected="--shape cpu", found=", ".join(sorted(jobs))
+                "only jobs that train or score use GPUs",
+                expected="--shape cpu",
+                found=", ".join(sorted(jobs)),
             )
 
     @property

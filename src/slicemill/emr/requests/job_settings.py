@@ -14,10 +14,14 @@ from typing import Literal, TypeAlias
 from slicemill.emr.capacity.shapes import Shape
 from slicemill.errors import ConfigError
 
-JobName: TypeAlias = Literal["ingest", "split", "train", "score", "report"]
+JobName: TypeAlias = Literal[
+    "ingest", "split", "train", "score", "report", "crossval", "sweep", "committee", "compare"
+]
 
 #: Jobs that open a Spark session; the others are plain Python on the primary node.
-SPARK_JOBS: tuple[JobName, ...] = ("ingest", "train", "score")
+SPARK_JOBS: tuple[JobName, ...] = ("ingest", "train", "score", "crossval", "sweep")
+#: Jobs whose tasks are ranks: one a node or a GPU, all at once.
+RANK_JOBS: tuple[JobName, ...] = ("train", "crossval", "sweep")
 
 #: Where `environment.sh` unpacks the environment on every node.
 HOME = "/opt/slicemill"
@@ -26,7 +30,9 @@ HEAP_MIB = 2048
 #: Left free on each node for the application master: the driver in cluster mode, 1 GiB and its overhead.
 MASTER_MIB = 1536
 #: Memory that one Python worker may grow to, with room for the largest scan of its kind.
-WORKER_MIB: Mapping[JobName, int] = {"ingest": 1024, "score": 2048, "train": 4096}
+WORKER_MIB: Mapping[JobName, int] = {
+    "ingest": 1024, "score": 2048, "train": 4096, "crossval": 4096, "sweep": 4096,
+}  # fmt: skip
 #: Cores of an executor where tasks take one core each.
 _CORES = 4
 _ROUND_MIB = 256
@@ -68,7 +74,7 @@ def executors(job: JobName, shape: Shape) -> Executors:
         # A core a GPU stays free: the node manager counts cores here, and the master needs one.
         each, cores = node.gpus, max(1, node.vcpus // node.gpus - 1)
         task_cpus = cores
-    elif job == "train":
+    elif job in RANK_JOBS:
         each, cores = 1, node.vcpus
         task_cpus = cores
     else:
@@ -123,7 +129,7 @@ def job_settings(job: JobName, shape: Shape, home: str = HOME) -> dict[str, str]
     }
     if plan.gpus:
         settings |= gpu_settings(plan.gpus, home)
-    if job == "train":
+    if job in RANK_JOBS:
         settings |= {"spark.task.maxFailures": "1", **(_NCCL if plan.gpus else {})}
     check_settings(job, settings | {"spark.dynamicAllocation.enabled": "false"})
     return settings
@@ -144,7 +150,7 @@ DISCOVERY = "bin/discover_gpus.sh"
 
 def check_settings(job: str, settings: Mapping[str, str]) -> None:
     """Refuse settings that a barrier job would hang or die on. Raises ConfigError naming the setting."""
-    if job != "train":
+    if job not in RANK_JOBS:
         return
     if settings.get("spark.dynamicAllocation.enabled", "true").lower() != "false":
         raise ConfigError(

@@ -11,7 +11,17 @@ from typing import Any, Literal, TypeAlias
 
 import tyro
 
-from slicemill.config import IngestConfig, ReportConfig, ScoreConfig, SplitConfig, TrainConfig
+from slicemill.config import (
+    CommitteeConfig,
+    CompareConfig,
+    CrossvalConfig,
+    IngestConfig,
+    ReportConfig,
+    ScoreConfig,
+    SplitConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from slicemill.emr.capacity.shapes import Shape
 from slicemill.emr.requests.job_settings import (
     HOME,
@@ -44,6 +54,10 @@ _CONFIGS: Mapping[JobName, type[Any]] = {
     "train": TrainConfig,
     "score": ScoreConfig,
     "report": ReportConfig,
+    "crossval": CrossvalConfig,
+    "sweep": SweepConfig,
+    "committee": CommitteeConfig,
+    "compare": CompareConfig,
 }
 
 
@@ -193,7 +207,22 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
         )
     if job == "score":
         return ("--model", home, "--raw", raw, "--out", scores)
+    if job in ("crossval", "sweep"):
+        return _search_arguments(job, site, shape, run, split)
+    if job == "committee":
+        return ("--model", home, "--out", f"{home}-committee")
+    if job == "compare":
+        return ("--run", f"{run}={home}", "--out", site.data("report", f"{run}-compare"))
     return ("--lake", lake, "--run", home, "--scores", scores, "--out", site.data("report", run))
+
+
+def _search_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) -> tuple[str, ...]:
+    """Of jobs that train many models: one rank a model, as many models at a time as there are executors."""
+    lake, home = site.data("lake"), site.data("runs", run)
+    common = ("--lake", lake, "--split", split, "--out", home)
+    device = "cuda" if shape.has_gpus else "cpu"
+    space = ("--space", f"{home}-space.yaml") if job == "sweep" else ()
+    return (*common, "--parallel", str(executors(job, shape).count), "--device", device, *space)
 
 
 def batch_size(ranks: int) -> int:
