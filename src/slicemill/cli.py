@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from slicemill import __version__
+from slicemill import __version__, api
 from slicemill.config import (
     CommitteeConfig,
     CompareConfig,
@@ -22,76 +22,6 @@ from slicemill.config import (
 )
 from slicemill.emr.config import EmrConfig
 from slicemill.runner import Summary, run_job
-
-
-def _phantom(config: PhantomConfig) -> Summary:
-    from slicemill.pipelines import phantom
-
-    return phantom.run(config)
-
-
-def _ingest(config: IngestConfig) -> Summary:
-    from slicemill.pipelines import ingest
-    from slicemill.spark.session import open_session
-
-    with open_session("ingest") as spark:
-        return ingest.run(config, spark)
-
-
-def _split(config: SplitConfig) -> Summary:
-    from slicemill.pipelines import split
-
-    return split.run(config)
-
-
-def _train(config: TrainConfig) -> Summary:
-    from slicemill.pipelines import train
-    from slicemill.spark.session import open_session
-
-    with open_session("train", slots=config.num_processes) as spark:
-        return train.run(config, spark)
-
-
-def _crossval(config: CrossvalConfig) -> Summary:
-    from slicemill.pipelines import crossval
-    from slicemill.spark.session import open_session
-
-    with open_session("crossval", slots=config.num_processes * config.parallel) as spark:
-        return crossval.run(config, spark)
-
-
-def _score(config: ScoreConfig) -> Summary:
-    from slicemill.pipelines import score
-    from slicemill.spark.session import open_session
-
-    with open_session("score") as spark:
-        return score.run(config, spark)
-
-
-def _report(config: ReportConfig) -> Summary:
-    from slicemill.pipelines import report
-
-    return report.run(config)
-
-
-def _sweep(config: SweepConfig) -> Summary:
-    from slicemill.pipelines import sweep
-    from slicemill.spark.session import open_session
-
-    with open_session("sweep", slots=config.num_processes * config.parallel) as spark:
-        return sweep.run(config, spark)
-
-
-def _committee(config: CommitteeConfig) -> Summary:
-    from slicemill.pipelines import committee
-
-    return committee.run(config)
-
-
-def _compare(config: CompareConfig) -> Summary:
-    from slicemill.pipelines import compare
-
-    return compare.run(config)
 
 
 def _emr(config: EmrConfig) -> Summary:
@@ -109,16 +39,16 @@ class _Verb:
 
 
 VERBS = {
-    "phantom": _Verb(PhantomConfig, _phantom),
-    "ingest": _Verb(IngestConfig, _ingest),
-    "split": _Verb(SplitConfig, _split),
-    "train": _Verb(TrainConfig, _train, from_file=True),
-    "crossval": _Verb(CrossvalConfig, _crossval, from_file=True),
-    "sweep": _Verb(SweepConfig, _sweep, from_file=True),
-    "committee": _Verb(CommitteeConfig, _committee),
-    "compare": _Verb(CompareConfig, _compare),
-    "score": _Verb(ScoreConfig, _score),
-    "report": _Verb(ReportConfig, _report),
+    "phantom": _Verb(PhantomConfig, api.phantom),
+    "ingest": _Verb(IngestConfig, api.ingest),
+    "split": _Verb(SplitConfig, api.split),
+    "train": _Verb(TrainConfig, api.train, from_file=True),
+    "crossval": _Verb(CrossvalConfig, api.crossval, from_file=True),
+    "sweep": _Verb(SweepConfig, api.sweep, from_file=True),
+    "committee": _Verb(CommitteeConfig, api.committee),
+    "compare": _Verb(CompareConfig, api.compare),
+    "score": _Verb(ScoreConfig, api.score),
+    "report": _Verb(ReportConfig, api.report),
     "emr": _Verb(EmrConfig, _emr),
 }
 

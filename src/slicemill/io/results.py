@@ -77,6 +77,12 @@ class Results:
             return None
         return PredictedScan(scan, self.scores.predictions(row))
 
+    def predicted_scan_of(self, scan_id: str) -> PredictedScan | None:
+        """A scan with its predicted slices, by its id; None as from `predicted_scan`, or if never scored."""
+        rows = self.scores.scans if self.scores else ()
+        row = next((row for row in rows if row["scan_id"] == scan_id), None)
+        return self.predicted_scan(row) if row else None
+
 
 def read_results(
     lake_uri: Uri | None = None,

@@ -29,7 +29,7 @@ from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.run.record import read_run
 from slicemill.io.scores.results import read_scores
 from slicemill.io.storage.uri import canonical, display, join
-from slicemill.report.comparison import as_html, as_markdown
+from slicemill.pages.comparison import as_html, as_markdown
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
 

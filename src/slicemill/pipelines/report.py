@@ -8,7 +8,7 @@ from slicemill.config import ReportConfig
 from slicemill.io import storage
 from slicemill.io.results import read_results
 from slicemill.io.storage.uri import canonical, display, join
-from slicemill.report.build import build
+from slicemill.pages.build import build
 
 PAGE = "index.html"
 

@@ -23,8 +23,8 @@ from slicemill.io.run.record import read_run
 from slicemill.io.settings_file import write_settings
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.model.networks.registry import check_settings
-from slicemill.report.figures.style import png
-from slicemill.report.figures.sweep import history_figure, importance_figure, slices_figure
+from slicemill.pages.figures.style import png
+from slicemill.pages.figures.sweep import history_figure, importance_figure, slices_figure
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
 from slicemill.spark.train import threads_per_rank

@@ -36,6 +36,11 @@ class LakeTables:
     splits: tuple[Split, ...]
     scan_pattern: str | None = None
 
+    @property
+    def places(self) -> Lake:
+        """Where the lake's tables lie, for engines that read them by themselves."""
+        return Lake(self.home)
+
     def scan(self, scan_id: str) -> Scan:
         """One scan's slices: uint8 images (H, W, C), uint8 0/1 masks (H, W). Raises InputError if unknown."""
         row = next((row for row in self.scans if row["scan_id"] == scan_id), None)

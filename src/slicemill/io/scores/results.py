@@ -62,6 +62,11 @@ class PredictedScan:
     scan: Scan
     predicted: Mapping[int, PredictedSlice] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, scan: Scan | PredictedScan) -> PredictedScan:
+        """A scan without predictions as one that has none; any other as it is."""
+        return scan if isinstance(scan, PredictedScan) else cls(scan)
+
 
 @dataclass(frozen=True)
 class ScoreTables:
@@ -71,6 +76,11 @@ class ScoreTables:
     model_id: str
     scans: tuple[Row, ...]
     other_models: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Scores:
+        """Where the folder's tables lie, for engines that read them by themselves."""
+        return Scores(self.home)
 
     def slices(self, scans: Sequence[Row]) -> list[SliceScore]:
         """The numbers of every scored slice of scans, given by their rows."""

@@ -35,10 +35,10 @@ from slicemill.io.places import Lake, Run
 from slicemill.io.results import Results, read_results
 from slicemill.io.run.record import read_run
 from slicemill.io.scores.results import ScoreTables
+from slicemill.pages.build import build
+from slicemill.pages.headline import institutions
+from slicemill.pages.sections import pictures
 from slicemill.pipelines import report
-from slicemill.report.build import build
-from slicemill.report.sections import pictures
-from slicemill.report.sections.results import institutions
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from slicemill.core.evaluation.summary import slice_summary
 from slicemill.io.scores.results import SliceScore
-from slicemill.report.figures import results as result_figures
-from slicemill.report.figures.style import picture
-from slicemill.report.sections.blocks import (
+from slicemill.pages.figures import results as result_figures
+from slicemill.pages.figures.style import picture
+from slicemill.pages.sections.blocks import (
     Block,
     Chart,
     Charts,
@@ -23,7 +23,7 @@ from slicemill.report.sections.blocks import (
     number,
     words,
 )
-from slicemill.report.selection import Detection, detection, truth_and_probability
+from slicemill.pages.selection import Detection, detection, truth_and_probability
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from slicemill.report.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
+from slicemill.pages.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
 
 Trial = Mapping[str, Any]
 

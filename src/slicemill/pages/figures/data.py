@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slicemill.core.scans.scan import SEQUENCES
-from slicemill.report.figures.charts import steps
-from slicemill.report.figures.style import COUNT_MAP, DASHES, SERIES, drawn, new_figure
+from slicemill.pages.figures.charts import steps
+from slicemill.pages.figures.style import COUNT_MAP, DASHES, SERIES, drawn, new_figure
 
 #: Statistics of a scan's channel that are drawn, and their names.
 SCAN_STATISTICS = {

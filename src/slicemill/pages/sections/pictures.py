@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from slicemill.io.results import Results, Row
 from slicemill.io.scores.results import PredictedScan, ScoreTables, SliceScore
-from slicemill.report.figures.overlay import (
+from slicemill.pages.figures.overlay import (
     largest_slice,
     overlay,
     viewer,
     weight,
 )
-from slicemill.report.sections.blocks import (
+from slicemill.pages.headline import headline
+from slicemill.pages.sections.blocks import (
     Block,
     Heading,
     Note,
@@ -22,9 +23,8 @@ from slicemill.report.sections.blocks import (
     Section,
     Viewer,
 )
-from slicemill.report.sections.detection_blocks import detection_blocks
-from slicemill.report.sections.results import headline_scans
-from slicemill.report.selection import (
+from slicemill.pages.sections.detection_blocks import detection_blocks
+from slicemill.pages.selection import (
     EXAMPLES,
     MAX_SLICE_SCANS,
     OF_ONE_SCAN,
@@ -70,7 +70,7 @@ def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Secti
     scores = results.scores
     if scores is None or not scores.scans:
         return [], {}
-    shown, _ = headline_scans(results, scores)
+    shown = headline(results).scans
     compared = compared_scans(shown)
     slices = scores.slices(compared)
     threshold = shown[0]["threshold"] if is_classifier(shown) else None

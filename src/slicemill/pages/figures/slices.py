@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from slicemill.core.scans.scan import Scan
 from slicemill.io.scores.results import PredictedScan
-from slicemill.report.figures.data import channel_name
-from slicemill.report.figures.overlay import (
+from slicemill.pages.figures.data import channel_name
+from slicemill.pages.figures.overlay import (
     display,
     first_channel,
     outline_points,
@@ -21,7 +21,7 @@ from slicemill.report.figures.overlay import (
     white_level,
     window,
 )
-from slicemill.report.figures.style import PREDICTION, TRUTH, drawn
+from slicemill.pages.figures.style import PREDICTION, TRUTH, drawn
 from slicemill.types import Floats, SliceMask
 
 #: Slices side by side in a figure, and slices that a figure shows at most.
@@ -32,9 +32,9 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @drawn
-def outlined(slices: Sequence[tuple[PredictedScan, int]]) -> Figure:
+def outlined(slices: Sequence[tuple[Scan | PredictedScan, int]]) -> Figure:
     """Slices of any scans, by their numbers, with outlines over FLAIR; the first `MAX_SLICES`."""
-    first = slices[:MAX_SLICES]
+    first = [(PredictedScan.of(scan), slice_index) for scan, slice_index in slices[:MAX_SLICES]]
     figure, panels = _panels(len(first))
     for axes, (scored, slice_index) in zip(panels, first, strict=False):
         _draw_slice(axes, scored, slice_index, white_level(scored.scan))
@@ -44,8 +44,9 @@ def outlined(slices: Sequence[tuple[PredictedScan, int]]) -> Figure:
 
 
 @drawn
-def slice_grid(scored: PredictedScan) -> Figure:
+def slice_grid(scan: Scan | PredictedScan) -> Figure:
     """The slices of one scan in order with outlines over FLAIR; of many, `MAX_SLICES` at equal distances."""
+    scored = PredictedScan.of(scan)
     slices = scored.scan.slices
     places = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_SLICES)).round().astype(int))
     figure, panels = _panels(len(places))

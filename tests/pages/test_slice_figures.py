@@ -13,10 +13,10 @@ from report_builder import FALSE_ALARM, MISSED, PERFECT
 
 from slicemill.io.results import read_results
 from slicemill.io.scores.results import PredictedScan
-from slicemill.report.figures.overlay import largest_slice
-from slicemill.report.figures.slices import MAX_SLICES, channel_views, outlined, slice_grid, transformed
-from slicemill.report.figures.style import PREDICTION, TRUTH, png
-from slicemill.report.notebook import show
+from slicemill.pages.figures.overlay import largest_slice
+from slicemill.pages.figures.slices import MAX_SLICES, channel_views, outlined, slice_grid, transformed
+from slicemill.pages.figures.style import PREDICTION, TRUTH, png
+from slicemill.pages.notebook import show
 
 
 @pytest.fixture(scope="module")

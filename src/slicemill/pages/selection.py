@@ -10,7 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from slicemill.io.scores.results import Row, SliceScore
+from slicemill.pages.headline import Headline, headline, institutions
 from slicemill.types import Floats
+
+__all__ = [
+    "Detection",
+    "Headline",
+    "by_dice",
+    "compared_scans",
+    "detection",
+    "examples",
+    "false_alarms",
+    "headline",
+    "institutions",
+    "is_classifier",
+    "pages",
+    "truth_and_probability",
+    "worst_with_tumour",
+]
 
 #: Scans of each kind (worst, middle, best) that are shown with outlines.
 EXAMPLES = 4

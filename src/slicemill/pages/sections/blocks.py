@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from slicemill.report.figures.style import Picture
+from slicemill.pages.figures.style import Picture
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from slicemill.io.results import Results
 from slicemill.io.storage.uri import display
-from slicemill.report.page import Page, render
-from slicemill.report.sections.blocks import Section, count_figures
-from slicemill.report.sections.data import data_section
-from slicemill.report.sections.pictures import picture_sections
-from slicemill.report.sections.results import result_section
-from slicemill.report.sections.training import training_section
+from slicemill.pages.page import Page, render
+from slicemill.pages.sections.blocks import Section, count_figures
+from slicemill.pages.sections.data import data_section
+from slicemill.pages.sections.pictures import picture_sections
+from slicemill.pages.sections.results import result_section
+from slicemill.pages.sections.training import training_section
 
 #: First part of every name that the phantom generator gives.
 _SYNTHETIC = "PHANTOM_"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from slicemill.io.picture import png_size
-from slicemill.report.figures.style import data_uri, png
+from slicemill.pages.figures.style import data_uri, png
 
 _DPI = 200
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slicemill.core.evaluation.roc import roc_curve
-from slicemill.report.figures.charts import RASTER_FROM, identity_line
-from slicemill.report.figures.style import BLUE, INK, VERMILLION, drawn, new_figure
+from slicemill.pages.figures.charts import RASTER_FROM, identity_line
+from slicemill.pages.figures.style import BLUE, INK, VERMILLION, drawn, new_figure
 from slicemill.types import Floats
 
 #: Below this many voxels the logarithmic axes of volumes are linear, so that 0 has a place.

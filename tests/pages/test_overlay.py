@@ -14,7 +14,7 @@ from report_builder import FALSE_ALARM, PERFECT
 
 from slicemill.io.results import read_results
 from slicemill.io.scores.results import PredictedScan
-from slicemill.report.figures.overlay import (
+from slicemill.pages.figures.overlay import (
     display,
     largest_slice,
     outline,

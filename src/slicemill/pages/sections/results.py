@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -13,10 +12,11 @@ from slicemill.io.places import Scores
 from slicemill.io.results import Results, Row
 from slicemill.io.scores.results import ScoreTables
 from slicemill.io.storage.uri import display
-from slicemill.report.figures import results as result_figures
-from slicemill.report.figures.charts import distribution, group_caption, grouped
-from slicemill.report.figures.style import picture
-from slicemill.report.sections.blocks import (
+from slicemill.pages.figures import results as result_figures
+from slicemill.pages.figures.charts import distribution, group_caption, grouped
+from slicemill.pages.figures.style import picture
+from slicemill.pages.headline import headline, institutions, parts_of_scores
+from slicemill.pages.sections.blocks import (
     Block,
     Cell,
     Chart,
@@ -31,12 +31,10 @@ from slicemill.report.sections.blocks import (
     number,
     words,
 )
-from slicemill.report.selection import by_dice, is_classifier
+from slicemill.pages.selection import by_dice, is_classifier
 
 #: Rows of the table of scans.
 MAX_TABLE_ROWS = 1000
-#: Parts of a split that a model has seen.
-_SEEN = ("train", "val")
 _DICE_LIMITS = (0.0, 1.0)
 
 
@@ -50,13 +48,13 @@ def result_section(results: Results, anchors: Mapping[str, str]) -> Section:
     elif not scores.scans:
         blocks = [Note("The score folder holds no finished scan yet.", "missing")]
     else:
-        counted, notes = headline_scans(results, scores)
+        first = headline(results)
         blocks = [
             *_model_notes(results, scores),
-            *notes,
-            *_numbers(counted, scores),
+            Note(first.sentence, "warning" if first.warning else "plain"),
+            *_numbers(first.scans, scores),
             *_warnings(scores),
-            *_charts(results, counted),
+            *_charts(results, first.scans),
             *_table(results, scores, anchors),
         ]
     return Section("result", "Result", tuple(blocks))
@@ -79,41 +77,6 @@ def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
             Note(f"Shown are the scores of model {scores.model_id}. Others in the same folder: {others}.")
         )
     return found
-
-
-def known_parts(results: Results) -> Mapping[str, str]:
-    """Part of the split by patient, for the model that made the scores; empty where it is not known."""
-    card = results.run.card if results.run else None
-    if card is None or results.scores is None or card.model_id != results.scores.model_id:
-        return {}
-    return results.parts
-
-
-def headline_scans(results: Results, scores: ScoreTables) -> tuple[list[Row], list[Block]]:
-    """Scans that the first numbers are of: those that the model never saw, where that is known."""
-    rows, parts = list(scores.scans), known_parts(results)
-    if not parts:
-        note = (
-            "Which of these patients the model was trained on is not known here: give --lake and "
-            "--run of the same model to tell."
-        )
-        return rows, [Note(note)]
-    unseen = [row for row in rows if parts.get(row["patient_id"]) not in _SEEN]
-    if len(unseen) == len(rows):
-        return rows, [Note("The model was trained and chosen on none of these patients.")]
-    if not unseen:
-        return rows, [
-            Note(
-                "The model was trained or chosen on every one of these patients: these numbers say "
-                "nothing about new ones.",
-                "warning",
-            )
-        ]
-    text = (
-        f"{len(rows) - len(unseen)} of {len(rows)} scans are of patients that the model was trained "
-        "or chosen on. The numbers and figures leave them out; the table shows them."
-    )
-    return unseen, [Note(text, "warning")]
 
 
 def _numbers(rows: Sequence[Row], scores: ScoreTables) -> list[Block]:
@@ -224,23 +187,8 @@ def _charts(results: Results, rows: Sequence[Row]) -> list[Block]:
     ]
 
 
-def institutions(results: Results, rows: Sequence[Row]) -> dict[str, str]:
-    """Institution by scan id, from the lake where it holds the scan, else from the scan's name."""
-    stored = {scan["scan_id"]: scan["institution"] for scan in results.lake.scans} if results.lake else {}
-    pattern = results.scan_pattern
-    return {
-        row["scan_id"]: stored.get(row["scan_id"]) or _named_institution(pattern, row["scan_id"])
-        for row in rows
-    }
-
-
-def _named_institution(scan_pattern: str, scan_id: str) -> str:
-    match = re.fullmatch(scan_pattern, scan_id)
-    return (match.groupdict().get("institution") if match else None) or "unknown"
-
-
 def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) -> list[Block]:
-    parts = known_parts(results)
+    parts = parts_of_scores(results)
     ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row["dice"] is None)]
     names = [TableColumn("Scan"), TableColumn("Institution"), *([TableColumn("Part")] if parts else [])]
     numbers = [

@@ -13,7 +13,7 @@ from slicemill.io.lake.tables import LakeTables
 from slicemill.io.places import Lake
 from slicemill.io.results import Row
 from slicemill.io.storage.uri import display
-from slicemill.report.sections.blocks import (
+from slicemill.pages.sections.blocks import (
     Block,
     Cell,
     Heading,

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from slicemill import __version__
-from slicemill.report.figures import style
-from slicemill.report.sections.blocks import Section, Viewer
+from slicemill.pages.figures import style
+from slicemill.pages.sections.blocks import Section, Viewer
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def render(page: Page, sections: Sequence[Section]) -> bytes:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("slicemill.report"),
+        loader=PackageLoader("slicemill.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -67,7 +67,7 @@ def _environment() -> Environment:
 
 @cache
 def _asset(name: str) -> str:
-    return files("slicemill.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("slicemill.pages").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _frame_values(viewer: Viewer) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slicemill.core.training.selection import published_epoch
-from slicemill.report.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
+from slicemill.pages.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
 
 Epochs = Sequence[Mapping[str, Any]]
 

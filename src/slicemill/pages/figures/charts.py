@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slicemill.core.evaluation.intervals import mean_interval
-from slicemill.report.figures.style import BLUE, GRID, INK, VERMILLION, colour, drawn, new_figure
+from slicemill.pages.figures.style import BLUE, GRID, INK, VERMILLION, colour, drawn, new_figure
 from slicemill.types import Floats
 
 #: Points that a group shows; of more, this many are drawn at random, by a fixed seed.

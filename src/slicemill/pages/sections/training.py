@@ -11,9 +11,9 @@ from slicemill.io.picture import png_size
 from slicemill.io.results import Results
 from slicemill.io.run.card import Card
 from slicemill.io.run.record import RunRecord
-from slicemill.report.figures import training as training_figures
-from slicemill.report.figures.style import Picture, data_uri, picture
-from slicemill.report.sections.blocks import (
+from slicemill.pages.figures import training as training_figures
+from slicemill.pages.figures.style import Picture, data_uri, picture
+from slicemill.pages.sections.blocks import (
     Block,
     Chart,
     Charts,

@@ -11,9 +11,9 @@ from contourpy import LineType, contour_generator
 from slicemill.core.scans.scan import FLAIR, Scan, Slice
 from slicemill.io.picture import webp
 from slicemill.io.scores.results import PredictedScan, PredictedSlice
-from slicemill.report.figures.data import channel_name
-from slicemill.report.figures.style import data_uri
-from slicemill.report.sections.blocks import Channel, Frame, Overlay, Viewer
+from slicemill.pages.figures.data import channel_name
+from slicemill.pages.figures.style import data_uri
+from slicemill.pages.sections.blocks import Channel, Frame, Overlay, Viewer
 from slicemill.types import ScanImages, SliceMask
 
 #: Rows and columns up to which a slice is shown in full; a larger one is averaged down by a whole number.
@@ -157,8 +157,9 @@ def _frame(scored: PredictedScan, place: int) -> Frame:
     )
 
 
-def largest_slice(scored: PredictedScan) -> int:
+def largest_slice(scan: Scan | PredictedScan) -> int:
     """Number of the slice with the largest true tumour; without one, of the largest or surest prediction."""
+    scored = PredictedScan.of(scan)
     slices = scored.scan.slices
     true = [0 if entry.mask is None else int(np.count_nonzero(entry.mask)) for entry in slices]
     sizes: list[float] = (

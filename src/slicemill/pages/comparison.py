@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from slicemill.report.page import Page, render
-from slicemill.report.sections.blocks import NONE, Block, Cell, Note, Section, TableBlock, TableColumn, words
+from slicemill.pages.page import Page, render
+from slicemill.pages.sections.blocks import NONE, Block, Cell, Note, Section, TableBlock, TableColumn, words
 
 Line = Mapping[str, Any]
 

@@ -10,10 +10,10 @@ import numpy as np
 from slicemill.io.lake.splits import Split
 from slicemill.io.lake.tables import LakeTables
 from slicemill.io.results import Results, Row
-from slicemill.report.figures import data as data_figures
-from slicemill.report.figures.charts import count_histogram, group_caption, grouped, share_bars
-from slicemill.report.figures.style import picture
-from slicemill.report.sections.blocks import (
+from slicemill.pages.figures import data as data_figures
+from slicemill.pages.figures.charts import count_histogram, group_caption, grouped, share_bars
+from slicemill.pages.figures.style import picture
+from slicemill.pages.sections.blocks import (
     NONE,
     Block,
     Chart,
@@ -28,7 +28,7 @@ from slicemill.report.sections.blocks import (
     number,
     words,
 )
-from slicemill.report.sections.finding_blocks import clinical_blocks, finding_blocks, quarantine_blocks
+from slicemill.pages.sections.finding_blocks import clinical_blocks, finding_blocks, quarantine_blocks
 
 #: Splits that are shown.
 MAX_SPLITS = 4

@@ -1,0 +1,34 @@
+from slicemill import figures as figures
+from slicemill.api import committee as committee
+from slicemill.api import compare as compare
+from slicemill.api import crossval as crossval
+from slicemill.api import ingest as ingest
+from slicemill.api import open_lake as open_lake
+from slicemill.api import open_results as open_results
+from slicemill.api import open_run as open_run
+from slicemill.api import open_scores as open_scores
+from slicemill.api import phantom as phantom
+from slicemill.api import report as report
+from slicemill.api import score as score
+from slicemill.api import split as split
+from slicemill.api import start_session as start_session
+from slicemill.api import sweep as sweep
+from slicemill.api import train as train
+from slicemill.config import CommitteeConfig as CommitteeConfig
+from slicemill.config import CompareConfig as CompareConfig
+from slicemill.config import CrossvalConfig as CrossvalConfig
+from slicemill.config import IngestConfig as IngestConfig
+from slicemill.config import PhantomConfig as PhantomConfig
+from slicemill.config import ReportConfig as ReportConfig
+from slicemill.config import ScoreConfig as ScoreConfig
+from slicemill.config import SplitConfig as SplitConfig
+from slicemill.config import SweepConfig as SweepConfig
+from slicemill.config import TrainConfig as TrainConfig
+from slicemill.core.evaluation.intervals import mean_interval as mean_interval
+from slicemill.core.evaluation.summary import patient_means as patient_means
+from slicemill.errors import SlicemillError as SlicemillError
+from slicemill.model.predicting.volumes import Predictor as Predictor
+from slicemill.model.predicting.volumes import VolumePrediction as VolumePrediction
+from slicemill.pages import selection as selection
+
+__version__: str

@@ -1,0 +1,193 @@
+"""The front door: what `import slicemill` offers to notebooks and scripts, one function a line of work.
+
+Every URI may be a local path, `file://` or `s3://`. Failures that a user can mend are `SlicemillError`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from slicemill.config import (
+    CommitteeConfig,
+    CompareConfig,
+    CrossvalConfig,
+    IngestConfig,
+    PhantomConfig,
+    ReportConfig,
+    ScoreConfig,
+    SplitConfig,
+    SweepConfig,
+    TrainConfig,
+)
+
+if TYPE_CHECKING:
+    from slicemill.io.lake.tables import LakeTables
+    from slicemill.io.results import Results
+    from slicemill.io.run.record import RunRecord
+    from slicemill.io.scores.results import ScoreTables
+    from slicemill.spark.session import Session
+
+#: What a verb says of itself when it is done: the object of a job's last line.
+Summary: TypeAlias = dict[str, Any]
+
+
+def open_lake(uri: str) -> LakeTables:
+    """The small tables of a lake, and any scan's pixels.
+
+    Raises InputError if there is no lake, LakeVersionError for one of another schema version.
+    """
+    from slicemill.io.lake.tables import read_lake
+    from slicemill.io.storage.uri import canonical
+
+    return read_lake(canonical(uri))
+
+
+def open_run(uri: str) -> RunRecord:
+    """Card, epochs and pictures of a training run, as far as it has come.
+
+    Raises InputError if there is no such folder, ModelFileError for a card or metrics that can't be read.
+    """
+    from slicemill.io.run.record import read_run
+    from slicemill.io.storage.uri import canonical
+
+    return read_run(canonical(uri))
+
+
+def open_scores(uri: str, model_id: str | None = None) -> ScoreTables:
+    """The scored scans of one model: the one of this id, or the one that scored last.
+
+    Raises InputError if there is no such folder.
+    """
+    from slicemill.io.scores.results import read_scores
+    from slicemill.io.storage.uri import canonical
+
+    return read_scores(canonical(uri), model_id)
+
+
+def open_results(
+    lake: str | None = None, run: str | None = None, scores: str | None = None, raw: Sequence[str] = ()
+) -> Results:
+    """Any of a lake, a run and its scores together; `raw` are folders of scans that no lake holds.
+
+    Raises InputError for a folder that does not exist, LakeVersionError for one of another schema version.
+    """
+    from slicemill.io.results import read_results
+    from slicemill.io.storage.uri import canonical
+
+    homes = [canonical(uri) if uri else None for uri in (lake, run, scores)]
+    return read_results(homes[0], homes[1], homes[2], [canonical(uri) for uri in raw])
+
+
+def start_session(name: str = "notebook", slots: int = 1) -> Session:
+    """A Spark session that stays: the one that is running already, or a new one.
+
+    `slots` tasks can run at once, one a training process. Raises MachineError if Java is missing or too old.
+    """
+    from slicemill.spark.session import start_session as start
+
+    return start(name, slots=slots)
+
+
+@contextmanager
+def _session(name: str, spark: Session | None, slots: int = 1) -> Iterator[Session]:
+    """The caller's session, which stays open; without one a session that ends with the verb."""
+    from slicemill.spark.session import open_session
+
+    if spark is not None:
+        yield spark
+        return
+    with open_session(name, slots=slots) as session:
+        yield session
+
+
+def phantom(config: PhantomConfig) -> Summary:
+    """Write synthetic scans and return the summary."""
+    from slicemill.pipelines import phantom as verb
+
+    return verb.run(config)
+
+
+def ingest(config: IngestConfig, spark: Session | None = None) -> Summary:
+    """Turn raw slices into a lake and return the summary.
+
+    Raises InputError for a path that does not exist or holds no slices, ConfigError if the lake was made
+    with other settings, BusyError while another run writes to it.
+    """
+    from slicemill.pipelines import ingest as verb
+
+    with _session("ingest", spark) as session:
+        return verb.run(config, session)
+
+
+def split(config: SplitConfig) -> Summary:
+    """Assign a lake's patients to parts or folds and return the summary.
+
+    Raises InputError if there is no lake, ConfigError if the split exists and was made in another way.
+    """
+    from slicemill.pipelines import split as verb
+
+    return verb.run(config)
+
+
+def train(config: TrainConfig, spark: Session | None = None) -> Summary:
+    """Train a network on a split and return the summary of rank 0.
+
+    Raises InputError for a lake or split that can't be trained on, TrainingError if a rank dies.
+    """
+    from slicemill.pipelines import train as verb
+
+    with _session("train", spark, config.num_processes) as session:
+        return verb.run(config, session)
+
+
+def score(config: ScoreConfig, spark: Session | None = None) -> Summary:
+    """Predict masks of scans that have none yet and return the summary, with Dice where there is truth.
+
+    Raises ModelFileError for a model that can't be trusted, InputError for scans that can't be found.
+    """
+    from slicemill.pipelines import score as verb
+
+    with _session("score", spark) as session:
+        return verb.run(config, session)
+
+
+def report(config: ReportConfig) -> Summary:
+    """Draw one HTML page from a lake, a run and scores and return the summary.
+
+    Raises InputError for a folder that does not exist.
+    """
+    from slicemill.pipelines import report as verb
+
+    return verb.run(config)
+
+
+def crossval(config: CrossvalConfig, spark: Session | None = None) -> Summary:
+    """Train and score every fold of a split and return the summary."""
+    from slicemill.pipelines import crossval as verb
+
+    with _session("crossval", spark, config.num_processes * config.parallel) as session:
+        return verb.run(config, session)
+
+
+def sweep(config: SweepConfig, spark: Session | None = None) -> Summary:
+    """Search for settings of training and return the summary."""
+    from slicemill.pipelines import sweep as verb
+
+    with _session("sweep", spark, config.num_processes * config.parallel) as session:
+        return verb.run(config, session)
+
+
+def compare(config: CompareConfig) -> Summary:
+    """Put results side by side, with intervals and paired differences, and return the summary."""
+    from slicemill.pipelines import compare as verb
+
+    return verb.run(config)
+
+
+def committee(config: CommitteeConfig) -> Summary:
+    """Make several models score as one and return the summary."""
+    from slicemill.pipelines import committee as verb
+
+    return verb.run(config)
