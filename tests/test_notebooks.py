@@ -21,7 +21,7 @@ from slicemill.io.storage.uri import join
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ("01-explore-lake", "02-train-and-watch", "03-results-and-worst-cases", "04-score-new-scans")
 #: Seconds that a cell may take; those that start Spark or train take most.
-CELL_SECONDS = 180
+CELL_SECONDS = 600
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def test_the_headline_is_the_mean_over_patients(alone):
     assert page.tile("Mean patient Dice") == f"{sum(DICE.values()) / 3:.3f}"
     assert page.tile("Median patient Dice") == "0.800"
     assert "95% interval 0.000 to 1.000" in page.words
-    assert "Which of these patients the model was trained on is not known" in page.words
+    assert "It is not known here which of these patients the model was trained on" in page.words
 
 
 def test_patients_that_the_model_has_seen_are_left_out_of_the_headline(whole):

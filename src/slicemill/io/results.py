@@ -13,6 +13,7 @@ from slicemill.core.scans.scan import Scan
 from slicemill.io import storage
 from slicemill.io.lake.splits import Split
 from slicemill.io.lake.tables import LakeTables, read_lake
+from slicemill.io.raw.listing import scan_pattern
 from slicemill.io.raw.scan_reader import read_scan
 from slicemill.io.run.record import RunRecord, read_run
 from slicemill.io.scores.results import PredictedScan, ScoreTables, read_scores
@@ -26,14 +27,14 @@ class Results:
     """What belongs together of a lake, a run and a score folder; any of them may be missing.
 
     `raw` are scans in raw folders by their id, for pictures of scans that no lake holds. `scan_pattern` is
-    the regular expression by which scan folders are named.
+    how scan folders are named.
     """
 
     lake: LakeTables | None = None
     run: RunRecord | None = None
     scores: ScoreTables | None = None
     raw: Mapping[str, ScanTask] = field(default_factory=dict)
-    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    scan_pattern: re.Pattern[str] = field(default_factory=lambda: scan_pattern(PUBLIC_SCAN_PATTERN))
 
     @property
     def split(self) -> Split | None:
@@ -99,12 +100,12 @@ def read_results(
     run = read_run(run_uri) if run_uri else None
     model_id = run.card.model_id if run and run.card else None
     scores = read_scores(scores_uri, model_id) if scores_uri else None
-    pattern = (lake.scan_pattern if lake else None) or PUBLIC_SCAN_PATTERN
+    pattern = scan_pattern((lake.scan_pattern if lake else None) or PUBLIC_SCAN_PATTERN)
     return Results(lake, run, scores, _raw_scans(raw_uris, pattern), pattern)
 
 
-def _raw_scans(homes: Sequence[Uri], pattern: str) -> dict[str, ScanTask]:
+def _raw_scans(homes: Sequence[Uri], pattern: re.Pattern[str]) -> dict[str, ScanTask]:
     files = [
         FoundFile(file.uri, file.size, file.version) for home in homes for file in storage.list_files(home)
     ]
-    return {scan.scan_id: scan for scan in discover(files, re.compile(pattern)).scans}
+    return {scan.scan_id: scan for scan in discover(files, pattern).scans}

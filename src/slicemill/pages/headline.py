@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from slicemill.core.scans.patients import identify
 from slicemill.io.results import Results, Row
 
 #: Parts of a split that a model has seen.
@@ -58,13 +58,8 @@ def headline(results: Results) -> Headline:
 def institutions(results: Results, rows: Sequence[Row]) -> dict[str, str]:
     """Institution by scan id: from the lake where it holds the scan, else from the scan's name."""
     stored = {scan["scan_id"]: scan["institution"] for scan in results.lake.scans} if results.lake else {}
-    pattern = results.scan_pattern
-    return {
-        row["scan_id"]: stored.get(row["scan_id"]) or _named_institution(pattern, row["scan_id"])
-        for row in rows
-    }
+    return {row["scan_id"]: stored.get(row["scan_id"]) or _named_institution(results, row) for row in rows}
 
 
-def _named_institution(scan_pattern: str, scan_id: str) -> str:
-    match = re.fullmatch(scan_pattern, scan_id)
-    return (match.groupdict().get("institution") if match else None) or "unknown"
+def _named_institution(results: Results, row: Row) -> str:
+    return identify(row["scan_id"], results.scan_pattern, {}).institution or "unknown"

@@ -17,7 +17,7 @@ from slicemill.model.predicting import predictor
 from slicemill.model.predicting.batches import scan_input
 from slicemill.model.predicting.cleaning import clean_mask
 from slicemill.model.predicting.scoring import BATCH_SIZES
-from slicemill.types import ScanImages, ScanMasks
+from slicemill.types import ScanImages, ScanMasks, Uri
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Predictor:
 
 def _scan(volume: ScanImages) -> Scan:
     slices = (
-        Slice(position, image, None, count_values(image), "absent", source_uri="")
+        Slice(position, image, None, count_values(image), "absent", source_uri=Uri(""))
         for position, image in enumerate(volume)
     )
     return Scan("volume", "volume", tuple(slices), ())
