@@ -31,12 +31,11 @@ from slicemill.config import IngestConfig, SplitConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan, draws
 from slicemill.core.training.schedule import Span
 from slicemill.experiments.training import make_plan, resolve, scans_by_part
-from slicemill.model.device import choose_device, choose_precision, placed
+from slicemill.model.device import choose_device, choose_precision, to_device
 from slicemill.model.networks.registry import architecture
-from slicemill.model.training.input_size import IMAGE_SIZES
-from slicemill.model.training.learner import Learner, make_learner
-from slicemill.model.training.loop import network_batch, open_epoch, prepared, train_epoch
-from slicemill.model.training.ranks import Rank, joined
+from slicemill.model.training.learner import IMAGE_SIZES, Learner, make_learner
+from slicemill.model.training.loop import open_epoch, to_network_batch, to_tensors, train_epoch
+from slicemill.model.training.ranks import Rank, process_group
 from slicemill.model.training.step import NetworkBatch, take_step
 from slicemill.pipelines import ingest, split
 from slicemill.spark.session import open_session
@@ -51,26 +50,28 @@ def learner_for(plan: TrainPlan, rank: Rank) -> Learner:
     """A new network and all that trains it."""
     torch.manual_seed(0)
     settings = plan.settings
-    network = placed(architecture(settings["model"], settings["task"]).build(settings), rank.device)
-    return make_learner(plan, rank, network, choose_precision(settings["precision"], rank.device))
+    network = to_device(
+        architecture(plan.network, settings.task).build(dataclasses.asdict(settings)), rank.device
+    )
+    return make_learner(plan, rank, network, choose_precision(settings.precision, rank.device))
 
 
 def size_of(plan: TrainPlan) -> int:
     """Rows and columns of the network's input, in pixels."""
-    return int(plan.settings["image_size"])
+    return plan.settings.image_size or 0
 
 
 def fed_and_in_memory(plan: TrainPlan, rounds: int) -> dict[str, float]:
     """Median seconds of a step of both kinds, in epochs by turns."""
     learner = learner_for(plan, Rank(0, 1, choose_device("auto")))
-    fixed = network_batch(next(iter(open_epoch(learner, 0))), plan, learner.rank.device, size_of(plan))
+    fixed = to_tensors(next(iter(open_epoch(learner, 0))), plan, learner.rank.device, size_of(plan))
     for _ in range(WARM_UP_STEPS):
         take_step(learner, augmented(learner, *fixed))
     seconds: dict[str, list[float]] = {"fed": [], "in_memory": []}
     for epoch in range(rounds):
         start = time.perf_counter()
         for batch in open_epoch(learner, epoch):
-            take_step(learner, prepared(learner, batch, size_of(plan)))
+            take_step(learner, to_network_batch(learner, batch, size_of(plan)))
         seconds["fed"].append(time.perf_counter() - start)
         start = time.perf_counter()
         for _ in range(plan.steps_per_epoch):
@@ -82,7 +83,7 @@ def fed_and_in_memory(plan: TrainPlan, rounds: int) -> dict[str, float]:
 def augmented(
     learner: Learner, inputs: torch.Tensor, masks: torch.Tensor, weights: torch.Tensor
 ) -> NetworkBatch:
-    """What `prepared` does with network input."""
+    """What `to_network_batch` does with network input."""
     if learner.augmentation is not None:
         with torch.no_grad():
             inputs, masks = learner.augmentation(inputs, masks)
@@ -99,7 +100,7 @@ def rank_seconds(index: int, plan_json: str, threads: int, port: int, rounds: in
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(threads)
-    with joined(plan.ranks):
+    with process_group(plan.ranks):
         learner = learner_for(plan, Rank(index, plan.ranks, torch.device("cpu")))
         timed = [train_epoch(learner, epoch, Span(0.0, 1.0)).seconds for epoch in range(rounds + 1)]
     if index == 0:

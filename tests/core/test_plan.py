@@ -4,6 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from slicemill.config import TrainConfig
 from slicemill.core.training.plan import LabelledFile, TrainPlan, balance, labelled_slices, steps_per_epoch
 
 FILES = st.lists(st.integers(0, 90), min_size=1, max_size=60).map(
@@ -60,7 +61,9 @@ def test_known_shares() -> None:
 )
 def test_a_plan_survives_json(files, ranks, numbers) -> None:
     plan = TrainPlan(
-        settings={"batch_size": 8, "out": "s3://run", "fold": None},
+        settings=TrainConfig(
+            lake="s3://lake", split="demo", out="s3://run", batch_size=12, num_processes=ranks
+        ),
         train=balance(files, ranks),
         validation=balance([], ranks),
         normalisation={"scan0": [numbers]},
@@ -71,7 +74,7 @@ def test_a_plan_survives_json(files, ranks, numbers) -> None:
 
     assert TrainPlan.from_json(plan.to_json()) == plan
     assert plan.ranks == ranks
-    assert plan.batch_per_rank == 8 // ranks
+    assert plan.batch_per_rank == 12 // ranks
 
 
 def test_no_file_gives_empty_shares() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import optuna
 import pytest
 
-from slicemill.core.training.pruning import floors
+from slicemill.core.training.pruning import floors, gives_up
+from slicemill.core.training.records import EpochLine, SegmentationMetrics
 
 
 def test_below_five_finished_trials_none_is_given_up() -> None:
@@ -37,3 +38,26 @@ def test_the_rule_is_that_of_optuna() -> None:
             if epoch < 5:
                 assert pruner.prune(study, frozen) == (floor is not None and scores[:epoch].max() < floor)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _history(*epochs: tuple[float, int]) -> list[EpochLine]:
+    return [
+        EpochLine(at, 1.0, SegmentationMetrics(dice), image_size=size)
+        for at, (dice, size) in enumerate(epochs, start=1)
+    ]
+
+
+def test_a_trial_is_given_up_by_its_leading_epoch_whatever_smaller_pictures_scored() -> None:
+    limits = (None, 0.6)
+
+    # 0.66 at half the size does not save an epoch of full size below the floor.
+    assert gives_up(_history((0.66, 64), (0.58, 128)), limits)
+    assert not gives_up(_history((0.66, 64), (0.61, 128)), limits)
+    # Of one size the best epoch so far counts.
+    assert not gives_up(_history((0.66, 64), (0.58, 64)), limits)
+
+
+def test_a_trial_goes_on_where_there_is_no_floor() -> None:
+    assert not gives_up([], (0.9,))
+    assert not gives_up(_history((0.1, 64)), (None, 0.6))
+    assert not gives_up(_history((0.1, 64), (0.1, 64), (0.1, 64)), (None, 0.6))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicemill.core.training.schedule import SCHEDULES, WARM_UP, Span, budget_span, epoch_span, size_in
+from slicemill.core.training.schedule import SCHEDULES, WARM_UP, InputSizes, Span, budget_span, epoch_span
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:
@@ -41,7 +41,9 @@ def test_epochs_share_progress_equally() -> None:
     ("epochs", "sizes"), [(1, [192]), (2, [96, 192]), (3, [96, 192, 192]), (4, [96, 96, 192, 192])]
 )
 def test_the_first_half_of_a_run_takes_the_first_size(epochs: int, sizes: list[int]) -> None:
-    assert [size_in(epoch_span(epoch, epochs), 96, 192) for epoch in range(epochs)] == sizes
+    assert [
+        InputSizes(96, 192).during(Span(epoch / epochs, (epoch + 1) / epochs)) for epoch in range(epochs)
+    ] == sizes
 
 
 @given(st.floats(0.5, 500), st.lists(st.floats(0.7, 1.4), min_size=60, max_size=60))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.raw.tiff import count_values
-from slicemill.model.device import placed
+from slicemill.model.device import to_device
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting import batches
 from slicemill.model.predicting.batches import predict_scans, scan_input
@@ -93,7 +93,7 @@ def test_however_scans_share_batches_each_is_what_it_is_alone(
 
 def test_a_real_networks_numbers_do_not_depend_on_the_neighbours() -> None:
     torch.manual_seed(0)
-    by = predictor(placed(architecture("unet-resnet18", "segment").build(), torch.device("cpu")))
+    by = predictor(to_device(architecture("unet-resnet18", "segment").build(), torch.device("cpu")))
     target, others = scan("target", 5), [scan("a", 3), scan("bb", 6, (48, 40))]
 
     def peaks(*order: Scan) -> np.ndarray:

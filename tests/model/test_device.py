@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slicemill.errors import MachineError
-from slicemill.model.device import autocast, choose_device, choose_precision, placed, see_gpus
+from slicemill.model.device import autocast, choose_device, choose_precision, see_gpus, to_device
 
 CPU = torch.device("cpu")
 
@@ -54,8 +54,8 @@ def test_bf16_is_a_matter_of_the_forward_pass() -> None:
         assert (matrix @ matrix).dtype == torch.float32
 
 
-def test_weights_are_placed_in_channels_last_order() -> None:
-    network = placed(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)), CPU)
+def test_weights_are_to_device_in_channels_last_order() -> None:
+    network = to_device(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)), CPU)
 
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
 

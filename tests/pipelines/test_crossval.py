@@ -103,7 +103,7 @@ def test_what_is_done_is_not_done_again(
 @pytest.mark.slow
 @pytest.mark.usefixtures("finished")
 def test_a_fold_of_other_settings_is_refused(config: CrossvalConfig, spark: SparkSession) -> None:
-    with pytest.raises(ConfigError, match=r"was trained otherwise.*changed: learning_rate"):
+    with pytest.raises(ConfigError, match=r"was trained with other settings.*changed: learning_rate"):
         crossval.run(dataclasses.replace(config, learning_rate=1e-4), spark)
 
 

@@ -73,7 +73,7 @@ def test_the_plan_reads_exactly_its_slices(config: CrossvalConfig, leaky: leak.L
 
     plan = TrainPlan.from_json(leaky.plan(whole, 1).to_json())
 
-    assert (plan.settings["split"], plan.split_hash) == ("leaky-slices-of-three", leaky.hash)
+    assert (plan.settings.split, plan.split_hash) == ("leaky-slices-of-three", leaky.hash)
     for shares, fold in ((plan.train, 0), (plan.validation, 2)):
         read = [(one.scan_id, one.slice_index, one.mask.any()) for one in read_labelled(shares[0])]
         due = {one for one, of in leaky.fold_of.items() if of == fold}

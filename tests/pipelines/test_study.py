@@ -29,7 +29,7 @@ for _ in range(4):
             break
         print(claim.number, flush=True)
         time.sleep({seconds})
-        study({home!r}, seed=0).finish(claim.number, [0.1, 0.2], pruned=False)
+        study({home!r}, seed=0).finish(claim.number, [0.1, 0.2], 0.2, pruned=False)
 """
 
 
@@ -48,7 +48,8 @@ def worked(home: str, seed: int, trials: int) -> list[dict[str, object]]:
     for _ in range(trials):
         with study(home, seed).claimed(None) as claim:
             assert claim is not None
-            study(home, seed).finish(claim.number, [1 - abs(claim.settings["learning_rate"] - 3e-3)], False)
+            value = 1 - abs(claim.settings["learning_rate"] - 3e-3)
+            study(home, seed).finish(claim.number, [value], value, False)
             found.append(dict(claim.settings))
     return found
 

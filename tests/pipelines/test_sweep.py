@@ -57,7 +57,7 @@ def test_a_study_killed_in_mid_trial_and_resumed_is_the_same_study(
     launch_plan, begun = sweep.launch_plan, list[str]()
 
     def die_in_the_second(plan: TrainPlan, session: Any) -> dict[str, Any]:
-        begun.append(plan.settings["out"])
+        begun.append(plan.settings.out)
         if len(begun) == 2:
             # No score reaches this floor, so training ends after one of two epochs.
             launch_plan(dataclasses.replace(plan, floors=(9.0,)), session)
@@ -98,7 +98,8 @@ def test_a_study_goes_on_only_as_it_began(config: SweepConfig, tmp_path: Path) -
     other.write_text("dropout: [0.1, 0.2]\n")
 
     with pytest.raises(
-        ConfigError, match=r"began otherwise.*changed: epochs, rules sampler, the search space"
+        ConfigError,
+        match=r"holds a study of other settings.*changed: epochs, rules sampler, the search space",
     ):
         sweep.run(dataclasses.replace(config, epochs=3, sampler="random", space=str(other)), None)
 

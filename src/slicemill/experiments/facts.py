@@ -28,7 +28,7 @@ def model_facts(run: Uri, card: Card) -> dict[str, Any]:
         "input_size": card.input_size,
         "parameters": count_parameters(card.architecture, card.task, card.training),
         "training_device": card.training.get("device"),
-        "training_seconds": round(sum(line["seconds"] for line in read_run(run, leaky=True).epochs), 2)
+        "training_seconds": round(sum(line.seconds for line in read_run(run, leaky=True).epochs), 2)
         if there
         else None,
     }

@@ -64,7 +64,7 @@ class LeakySplit:
         training = set(range(self.folds)) - {fold, validating}
         return dataclasses.replace(
             plan,
-            settings={**plan.settings, "split": self.name},
+            settings=dataclasses.replace(plan.settings, split=self.name),
             train=self._cut(plan.train, training),
             validation=self._cut(plan.validation, {validating}),
             split_hash=self.hash,

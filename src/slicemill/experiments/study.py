@@ -134,13 +134,13 @@ class Study:
     def _lock(self, number: int) -> Any:
         return sole_writer(self.trial_home(number), f"trial-{number:04d}")
 
-    def finish(self, number: int, scores: Sequence[float], pruned: bool) -> None:
-        """Enter a trial's scores by epoch, its best as its value."""
+    def finish(self, number: int, scores: Sequence[float], value: float, pruned: bool) -> None:
+        """Enter a trial's scores by epoch, and what its run is worth as its value."""
         trial_id = self._trial_id(number)
         for epoch, score in enumerate(scores, start=1):
             self._storage.set_trial_intermediate_value(trial_id, epoch, score)
         state = TrialState.PRUNED if pruned else TrialState.COMPLETE
-        self._study.tell(number, max(scores), state=state)
+        self._study.tell(number, value, state=state)
 
     def fail(self, number: int, reason: str) -> None:
         """Enter that a trial failed, and why."""
@@ -167,7 +167,7 @@ class Study:
         return len(ended) >= count and set(ended[-count:]) == {TrialState.FAIL}
 
     def row(self, trial: FrozenTrial) -> dict[str, Any]:
-        """A trial, ready for JSON; `score` is its best epoch's, None until it has ended well."""
+        """A trial, ready for JSON; `score` is what its run is worth, None until it has ended well."""
         scores = trial.intermediate_values
         return {
             "number": trial.number,

@@ -50,7 +50,7 @@ ScanRow = Mapping[str, Any]
 def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
     """Write the plan into its run, train by it, and return the summary of rank 0."""
     log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
-    storage.write_bytes(Run(plan.settings["out"]).plan, plan.to_json().encode())
+    storage.write_bytes(Run.of(plan).plan, plan.to_json().encode())
     return launch(spark, plan)
 
 
@@ -118,7 +118,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         )
     rows, lake = [*sides["train"], *sides["val"]], stored_uri(config.lake)
     return TrainPlan(
-        settings=dataclasses.asdict(resolve(config)),
+        settings=resolve(config),
         train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
         validation=balance(_files(config, sides["val"], 1), config.num_processes),
         normalisation=_normalisation(lake, {row["scan_id"]: _layout(config, row) for row in rows}),

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slicemill.core.stored_names import escaped
-from slicemill.io.storage.uri import join
+from slicemill.core.training.plan import TrainPlan
+from slicemill.io.storage.uri import join, stored_uri
 from slicemill.types import Uri
 
 
@@ -87,6 +88,11 @@ class Run:
     """Places inside a training run."""
 
     home: Uri
+
+    @classmethod
+    def of(cls, plan: TrainPlan) -> Run:
+        """Places inside the run that a plan is for."""
+        return cls(stored_uri(plan.settings.out))
 
     @property
     def plan(self) -> Uri:

@@ -18,6 +18,7 @@ from slicemill.core.evaluation.summary import (
     slice_summary,
 )
 from slicemill.core.splits import LEAKY, refuse_leaky
+from slicemill.core.training.records import SegmentationMetrics
 from slicemill.errors import InputError
 from slicemill.experiments.evaluate import slices_by_patient
 from slicemill.experiments.facts import model_facts
@@ -28,7 +29,7 @@ from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.run.record import read_run
 from slicemill.io.scores.results import read_scores
-from slicemill.io.storage.uri import canonical, display, join
+from slicemill.io.storage.uri import canonical, display, join, stored_uri
 from slicemill.pages.comparison import as_html, as_markdown
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
@@ -198,20 +199,20 @@ def _run(uri: Uri) -> Result:
         numbers = {"slice_accuracy": "val_accuracy", "slice_auroc": "val_auroc"}
         return Result(VALIDATION, facts | {name: _bare(card.metrics.get(of)) for name, of in numbers.items()})
     best = next(
-        (line for line in read_run(uri, leaky=True).epochs if line["epoch"] == card.metrics["epoch"]), None
+        (line for line in read_run(uri, leaky=True).epochs if line.epoch == card.metrics["epoch"]), None
     )
-    if best is None:
+    if best is None or not isinstance(best.validation, SegmentationMetrics):
         raise InputError(
             f"{display(uri)} lacks its metrics",
             expected=f"epoch {card.metrics['epoch']} in {display(Run(uri).metrics)}",
             found="none",
             advice="Copy the whole run folder.",
         )
-    scans = read_scans(card.training["lake"], ("scan_id", "patient_id"))
+    scans = read_scans(stored_uri(card.training["lake"]), ("scan_id", "patient_id"))
     patients = {row["scan_id"]: row["patient_id"] for row in scans}
     rows = [
         {"patient_id": patients[scan], "scan_id": scan, "dice": dice, "slice_mean_dice": None}
-        for scan, dice in best["val_dice_by_scan"].items()
+        for scan, dice in best.validation.dice_by_scan.items()
     ]
     return Result(VALIDATION, facts, rows)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
+from slicemill.config.changes import changed_settings
 from slicemill.core.evaluation.summary import dice_summary, patient_accuracy, patient_means, slice_summary
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
@@ -164,16 +165,13 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
         return False
     card = load_card(out)
     then = TrainPlan.from_json(storage.read_bytes(Run(out).plan).decode())
-    changed = sorted(
-        name
-        for name in (then.settings.keys() | plan.settings.keys()) - _LAUNCH
-        if then.settings.get(name) != plan.settings.get(name)
-    )
+    before, now = (dataclasses.asdict(each.settings) for each in (then, plan))
+    changed = changed_settings(before, now, _LAUNCH)
     if (card.split_hash, card.data_hash) != (plan.split_hash, plan.data_hash):
         changed.append("the lake or the split")
     if changed:
         raise ConfigError(
-            f"{display(out)} was trained otherwise",
+            f"{display(out)} was trained with other settings",
             expected="the same settings and data in every fold",
             found=f"changed: {', '.join(changed)}",
             advice="Give a new --out, or repeat the settings.",

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slicemill.config import SweepConfig, TrainConfig
-from slicemill.core.training.plan import TrainPlan
-from slicemill.core.training.pruning import floors
+from slicemill.config.changes import changed_settings
+from slicemill.core.training.pruning import floors, gives_up
+from slicemill.core.training.selection import run_score
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
 from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
 from slicemill.experiments.training import data_hash, launch_plan, make_plan, resolve, scans_by_part
@@ -47,8 +48,8 @@ _NOT_KEPT = frozenset(
 def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
     """Work on the study until its budget is spent, write what it found, and return the summary.
 
-    Raises ConfigError for a study that was begun otherwise, MachineError without Optuna, TrainingError if
-    trial after trial fails, and what a training run raises for wrong input.
+    Raises ConfigError for a study that began with other settings, MachineError without Optuna, TrainingError
+    if trial after trial fails, and what a training run raises for wrong input.
     """
     began = time.monotonic()
     base = base_config(config)
@@ -108,17 +109,13 @@ def _check_same(config: SweepConfig, base: TrainConfig, space: Sequence[Dimensio
         storage.write_json(uri, now)
         return
     then = storage.read_json(uri)
-    changed = sorted(
-        f"{part} {name}".removeprefix("settings ")
-        for part in ("settings", "rules")
-        for name in then[part].keys() | now[part].keys()
-        if then[part].get(name) != now[part].get(name)
-    )
+    changed = changed_settings(then["settings"], now["settings"])
+    changed += [f"rules {name}" for name in changed_settings(then["rules"], now["rules"])]
     if then["space"] != now["space"]:
         changed.append("the search space")
     if changed:
         raise ConfigError(
-            f"{display(canonical(config.out))} holds a study that began otherwise",
+            f"{display(canonical(config.out))} holds a study of other settings",
             expected="the same settings and space in every trial",
             found=f"changed: {', '.join(changed)}",
             advice="Give a new --out, or repeat the settings.",
@@ -145,24 +142,17 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
         if study.failed_last(_FAILURES):
             raise
         return
-    scores = [_score(line) for line in read_run(out).epochs]
-    pruned = _below(plan, scores)
-    log.info("trial %d: %.4f%s", claim.number, max(scores), ", given up" if pruned else "")
-    study.finish(claim.number, scores, pruned)
+    history = read_run(out).epochs
+    value, pruned = run_score(history), gives_up(history, plan.floors)
+    if value is None:
+        raise TrainingError(
+            f"trial {claim.number} left no epochs", expected="metrics of its run", found="none"
+        )
+    log.info("trial %d: %.4f%s", claim.number, value, ", given up" if pruned else "")
+    study.finish(claim.number, [line.score for line in history], value, pruned)
     # A study of many trials is many gigabytes otherwise; a finished one needs no going on.
     for uri in (Run(out).last_checkpoint, Run(out).best_weights):
         storage.remove(uri)
-
-
-def _score(line: Mapping[str, Any]) -> float:
-    """What epochs and trials are compared by, as validation has it."""
-    found = (line.get(name) for name in ("val_dice", "val_auroc", "val_accuracy"))
-    return float(next(value for value in found if value is not None))
-
-
-def _below(plan: TrainPlan, scores: Sequence[float]) -> bool:
-    floor = plan.floors[len(scores) - 1] if len(scores) <= len(plan.floors) else None
-    return floor is not None and max(scores) < floor
 
 
 def _publish(
@@ -172,7 +162,9 @@ def _publish(
     out = canonical(config.out)
     rows = [study.row(trial) for trial in study.trials()]
     finished = [row for row in rows if row["score"] is not None]
-    best = max(finished, key=lambda row: (row["score"], -row["number"]), default=None)
+    # What was given up may have published pictures of half the size, whose score is not to be compared.
+    complete = [row for row in finished if row["state"] == "complete"]
+    best = max(complete, key=lambda row: (row["score"], -row["number"]), default=None)
     told = {
         "schema_version": SCHEMA_VERSION,
         **describe(),

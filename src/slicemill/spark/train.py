@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from slicemill import errors
 from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.records import RankFailure
 from slicemill.errors import MachineError, SlicemillError, TrainingError
 from slicemill.io import storage
 from slicemill.io.places import Run
@@ -36,8 +37,8 @@ def launch(spark: SparkSession, plan: TrainPlan) -> dict[str, Any]:
     """
     use_gpu = check_session(spark, plan)
     plan = dataclasses.replace(plan, gpus=visible_gpus(spark, plan))
-    run = plan.settings["out"]
-    for uri in (Run(run).started, *(Run(run).failure(rank) for rank in range(plan.ranks))):
+    run = Run.of(plan)
+    for uri in (run.started, *(run.failure(rank) for rank in range(plan.ranks))):
         storage.remove(uri)
     distributor = TorchDistributor(num_processes=plan.ranks, local_mode=False, use_gpu=use_gpu)
     summary: dict[str, Any] = {}
@@ -88,7 +89,7 @@ def check_session(spark: SparkSession, plan: TrainPlan) -> bool:
         if (conf.get(key) or "false").lower() == "true":
             raise MachineError(f"{key} is on, and {why}", expected="false", found="true")
     amount = conf.get("spark.task.resource.gpu.amount")
-    if plan.settings["device"] == "cpu" or amount is None or _is_local(spark):
+    if plan.settings.device == "cpu" or amount is None or _is_local(spark):
         return False
     if float(amount) != 1:
         raise MachineError(
@@ -99,7 +100,7 @@ def check_session(spark: SparkSession, plan: TrainPlan) -> bool:
 
 def visible_gpus(spark: SparkSession, plan: TrainPlan) -> str | None:
     """The plan's `gpus`: on one machine Spark hides them all, so ranks get to see the driver's."""
-    if plan.settings["device"] == "cpu" or not _is_local(spark):
+    if plan.settings.device == "cpu" or not _is_local(spark):
         return None
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
@@ -110,28 +111,36 @@ _FORBIDDEN = {
 }
 
 
-def _reasons(plan: TrainPlan) -> dict[int, Mapping[str, Any]]:
-    uris = {rank: Run(plan.settings["out"]).failure(rank) for rank in range(plan.ranks)}
-    return {rank: storage.read_json(uri) for rank, uri in uris.items() if storage.exists(uri)}
+def _reasons(plan: TrainPlan) -> dict[int, RankFailure]:
+    uris = {rank: Run.of(plan).failure(rank) for rank in range(plan.ranks)}
+    return {
+        rank: RankFailure.from_json(storage.read_json(uri))
+        for rank, uri in uris.items()
+        if storage.exists(uri)
+    }
 
 
-def failure(plan: TrainPlan, reasons: Mapping[int, Mapping[str, Any]], output: str) -> SlicemillError:
+def failure(plan: TrainPlan, reasons: Mapping[int, RankFailure], output: str) -> SlicemillError:
     """The error of a run that failed, from the reasons that ranks left and what Spark kept of their output.
 
     A rank that loses its neighbour fails as well, with an error of the network's. So what slicemill
     understood comes first, then a rank that died without a word, and such complaints last.
     """
     for reason in reasons.values():
-        kind = getattr(errors, reason["kind"], None)
+        kind = getattr(errors, reason.kind, None)
         if isinstance(kind, type) and issubclass(kind, SlicemillError):
-            told = {name: reason[name] for name in ("expected", "found", "advice")}
-            return kind(reason["what"], **told)
+            return kind(
+                reason.what or reason.message,
+                expected=reason.expected,
+                found=reason.found,
+                advice=reason.advice,
+            )
     silent = [rank for rank in range(plan.ranks) if rank not in reasons]
     if silent:
         return _dead(_first_to_end(silent, output), output)
     rank, reason = next(iter(reasons.items()))
     return TrainingError(
-        f"rank {rank} failed", found=f"{reason['kind']}: {reason['message'].splitlines()[0]}"
+        f"rank {rank} failed", found=f"{reason.kind}: {(reason.message.splitlines() or [''])[0]}"
     )
 
 

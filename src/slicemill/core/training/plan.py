@@ -1,5 +1,7 @@
-"""The plan of a training run: which rank reads which scans, for how many steps. Decided once, in the
-driver."""
+"""The plan of a training run: which rank reads which scans, for how many steps.
+
+It is made once, in the driver.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slicemill.config import TrainConfig
 from slicemill.core.balance import balanced
 from slicemill.core.scans.channels import Layout
+from slicemill.core.training.schedule import InputSizes
 from slicemill.types import Uri
 
 #: Channels of a slice, in order.
@@ -47,8 +51,8 @@ Share = tuple[LabelledFile, ...]
 class TrainPlan:
     """Everything a rank needs to know; the same for all ranks."""
 
-    settings: Mapping[str, Any]
-    """The run's TrainConfig, with canonical URIs."""
+    settings: TrainConfig
+    """The run's settings, with canonical URIs and the network's name."""
     train: tuple[Share, ...]
     """Files that each rank trains on."""
     validation: tuple[Share, ...]
@@ -69,6 +73,11 @@ class TrainPlan:
     """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
 
     @property
+    def network(self) -> str:
+        """The network's name in the registry."""
+        return self.settings.model or ""
+
+    @property
     def ranks(self) -> int:
         """Processes that train together."""
         return len(self.train)
@@ -76,7 +85,7 @@ class TrainPlan:
     @property
     def batch_per_rank(self) -> int:
         """Slices per step of one rank."""
-        return int(self.settings["batch_size"]) // self.ranks
+        return self.settings.batch_size // self.ranks
 
     @property
     def steps_per_epoch(self) -> int:
@@ -91,10 +100,37 @@ class TrainPlan:
     def from_json(cls, text: str) -> TrainPlan:
         """The plan that `to_json` wrote."""
         value = json.loads(text)
+        value["settings"] = settings_from_json(value["settings"])
         for part in ("train", "validation"):
             value[part] = tuple(tuple(_file(file) for file in share) for share in value[part])
         value["floors"] = tuple(value.get("floors", ()))
         return cls(**value)
+
+
+def settings_from_json(value: Mapping[str, Any]) -> TrainConfig:
+    """Settings that were stored; those of another release that this one does not know are left out."""
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**{name: setting for name, setting in value.items() if name in known})
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What settings leave open, as it is settled when a run starts on its machine."""
+
+    sizes: InputSizes
+    precision: str
+    """fp32, bf16 or fp16."""
+    device: str
+    """cpu or cuda."""
+
+    def sized(self, settings: TrainConfig) -> dict[str, Any]:
+        """Settings with the sizes in place, as a checkpoint has them."""
+        sizes = {"first_size": self.sizes.first, "image_size": self.sizes.final}
+        return dataclasses.asdict(settings) | sizes
+
+    def settled(self, settings: TrainConfig) -> dict[str, Any]:
+        """Settings with all of these in place, as the model card has them."""
+        return self.sized(settings) | {"precision": self.precision, "device": self.device}
 
 
 def _file(value: Mapping[str, Any]) -> LabelledFile:

@@ -63,9 +63,16 @@ class Span:
         return self.start + (self.end - self.start) * step / steps
 
 
-def size_in(span: Span, first: int, final: int) -> int:
-    """Rows and columns of an epoch's network input, in pixels: `first` early in a run, then `final`."""
-    return first if (span.start + span.end) / 2 < SMALL_SHARE else final
+@dataclass(frozen=True)
+class InputSizes:
+    """Rows and columns of the network's input, in pixels: early in a run, and then to its end."""
+
+    first: int
+    final: int
+
+    def during(self, span: Span) -> int:
+        """The size in an epoch."""
+        return self.first if (span.start + span.end) / 2 < SMALL_SHARE else self.final
 
 
 def epoch_span(epoch: int, epochs: int) -> Span | None:

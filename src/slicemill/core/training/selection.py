@@ -1,42 +1,40 @@
-"""Which epoch of a run is published: the last, unless an earlier one was better by more than chance.
+"""What an epoch is worth, and which epoch of a run is published: for ranks, studies and reports alike.
 
-Where the rate falls to the end of a schedule, the weights of the end are the better ones as a rule, and a few
-validation scans say less than that: the best of many noisy numbers is often the luckiest. Differences are
-paired by scan, and chance is two standard errors of their mean.
+The last epoch is published, unless an earlier one was better by more than chance. Where the rate falls to the
+end of a schedule, the weights of the end are the better ones as a rule, and a few validation scans say less
+than that: the best of many noisy numbers is often the luckiest. Differences are paired by scan, and chance is
+two standard errors of their mean.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-#: A line of metrics.jsonl.
-Epoch = Mapping[str, Any]
+from slicemill.core.training.records import EpochLine, SegmentationMetrics
 
 #: Standard errors by which an earlier epoch must be better.
 _BEYOND_CHANCE = 2.0
 
-#: What epochs are compared by, the first that a line has; without a validation part the training loss.
-_SCORES = ("val_dice", "val_auroc", "val_accuracy")
+
+def worth(epoch: EpochLine) -> tuple[int, float]:
+    """What an epoch is worth: of two, the greater is better.
+
+    An epoch of larger pictures is worth more than any of smaller ones: with the network's full input it may
+    be worse at first, and is soon better.
+    """
+    return epoch.image_size, epoch.score
 
 
-def score(epoch: Epoch) -> float:
-    """The number by which an epoch is better than others: the higher the better."""
-    found = (epoch.get(name) for name in _SCORES)
-    return next((float(value) for value in found if value is not None), -float(epoch["train_loss"]))
-
-
-def leading_epoch(history: Sequence[Epoch]) -> int:
-    """Number, from 1, of the epoch with the best score among those of the largest pictures; 0 without any."""
+def leading_epoch(history: Sequence[EpochLine]) -> int:
+    """Number, from 1, of the epoch that is worth most, of equals the first; 0 without any."""
     if not history:
         return 0
-    # With the network's full input it may be worse at first, and is soon better.
-    return 1 + max(range(len(history)), key=lambda at: (_size(history[at]), score(history[at]), -at))
+    return 1 + max(range(len(history)), key=lambda at: (*worth(history[at]), -at))
 
 
-def published_epoch(history: Sequence[Epoch]) -> int:
+def published_epoch(history: Sequence[EpochLine]) -> int:
     """Number, from 1, of the epoch that is published; 0 without any.
 
     That is the last one that its leader, of the epochs up to then, is not better than by more than chance.
@@ -49,18 +47,25 @@ def published_epoch(history: Sequence[Epoch]) -> int:
     return 0
 
 
-def _better(leader: Epoch, other: Epoch) -> bool:
+def run_score(history: Sequence[EpochLine]) -> float | None:
+    """What a run is worth: the score of the epoch that it publishes; None without any."""
+    return history[published_epoch(history) - 1].score if history else None
+
+
+def _better(leader: EpochLine, other: EpochLine) -> bool:
     """Whether one epoch is better than another by more than chance."""
-    first, second = leader.get("val_dice_by_scan"), other.get("val_dice_by_scan")
-    if _size(leader) > _size(other) or not first or not second:
+    if leader.image_size > other.image_size:
         return True
-    gains = [first[scan] - second[scan] for scan in first]
+    first, second = _dice_by_scan(leader), _dice_by_scan(other)
+    gains = [first[scan] - second[scan] for scan in first if scan in second]
+    if not gains:
+        return True
     if len(gains) == 1:
         return False
     error = statistics.stdev(gains) / math.sqrt(len(gains))
-    return bool(statistics.fmean(gains) > _BEYOND_CHANCE * error)
+    return statistics.fmean(gains) > _BEYOND_CHANCE * error
 
 
-def _size(epoch: Epoch) -> int:
-    # Runs of before there were two sizes do not tell it.
-    return int(epoch.get("image_size", 0))
+def _dice_by_scan(epoch: EpochLine) -> dict[str, float]:
+    metrics = epoch.validation
+    return dict(metrics.dice_by_scan) if isinstance(metrics, SegmentationMetrics) else {}

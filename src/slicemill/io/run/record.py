@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from slicemill.core.splits import refuse_leaky
+from slicemill.core.training.records import EpochLine, RateSearch, parse_epochs
 from slicemill.core.training.selection import leading_epoch
 from slicemill.errors import ModelFileError
 from slicemill.io import storage
@@ -16,8 +15,6 @@ from slicemill.io.places import Run
 from slicemill.io.run.card import Card, card_uri, load_card
 from slicemill.io.storage.uri import display
 from slicemill.types import Uri
-
-Row = Mapping[str, Any]
 
 _EXAMPLES = re.compile(r"examples-epoch-(\d+)\.png")
 
@@ -32,8 +29,8 @@ class RunRecord:
 
     home: Uri
     card: Card | None
-    epochs: tuple[Row, ...]
-    rates: Row | None = None
+    epochs: tuple[EpochLine, ...]
+    rates: RateSearch | None = None
     examples: Mapping[int, Uri] = field(default_factory=dict)
 
     def example_files(self, epochs: Sequence[int]) -> list[bytes]:
@@ -51,14 +48,14 @@ def read_run(home: Uri, *, leaky: bool = False) -> RunRecord:
     card = load_card(home) if storage.exists(card_uri(home)) else None
     if card is not None and not leaky:
         refuse_leaky(card.split, display(home))
-    epochs = _json_lines(metrics) if storage.exists(metrics) else ()
-    learning_rates = storage.read_json(rates) if storage.exists(rates) else None
+    epochs = _read_epochs(metrics) if storage.exists(metrics) else ()
+    learning_rates = RateSearch.from_json(storage.read_json(rates)) if storage.exists(rates) else None
     if card is None and not epochs and learning_rates is None:
         storage.list_files(home)
     return RunRecord(home, card, epochs, learning_rates, _examples(home, epochs))
 
 
-def _examples(home: Uri, epochs: Sequence[Row]) -> dict[int, Uri]:
+def _examples(home: Uri, epochs: Sequence[EpochLine]) -> dict[int, Uri]:
     """Pictures by epoch, those that this run drew: an earlier run of the folder may have left others.
 
     Training draws when an epoch leads, and after the last one.
@@ -68,15 +65,14 @@ def _examples(home: Uri, epochs: Sequence[Row]) -> dict[int, Uri]:
     return {epoch: uri for epoch, uri in by_epoch.items() if _is_drawn(epoch, epochs)}
 
 
-def _is_drawn(epoch: int, epochs: Sequence[Row]) -> bool:
+def _is_drawn(epoch: int, epochs: Sequence[EpochLine]) -> bool:
     return epoch == len(epochs) or (epoch < len(epochs) and leading_epoch(epochs[:epoch]) == epoch)
 
 
-def _json_lines(uri: Uri) -> tuple[Row, ...]:
+def _read_epochs(uri: Uri) -> tuple[EpochLine, ...]:
     try:
-        lines = [json.loads(line) for line in storage.read_bytes(uri).decode().splitlines() if line.strip()]
-    except ValueError as error:
+        return parse_epochs(storage.read_bytes(uri).decode())
+    except (ValueError, TypeError) as error:
         raise ModelFileError(
             f"{display(uri)} can't be read", expected="one JSON object a line", found=str(error)
         ) from error
-    return tuple(line for line in lines if isinstance(line, dict))

@@ -194,7 +194,7 @@ class SliceCache:
     @classmethod
     def planned(cls, plan: TrainPlan) -> SliceCache:
         """The cache of a rank by the run's settings; in memory, the ranks share half of what is free."""
-        if plan.settings["cache"] == "none":
+        if plan.settings.cache == "none":
             return cls(0)
         # On several machines each has room for more: less is kept than could be, never too much.
         return cls(psutil.virtual_memory().available // 2 // plan.ranks)

@@ -16,7 +16,7 @@ from slicemill.errors import ConfigError, InputError, ModelFileError
 from slicemill.io.run.card import Card, committee_hash, load_card, member_uri, sha256, weights_uri
 from slicemill.io.storage.node_cache import read_known
 from slicemill.io.storage.uri import display
-from slicemill.model.device import autocast, choose_device, choose_precision, placed
+from slicemill.model.device import autocast, choose_device, choose_precision, to_device
 from slicemill.model.input import resize, to_network_input
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.committee import Committee
@@ -61,7 +61,7 @@ class Predictor:
         network = _load_network(run_uri, card).eval()
         folded = fuse(network, torch.zeros(1, len(card.channels), card.input_size, card.input_size))
         log.info("model %s: %d batch norms folded", card.model_id, folded)
-        return cls(card, placed(network, chosen), chosen, choose_precision(precision, chosen))
+        return cls(card, to_device(network, chosen), chosen, choose_precision(precision, chosen))
 
     @property
     def model_id(self) -> str:

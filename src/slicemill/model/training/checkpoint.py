@@ -7,9 +7,9 @@ rank 0's file.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors
@@ -19,7 +19,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from slicemill.core.training.selection import leading_epoch, published_epoch, score
+from slicemill.config import TrainConfig
+from slicemill.config.changes import changed_settings
+from slicemill.core.training.state import RunState
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import storage
 from slicemill.io.places import Run
@@ -30,50 +32,9 @@ _STATE = "slicemill.state"
 
 #: Settings that may differ between a run and its continuation.
 _FREE_SETTINGS = frozenset(
-    {
-        "resume",
-        "out",
-        "lake",
-        "device",
-        "init_weights",
-        "cache",
-        "figures",
-        "tensorboard",
-        "track",
-        "experiment",
-        "run_name",
-    }
+    {"resume", "out", "lake", "device", "init_weights", "cache"}
+    | {"figures", "tensorboard", "track", "experiment", "run_name"}
 )
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands after an epoch."""
-
-    epochs_done: int = 0
-    progress: float = 0.0
-    """Of the schedule, 0 to 1; see `slicemill.core.training.schedule`."""
-    seconds: float = 0.0
-    """Time that the run has taken, over all its launches."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """The lines of metrics.jsonl."""
-    sizes: tuple[int, int] | None = None
-    """Rows and columns of the network's input at first and in the end, in pixels, once they are settled."""
-
-    @property
-    def leading_epoch(self) -> int:
-        """Number of the best epoch so far, 0 before the first."""
-        return leading_epoch(self.history)
-
-    @property
-    def leading_score(self) -> float | None:
-        """What that epoch was worth."""
-        return score(self.history[self.leading_epoch - 1]) if self.history else None
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """The line of the epoch that would be published now."""
-        return self.history[published_epoch(self.history) - 1]
 
 
 def network_bytes(network: nn.Module) -> bytes:
@@ -83,41 +44,41 @@ def network_bytes(network: nn.Module) -> bytes:
     )
 
 
-def save_checkpoint(learner: Learner, position: Position) -> None:
+def save_checkpoint(learner: Learner, state: RunState) -> None:
     """Write the run's last checkpoint."""
     tensors = {f"network/{name}": tensor for name, tensor in learner.network.state_dict().items()}
     if learner.average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in learner.average.state_dict().items()}
-    state = learner.optimiser.state_dict()
-    for index, moments in state["state"].items():
+    optimiser = learner.optimiser.state_dict()
+    for index, moments in optimiser["state"].items():
         tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
     rest = {
-        "position": vars(position),
-        "groups": state["param_groups"],
+        "position": state.to_json(),
+        "groups": optimiser["param_groups"],
         "scaler": learner.scaler.state_dict(),
-        "settings": dict(learner.plan.settings),
+        "settings": learner.execution.sized(learner.plan.settings),
     }
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    uri = Run(learner.plan.settings["out"]).last_checkpoint
+    uri = Run.of(learner.plan).last_checkpoint
     storage.write_bytes(uri, safetensors.torch.save(packed, {_STATE: json.dumps(rest)}))
 
 
-def load_checkpoint(learner: Learner) -> Position | None:
+def load_checkpoint(learner: Learner) -> RunState | None:
     """Take up the run's last checkpoint; None if there is none.
 
-    Raises ModelFileError for a file that is no checkpoint, ConfigError if the run had other settings.
+    Raises ModelFileError for a file that is not a checkpoint, ConfigError if the run had other settings.
     """
-    uri = Run(learner.plan.settings["out"]).last_checkpoint
+    uri = Run.of(learner.plan).last_checkpoint
     if not storage.exists(uri):
         return None
     data = storage.read_bytes(uri)
     try:
         tensors = safetensors.torch.load(data)
         rest = json.loads(_metadata(data)[_STATE])
-        position = Position(**{**rest["position"], "sizes": tuple(rest["position"]["sizes"])})
+        state = RunState.from_json(rest["position"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(
-            f"{display(uri)} is no checkpoint",
+            f"{display(uri)} is not a checkpoint",
             expected="the file that this version's train wrote",
             found=str(error),
         ) from error
@@ -129,7 +90,7 @@ def load_checkpoint(learner: Learner) -> Position | None:
         {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
     )
     learner.scaler.load_state_dict(rest["scaler"])
-    return position
+    return state
 
 
 def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:
@@ -157,13 +118,12 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _check_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    unasked = {name for name in ("image_size", "first_size") if now.get(name) is None}
-    for name in sorted((before.keys() | now.keys()) - _FREE_SETTINGS - unasked):
-        if before.get(name) != now.get(name):
-            raise ConfigError(
-                f"--resume with another --{name.replace('_', '-')} than the run began with",
-                expected=before.get(name),
-                found=now.get(name),
-                advice="Repeat the run's own settings, or train into another --out.",
-            )
+def _check_settings(before: Mapping[str, Any], now: TrainConfig) -> None:
+    open_sizes = {name for name in ("image_size", "first_size") if getattr(now, name) is None}
+    for name in changed_settings(before, dataclasses.asdict(now), _FREE_SETTINGS | open_sizes):
+        raise ConfigError(
+            f"--resume with another --{name.replace('_', '-')} than the run began with",
+            expected=before.get(name),
+            found=getattr(now, name, None),
+            advice="Repeat the run's own settings, or train into another --out.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from slicemill.core.training.plan import TrainPlan
-from slicemill.core.training.schedule import SCHEDULES
+from slicemill.config import TrainConfig
+from slicemill.core.training.plan import Execution, TrainPlan
+from slicemill.core.training.schedule import SCHEDULES, InputSizes
 from slicemill.model.loading.augment import Augmentation
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.losses import SEGMENTATION, Loss, cross_entropy
 from slicemill.model.training.ranks import Rank
+
+#: Largest size of the network's input where none is asked for, in pixels, by the kind of device.
+IMAGE_SIZES = {"cpu": 192, "cuda": 256}
+
+#: First sizes below this show a tumour of ordinary size in a few pixels.
+_LEAST_FIRST = 64
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Learner:
 
     plan: TrainPlan
     rank: Rank
-    precision: str
+    execution: Execution
     network: nn.Module
     stepped: nn.Module
     average: AveragedModel | None
@@ -52,7 +60,7 @@ class Learner:
 
     def set_rate(self, progress: float) -> None:
         """Set the learning rate for this much of the run."""
-        factor = SCHEDULES[self.plan.settings["schedule"]](progress)
+        factor = SCHEDULES[self.plan.settings.schedule](progress)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
 
@@ -61,9 +69,9 @@ class Learner:
         """The learning rate in force, of what is not an encoder with its own."""
         return float(self.optimiser.param_groups[-1]["lr"])
 
-    def apart(self, more_parts: bool) -> AbstractContextManager[Any]:
+    def gradient_exchange(self, last_part: bool) -> AbstractContextManager[Any]:
         """Context of a part of a step: ranks exchange gradients in its last only."""
-        if more_parts and isinstance(self.stepped, DistributedDataParallel):
+        if not last_part and isinstance(self.stepped, DistributedDataParallel):
             context: AbstractContextManager[Any] = self.stepped.no_sync()
             return context
         return nullcontext()
@@ -74,8 +82,8 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
     settings = plan.settings
     if rank.count > 1 and rank.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    encoder = architecture(settings["model"], settings["task"]).encoder
-    if settings["freeze_encoder"] and encoder:
+    encoder = architecture(plan.network, settings.task).encoder
+    if settings.freeze_encoder and encoder:
         _freeze(network.get_submodule(encoder))
     stepped: nn.Module = network
     if rank.count > 1:
@@ -84,18 +92,24 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
     return Learner(
         plan=plan,
         rank=rank,
-        precision=precision,
+        execution=Execution(
+            input_sizes(settings, IMAGE_SIZES[rank.device.type]), precision, rank.device.type
+        ),
         network=network,
         stepped=stepped,
-        average=_average(network, settings["ema"]),
-        optimiser=AdamW(
-            _parameter_groups(network, encoder, settings), lr=settings["learning_rate"], fused=True
-        ),
+        average=_average(network, settings.ema),
+        optimiser=AdamW(_parameter_groups(network, encoder, settings), lr=settings.learning_rate, fused=True),
         scaler=GradScaler(rank.device.type, enabled=precision == "fp16"),
-        loss=SEGMENTATION[settings["loss"]] if settings["task"] == "segment" else cross_entropy,
-        augmentation=Augmentation(settings["augment_strength"]) if settings["augment"] else None,
+        loss=SEGMENTATION[settings.loss] if settings.task == "segment" else cross_entropy,
+        augmentation=Augmentation(settings.augment_strength) if settings.augment else None,
         cache=SliceCache.planned(plan),
     )
+
+
+def input_sizes(settings: TrainConfig, largest: int) -> InputSizes:
+    """The sizes that were asked for; `largest` in the end, and half of it at first, where none was."""
+    final = settings.image_size or largest
+    return InputSizes(settings.first_size or settings.image_size or max(_LEAST_FIRST, largest // 2), final)
 
 
 def _freeze(encoder: nn.Module) -> None:
@@ -117,7 +131,9 @@ def _average(network: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(network, multi_avg_fn=follow)
 
 
-def _parameter_groups(network: nn.Module, encoder: str | None, settings: Any) -> list[dict[str, object]]:
+def _parameter_groups(
+    network: nn.Module, encoder: str | None, settings: TrainConfig
+) -> list[dict[str, object]]:
     """Encoder with and without decay, then the rest with and without; empty groups are left out.
 
     Decay pulls weights to zero; norms and biases have no reason to be there.
@@ -130,8 +146,9 @@ def _parameter_groups(network: nn.Module, encoder: str | None, settings: Any) ->
     return [
         {
             "params": parameters,
-            "weight_decay": 0.0 if flat else settings["weight_decay"],
-            "peak": settings["learning_rate"] * (1.0 if own_rate else encoder_rate(settings)),
+            "weight_decay": 0.0 if flat else settings.weight_decay,
+            "peak": settings.learning_rate
+            * (1.0 if own_rate else encoder_rate(dataclasses.asdict(settings))),
         }
         for (own_rate, flat), parameters in sorted(groups.items())
     ]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from slicemill.core.training.labels import random_label
 from slicemill.core.training.plan import TrainPlan
-from slicemill.core.training.schedule import Span, size_in
+from slicemill.core.training.schedule import Span
 from slicemill.errors import TrainingError
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.loader import Batch, EpochLoader
 from slicemill.model.training.epoch_bar import EpochBar
 from slicemill.model.training.learner import Learner
-from slicemill.model.training.ranks import Rank, summed
+from slicemill.model.training.ranks import Rank, all_reduce_sum
 from slicemill.model.training.step import LostSteps, NetworkBatch, take_step
 
 
@@ -40,7 +40,7 @@ class EpochResult:
 def open_epoch(learner: Learner, epoch: int) -> EpochLoader:
     """The rank's batches of an epoch, counted from 0; every random draw follows from seed, epoch and rank."""
     plan, rank = learner.plan, learner.rank
-    seed = int(plan.settings["seed"])
+    seed = plan.settings.seed
     torch.manual_seed(_epoch_seed(seed, epoch, rank.index))
     return EpochLoader(
         plan.train[rank.index],
@@ -60,19 +60,19 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     read each labelled slice exactly once.
     """
     loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
-    size = epoch_size(learner, span)
+    size = learner.execution.sizes.during(span)
     bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
     started = time.perf_counter()
     for step, batch in enumerate(loader):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
-        loss = take_step(learner, prepared(learner, batch, size))
+        loss = take_step(learner, to_network_batch(learner, batch, size))
         lost.note(loss, epoch, step)
         if loss is not None:
             losses.append(loss)
         bar.note(step + 1, loss)
     seconds = time.perf_counter() - started
     slices = _check_count(loader, learner.rank, epoch)
-    loss_sum, steps = summed([sum(losses), float(len(losses))], learner.rank)
+    loss_sum, steps = all_reduce_sum([sum(losses), float(len(losses))], learner.rank)
     return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate, size)
 
 
@@ -80,28 +80,22 @@ def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
 
 
-def epoch_size(learner: Learner, span: Span) -> int:
-    """Rows and columns of the network's input in an epoch of the run, in pixels."""
-    settings = learner.plan.settings
-    return size_in(span, int(settings["first_size"]), int(settings["image_size"]))
-
-
-def prepared(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
+def to_network_batch(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
     """A batch as the network takes it: on the device, `size` pixels a side, augmented, with targets."""
     settings = learner.plan.settings
-    inputs, masks, weights = network_batch(batch, learner.plan, learner.rank.device, size)
-    if settings["random_labels"]:
-        drawn = [random_label(settings["seed"], entry.scan_id, entry.slice_index) for entry in batch.slices]
+    inputs, masks, weights = to_tensors(batch, learner.plan, learner.rank.device, size)
+    if settings.random_labels:
+        drawn = [random_label(settings.seed, entry.scan_id, entry.slice_index) for entry in batch.slices]
         labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
     else:
         labels = (masks.flatten(1).amax(dim=1, keepdim=True) > 0).float()
     if learner.augmentation is not None:
         with torch.no_grad():
             inputs, masks = learner.augmentation(inputs, masks)
-    return NetworkBatch(inputs, masks if settings["task"] == "segment" else labels, weights)
+    return NetworkBatch(inputs, masks if settings.task == "segment" else labels, weights)
 
 
-def network_batch(
+def to_tensors(
     batch: Batch, plan: TrainPlan, device: torch.device, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Network input, masks and weights of a batch on the device, float32.
@@ -145,7 +139,7 @@ def _check_count(loader: EpochLoader, rank: Rank, epoch: int) -> int:
     count = loader.count
     read, expected, wrong, repeated = (
         round(total)
-        for total in summed([count.read, count.expected, count.wrong_scans, count.repeated], rank)
+        for total in all_reduce_sum([count.read, count.expected, count.wrong_scans, count.repeated], rank)
     )
     if read != expected or wrong or repeated:
         raise TrainingError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
+from slicemill.core.training.records import RateSearch
 from slicemill.model.loading.loader import Batch
 from slicemill.model.training.learner import Learner
-from slicemill.model.training.loop import open_epoch, prepared
-from slicemill.model.training.ranks import summed
+from slicemill.model.training.loop import open_epoch, to_network_batch
+from slicemill.model.training.ranks import all_reduce_sum
 from slicemill.model.training.step import take_step
 
 #: Rates that are tried, from the first to the last in equal factors.
@@ -23,11 +23,10 @@ _SMOOTHING = 0.9
 _DIVERGED = 4.0
 
 
-def find_rate(learner: Learner) -> dict[str, Any]:
+def find_rate(learner: Learner) -> RateSearch:
     """Train with rising rates until the loss diverges; the network is of no use afterwards.
 
-    Gives the rates, the smoothed losses, and as `suggested` a tenth of the rate at which the loss was lowest,
-    which is fast.ai's rule.
+    `suggested` is a tenth of the rate at which the loss was lowest, which is fast.ai's rule.
     """
     rates: list[float] = []
     losses: list[float] = []
@@ -35,11 +34,11 @@ def find_rate(learner: Learner) -> dict[str, Any]:
     for step, batch in enumerate(itertools.islice(_endless(learner), STEPS)):
         rate = FIRST * (LAST / FIRST) ** (step / (STEPS - 1))
         for group in learner.optimiser.param_groups:
-            group["lr"] = rate * group["peak"] / learner.plan.settings["learning_rate"]
-        loss = take_step(learner, prepared(learner, batch, int(learner.plan.settings["image_size"])))
+            group["lr"] = rate * group["peak"] / learner.plan.settings.learning_rate
+        loss = take_step(learner, to_network_batch(learner, batch, learner.execution.sizes.final))
         if loss is None:
             break
-        mean = summed([loss], learner.rank)[0] / learner.rank.count
+        mean = all_reduce_sum([loss], learner.rank)[0] / learner.rank.count
         if not math.isfinite(mean):
             break
         smoothed = _SMOOTHING * smoothed + (1 - _SMOOTHING) * mean
@@ -49,7 +48,7 @@ def find_rate(learner: Learner) -> dict[str, Any]:
             break
     lowest = min(range(len(losses)), key=losses.__getitem__, default=None)
     suggested = None if lowest is None else rates[lowest] / 10
-    return {"learning_rate": rates, "loss": losses, "suggested": suggested}
+    return RateSearch(tuple(rates), tuple(losses), suggested)
 
 
 def _endless(learner: Learner) -> Iterator[Batch]:

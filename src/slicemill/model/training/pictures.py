@@ -7,8 +7,7 @@ left. Figures are matplotlib objects of their own, drawn without pyplot and its 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from slicemill.core.evaluation.dice import dice
 from slicemill.core.scans.scan import FLAIR
 from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.records import EpochLine
 from slicemill.model.loading.loader import LabelledSlice, read_labelled
 from slicemill.types import SliceMask
 
@@ -69,13 +69,18 @@ def _draw_slice(axes: Axes, entry: LabelledSlice, predicted: SliceMask) -> None:
     for mask, colour, style in ((entry.mask, TRUTH, "solid"), (predicted, PREDICTION, "dashed")):
         if mask.any():
             axes.contour(mask, levels=[0.5], colors=colour, linestyles=style, linewidths=1.4)
-    found = dice(np.asarray(predicted, dtype=bool)[None], entry.mask[None])
-    axes.set_title(f"{entry.scan_id}, slice {entry.slice_index}\nDice of the slice {found:.2f}", fontsize=9)
+    overlap = dice(np.asarray(predicted, dtype=bool)[None], entry.mask[None])
+    axes.set_title(f"{entry.scan_id}, slice {entry.slice_index}\nDice of the slice {overlap:.2f}", fontsize=9)
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
+def draw_curves(history: Sequence[EpochLine]) -> bytes:
     """PNG of what the lines of metrics.jsonl say, over epochs."""
-    names = [name for name in _CURVES if any(line.get(name) is not None for line in history)]
+    lines = [line.to_json() for line in history]
+    series = {
+        name: [(line["epoch"], line[name]) for line in lines if line.get(name) is not None]
+        for name in _CURVES
+    }
+    names = [name for name, points in series.items() if points]
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(5 * columns, 2.8 * rows), layout="constrained", facecolor="white")
@@ -83,8 +88,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     for axes in grid[len(names) :]:
         axes.set_axis_off()
     for axes, name in zip(grid, names, strict=False):
-        points = [(line["epoch"], line[name]) for line in history if line.get(name) is not None]
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color="#0072b2")
+        axes.plot(*zip(*series[name], strict=True), marker="o", markersize=3, color="#0072b2")
         axes.set(xlabel="epoch", ylabel=_CURVES[name])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.4)

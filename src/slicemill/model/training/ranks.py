@@ -35,7 +35,7 @@ class Rank:
 
 
 @contextmanager
-def joined(ranks: int) -> Iterator[tuple[int, int]]:
+def process_group(ranks: int) -> Iterator[tuple[int, int]]:
     """Join the other ranks, as torchrun's environment names them; gives this rank's index and their number.
 
     A single rank joins nobody. Raises MachineError if the launcher started another number than planned.
@@ -85,7 +85,7 @@ def preflight(index: int, count: int, device: str) -> Rank:
     return rank
 
 
-def summed(values: Sequence[float], rank: Rank) -> list[float]:
+def all_reduce_sum(values: Sequence[float], rank: Rank) -> list[float]:
     """Each value summed over all ranks."""
     if rank.count == 1:
         return list(values)
@@ -94,9 +94,9 @@ def summed(values: Sequence[float], rank: Rank) -> list[float]:
     return [float(value) for value in shared.tolist()]
 
 
-def from_first(values: Sequence[float], rank: Rank) -> list[float]:
+def from_first_rank(values: Sequence[float], rank: Rank) -> list[float]:
     """Rank 0's values on every rank: clocks differ."""
-    return summed(values if rank.first else [0.0] * len(values), rank)
+    return all_reduce_sum(values if rank.first else [0.0] * len(values), rank)
 
 
 def average_buffers(network: nn.Module, rank: Rank) -> None:

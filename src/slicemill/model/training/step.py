@@ -62,11 +62,11 @@ def take_step(learner: Learner, batch: NetworkBatch) -> float | None:
 
 
 def _backward(learner: Learner, batch: NetworkBatch) -> float:
-    parts = batch.parts(int(learner.plan.settings["accumulate"]))
+    parts = batch.parts(learner.plan.settings.accumulate)
     total = 0.0
     for place, part in enumerate(parts, start=1):
-        with learner.apart(more_parts=place < len(parts)):
-            with autocast(learner.rank.device, learner.precision):
+        with learner.gradient_exchange(last_part=place == len(parts)):
+            with autocast(learner.rank.device, learner.execution.precision):
                 logits = learner.stepped(part.inputs)
             loss = learner.loss(logits, part.targets, part.weights) * (len(part.inputs) / len(batch.inputs))
             torch.autograd.backward(learner.scaler.scale(loss))
@@ -97,7 +97,7 @@ class LostSteps:
             return
         self.count += 1
         self._in_a_row += 1
-        rule = self._learner.plan.settings["non_finite"]
+        rule = self._learner.plan.settings.non_finite
         if rule == "stop" or self._in_a_row > self._most:
             raise TrainingError(
                 f"training went astray in epoch {epoch + 1}, step {step + 1}",

@@ -1,11 +1,12 @@
 """What a run tells while it trains, besides metrics.jsonl: MLflow, TensorBoard and PNGs, each by option.
 
-The training loop knows `witnessed` alone. What an interrupted run told of epochs that come again is told
+The training loop knows `run_trackers` alone. What an interrupted run told of epochs that come again is told
 again: the same numbers, since a resumed run goes on bit for bit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import tempfile
@@ -13,22 +14,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from slicemill.config import TrainConfig
+from slicemill.core.training.records import EpochLine
+from slicemill.core.training.state import RunState
 from slicemill.errors import MachineError
 from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.storage.uri import display, is_s3, join, local_path, stored_uri
 from slicemill.model.loading.loader import LabelledSlice
 from slicemill.model.predicting.predictor import probabilities
-from slicemill.model.training.checkpoint import Position
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.pictures import draw_curves, draw_examples, example_slices
 from slicemill.types import SliceMask, Uri
-
-Line = Mapping[str, Any]
 
 #: Longest value of a parameter that MLflow's stores take.
 _LONGEST_VALUE = 500
@@ -37,7 +38,7 @@ _LONGEST_VALUE = 500
 class Tracker(Protocol):
     """A place that a run's numbers go to."""
 
-    def epoch(self, position: Position) -> None:
+    def epoch(self, state: RunState) -> None:
         """Take what is known after an epoch."""
 
     def close(self, finished: bool) -> None:
@@ -45,19 +46,19 @@ class Tracker(Protocol):
 
 
 @contextmanager
-def witnessed(learner: Learner, start: Position) -> Iterator[Callable[[Position], None]]:
+def run_trackers(learner: Learner, start: RunState) -> Iterator[Callable[[RunState], None]]:
     """Gives what the loop calls after each epoch, on every rank; rank 0 tells what its settings ask for.
 
     `start`: where the run begins or goes on. Raises MachineError if a package is not installed.
     """
     if not learner.rank.first:
-        yield lambda position: None
+        yield lambda state: None
         return
     trackers, finished = _trackers(learner, start), False
 
-    def tell(position: Position) -> None:
+    def tell(state: RunState) -> None:
         for tracker in trackers:
-            tracker.epoch(position)
+            tracker.epoch(state)
 
     try:
         yield tell
@@ -67,26 +68,26 @@ def witnessed(learner: Learner, start: Position) -> Iterator[Callable[[Position]
             tracker.close(finished)
 
 
-def _trackers(learner: Learner, start: Position) -> list[Tracker]:
+def _trackers(learner: Learner, start: RunState) -> list[Tracker]:
     settings = learner.plan.settings
-    found: list[Tracker] = []
-    if settings["figures"]:
-        found.append(FigureTracker(learner))
-    if settings["track"]:
-        found.append(MlflowTracker(settings))
-    if settings["tensorboard"]:
-        found.append(TensorBoardTracker(settings["out"], start.epochs_done))
-    return found
+    trackers: list[Tracker] = []
+    if settings.figures:
+        trackers.append(FigureTracker(learner))
+    if settings.track:
+        trackers.append(MlflowTracker(settings))
+    if settings.tensorboard:
+        trackers.append(TensorBoardTracker(Run.of(learner.plan).home, start.epochs_done))
+    return trackers
 
 
-def numbers(line: Line) -> dict[str, float]:
+def numbers(line: EpochLine) -> dict[str, float]:
     """The numbers of a line of metrics.jsonl by name, those of single scans as <name>/<scan>."""
-    found: dict[str, float] = {}
-    for name, value in line.items():
+    by_name: dict[str, float] = {}
+    for name, value in line.to_json().items():
         for key, number in value.items() if isinstance(value, Mapping) else [("", value)]:
             if isinstance(number, int | float) and name != "epoch":
-                found[f"{name}/{key}" if key else name] = float(number)
-    return found
+                by_name[f"{name}/{key}" if key else name] = float(number)
+    return by_name
 
 
 class FigureTracker:
@@ -94,41 +95,41 @@ class FigureTracker:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        self._out = stored_uri(learner.plan.settings["out"])
+        self._out = Run.of(learner.plan).home
         self._examples: list[LabelledSlice] | None = None
-        self._history: Sequence[Line] = ()
+        self._history: Sequence[EpochLine] = ()
 
-    def epoch(self, position: Position) -> None:
+    def epoch(self, state: RunState) -> None:
         """Draw, if this epoch is the best so far or the last, which as a rule is published."""
-        self._history = position.history
-        if position.leading_epoch != position.epochs_done and position.progress < 1:
+        self._history = state.history
+        if state.leading_epoch != state.epochs_done and state.progress < 1:
             return
         self._draw_curves()
-        if self._learner.plan.settings["task"] == "segment":
-            self._draw_examples(position)
+        if self._learner.plan.settings.task == "segment":
+            self._draw_examples(state)
 
-    def _draw_examples(self, position: Position) -> None:
+    def _draw_examples(self, state: RunState) -> None:
         if self._examples is None:
             self._examples = example_slices(self._learner.plan)
         if self._examples:
-            masks = [self._predicted(entry, position.history[-1]["image_size"]) for entry in self._examples]
-            drawn = draw_examples(self._examples, masks, f"Epoch {position.epochs_done}")
-            storage.write_bytes(Run(self._out).examples(position.epochs_done), drawn)
+            masks = [self._predicted(entry, state.history[-1].image_size) for entry in self._examples]
+            drawn = draw_examples(self._examples, masks, f"Epoch {state.epochs_done}")
+            storage.write_bytes(Run(self._out).examples(state.epochs_done), drawn)
 
     def _predicted(self, entry: LabelledSlice, size: int) -> SliceMask:
-        learner, settings = self._learner, self._learner.plan.settings
+        learner = self._learner
         scales = np.asarray([learner.plan.normalisation[entry.scan_id]], dtype=np.float32)
         network = learner.published.eval()
-        (found,) = probabilities(
+        (probability,) = probabilities(
             network,
             entry.image[None],
             scales,
             size,
             learner.rank.device,
-            learner.precision,
+            learner.execution.precision,
         )
         network.train()
-        predicted: SliceMask = (found >= settings["threshold"]).view(np.uint8)
+        predicted: SliceMask = (probability >= learner.plan.settings.threshold).view(np.uint8)
         return predicted
 
     def _draw_curves(self) -> None:
@@ -143,7 +144,7 @@ class FigureTracker:
 class MlflowTracker:
     """One run in an MLflow store, a local SQLite file or a server; a resumed run goes on in its own."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: TrainConfig) -> None:
         # A hospital's training does not report to anyone.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         for name in ("mlflow", "alembic"):
@@ -152,42 +153,43 @@ class MlflowTracker:
             from mlflow import MlflowClient
         except ImportError as error:
             raise _missing_package("--track", "mlflow-skinny") from error
-        self._client = MlflowClient(tracking_uri=str(settings["track"]).removeprefix("mlflow:"))
+        self._client = MlflowClient(tracking_uri=str(settings.track).removeprefix("mlflow:"))
         self._run = self._resumed(settings) or self._created(settings)
 
-    def _resumed(self, settings: Mapping[str, Any]) -> str | None:
-        uri = Run(settings["out"]).tracking
-        if not settings["resume"] or not storage.exists(uri):
+    def _resumed(self, settings: TrainConfig) -> str | None:
+        uri = Run(stored_uri(settings.out)).tracking
+        if not settings.resume or not storage.exists(uri):
             return None
-        kept = storage.read_json(uri)
-        if kept["store"] != settings["track"]:
+        record = storage.read_json(uri)
+        if record["store"] != settings.track:
             return None
-        self._client.update_run(kept["run"], status="RUNNING")
-        return str(kept["run"])
+        self._client.update_run(record["run"], status="RUNNING")
+        return str(record["run"])
 
-    def _created(self, settings: Mapping[str, Any]) -> str:
+    def _created(self, settings: TrainConfig) -> str:
         from mlflow.entities import Param
 
-        name = settings["experiment"]
-        there = self._client.get_experiment_by_name(name)
-        experiment = there.experiment_id if there else self._client.create_experiment(name)
-        run_name = settings["run_name"] or str(settings["out"]).rstrip("/").rpartition("/")[2]
+        name = settings.experiment
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        run_name = settings.run_name or settings.out.rstrip("/").rpartition("/")[2]
         run = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
-        told = {**settings, "out": display(settings["out"]), "lake": display(settings["lake"])}
+        places = {"out": display(stored_uri(settings.out)), "lake": display(stored_uri(settings.lake))}
+        parameters = {**dataclasses.asdict(settings), **places}
         self._client.log_batch(
-            run, params=[Param(name, str(value)[:_LONGEST_VALUE]) for name, value in told.items()]
+            run, params=[Param(name, str(value)[:_LONGEST_VALUE]) for name, value in parameters.items()]
         )
-        storage.write_json(Run(settings["out"]).tracking, {"store": settings["track"], "run": run})
+        storage.write_json(Run(stored_uri(settings.out)).tracking, {"store": settings.track, "run": run})
         return run
 
-    def epoch(self, position: Position) -> None:
+    def epoch(self, state: RunState) -> None:
         """Log the epoch's numbers under its number."""
         from mlflow.entities import Metric
 
-        line, now = position.history[-1], int(time.time() * 1000)
+        line, now = state.history[-1], int(time.time() * 1000)
         self._client.log_batch(
             self._run,
-            metrics=[Metric(name, value, now, line["epoch"]) for name, value in numbers(line).items()],
+            metrics=[Metric(name, value, now, line.epoch) for name, value in numbers(line).items()],
         )
 
     def close(self, finished: bool) -> None:
@@ -208,11 +210,11 @@ class TensorBoardTracker:
         # What an earlier start told of the epochs that come again is void.
         self._writer = SummaryWriter(str(self._local), purge_step=epochs_done + 1)
 
-    def epoch(self, position: Position) -> None:
+    def epoch(self, state: RunState) -> None:
         """Write the epoch's numbers under its number."""
-        line = position.history[-1]
+        line = state.history[-1]
         for name, value in numbers(line).items():
-            self._writer.add_scalar(name, value, line["epoch"])
+            self._writer.add_scalar(name, value, line.epoch)
         self._writer.flush()
         if is_s3(self._out):
             for path in self._local.iterdir():
@@ -225,7 +227,7 @@ class TensorBoardTracker:
 
 def _missing_package(flag: str, package: str) -> MachineError:
     return MachineError(
-        f"{flag} needs a package that is not there",
+        f"{flag} needs a package that is not installed",
         expected=package,
         found="none",
         advice="pip install 'slicemill[track]', on every worker.",

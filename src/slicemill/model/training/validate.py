@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +12,14 @@ from torch import nn
 from slicemill.core.evaluation.dice import dice, dice_from_counts
 from slicemill.core.evaluation.roc import Labels, roc_curve
 from slicemill.core.training.plan import LabelledFile
+from slicemill.core.training.records import ClassificationMetrics, Metrics, SegmentationMetrics
 from slicemill.errors import TrainingError
 from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES
 from slicemill.model.loading.loader import LabelledSlice
 from slicemill.model.predicting.cleaning import CHOICES, clean_mask
 from slicemill.model.predicting.predictor import probabilities
 from slicemill.model.training.learner import Learner
-from slicemill.model.training.ranks import Rank, summed
+from slicemill.model.training.ranks import Rank, all_reduce_sum
 from slicemill.types import Floats
 
 #: Without and with test-time flips, and these with every cleaning of masks.
@@ -35,27 +34,14 @@ _SEEN_GAIN = {FLIPS: 0.01, SMOOTH_SLICES: 0.002, LARGEST_COMPONENT: 0.018}
 _SEEN_SCANS = 16
 
 
-@dataclass(frozen=True)
-class Validation:
-    """What metrics.jsonl keeps; each number is None without a validation part."""
-
-    metrics: dict[str, Any]
-
-    @property
-    def shown(self) -> str:
-        """The metrics that are single numbers, for a log line."""
-        numbers = {name: value for name, value in self.metrics.items() if isinstance(value, float)}
-        return "".join(f", {name} {value:.3f}" for name, value in numbers.items())
-
-
-def validate(learner: Learner, size: int) -> Validation:
+def validate(learner: Learner, size: int) -> Metrics:
     """Validate the network that is to be published, its input `size` pixels a side; the same on every rank.
 
     Raises TrainingError if not every labelled slice came exactly once.
     """
     network = learner.published
     network.eval()
-    result = _VALIDATIONS[learner.plan.settings["task"]](learner, network, size)
+    result = _VALIDATIONS[learner.plan.settings.task](learner, network, size)
     network.train()
     return result
 
@@ -73,10 +59,10 @@ def dice_by_options(learner: Learner, size: int) -> dict[tuple[str, ...], float]
         for scan_id, batches in itertools.groupby(predicted, key=lambda batch: batch[0]):
             found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
             for choice in CHOICES:
-                cleaned = clean_mask(found, learner.plan.settings["threshold"], choice)
+                cleaned = clean_mask(found, learner.plan.settings.threshold, choice)
                 by_scan[(*view, *choice), scan_id] = dice(cleaned, true)
     network.train()
-    total = iter(summed(list(by_scan.values()), learner.rank))
+    total = iter(all_reduce_sum(list(by_scan.values()), learner.rank))
     return {
         options: float(np.mean(list(itertools.islice(total, len(scans))))) for options in _OPTIONS if scans
     }
@@ -98,15 +84,15 @@ def best_options(by_options: Mapping[tuple[str, ...], float], scans: int) -> tup
     return max(by_options, key=expected)
 
 
-def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
+def _dice(learner: Learner, network: nn.Module, size: int) -> Metrics:
     """Volumetric Dice of each scan at source resolution, and their mean."""
     scans = _scans(learner)
-    threshold = learner.plan.settings["threshold"]
+    threshold = learner.plan.settings.threshold
     counts = {file.scan_id: np.zeros(4, dtype=np.int64) for file in scans}
     for scan_id, found, true in _predicted(learner, network, size):
         predicted = found >= threshold
         counts[scan_id] += [np.count_nonzero(predicted & true), predicted.sum(), true.sum(), len(true)]
-    flat = summed([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
+    flat = all_reduce_sum([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
     totals = {
         file.scan_id: [int(count) for count in flat[4 * at : 4 * at + 4]] for at, file in enumerate(scans)
     }
@@ -114,10 +100,10 @@ def _dice(learner: Learner, network: nn.Module, size: int) -> Validation:
         _check_count(file, totals[file.scan_id][3])
     by_scan = {scan: dice_from_counts(*found[:3]) for scan, found in totals.items()}
     mean = float(np.mean(list(by_scan.values()))) if by_scan else None
-    return Validation({"val_dice": mean, "val_dice_by_scan": by_scan})
+    return SegmentationMetrics(mean, by_scan)
 
 
-def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
+def _classes(learner: Learner, network: nn.Module, size: int) -> Metrics:
     """Accuracy over slices and the area under the ROC curve, None where only one class occurs."""
     scans = _scans(learner)
     mine: dict[str, tuple[list[float], list[float]]] = {file.scan_id: ([], []) for file in scans}
@@ -126,13 +112,13 @@ def _classes(learner: Learner, network: nn.Module, size: int) -> Validation:
         mine[scan_id][1].extend(true.any(axis=(1, 2)).astype(float).tolist())
     probability, truth = _gathered(scans, mine, learner.rank)
     if not truth.size:
-        return Validation({"val_accuracy": None, "val_auroc": None})
-    accuracy = float(np.mean((probability >= learner.plan.settings["threshold"]) == truth))
+        return ClassificationMetrics()
+    accuracy = float(np.mean((probability >= learner.plan.settings.threshold) == truth))
     auroc = roc_curve(truth, probability)[2] if 0 < truth.sum() < truth.size else None
-    return Validation({"val_accuracy": accuracy, "val_auroc": auroc})
+    return ClassificationMetrics(accuracy, auroc)
 
 
-_VALIDATIONS: dict[str, Callable[[Learner, nn.Module, int], Validation]] = {
+_VALIDATIONS: dict[str, Callable[[Learner, nn.Module, int], Metrics]] = {
     "segment": _dice,
     "classify": _classes,
 }
@@ -150,7 +136,7 @@ def _gathered(
             _check_count(file, read)
         padding = [0.0] * (file.labelled_slices - read)
         flat += [float(read), *probability, *padding, *truth, *padding]
-    total, at = summed(flat, rank), 0
+    total, at = all_reduce_sum(flat, rank), 0
     found, true = [], []
     for file in scans:
         count = file.labelled_slices
@@ -182,7 +168,7 @@ def _predicted(
     share = learner.cache.read(plan.validation[rank.index])
     for scan_id, slices in itertools.groupby(share, key=lambda entry: entry.scan_id):
         normalisation = np.asarray(plan.normalisation[scan_id], dtype=np.float32)
-        while batch := list(itertools.islice(slices, int(plan.settings["batch_size"]))):
+        while batch := list(itertools.islice(slices, plan.settings.batch_size)):
             for same_size in _by_shape(batch):
                 found = probabilities(
                     network,
@@ -190,7 +176,7 @@ def _predicted(
                     np.repeat(normalisation[None], len(same_size), axis=0),
                     size,
                     rank.device,
-                    learner.precision,
+                    learner.execution.precision,
                     flips,
                 )
                 yield scan_id, found, np.stack([entry.mask for entry in same_size]).astype(bool)

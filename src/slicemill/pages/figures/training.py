@@ -2,56 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from slicemill.core.training.records import ClassificationMetrics, EpochLine, RateSearch, SegmentationMetrics
 from slicemill.core.training.selection import published_epoch
 from slicemill.pages.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
 
-Epochs = Sequence[Mapping[str, Any]]
+Epochs = Sequence[EpochLine]
+
+#: What a curve shows of an epoch; None where it is not known.
+Value = Callable[[EpochLine], float | None]
 
 
 @drawn
 def loss(epochs: Epochs) -> Figure:
     """Mean training loss of each epoch."""
-    return _curve(epochs, "train_loss", "Training loss")
+    return _curve(epochs, lambda line: line.train_loss, "Training loss")
 
 
 @drawn
 def learning_rate(epochs: Epochs) -> Figure:
     """Learning rate at the start of each epoch."""
-    return _curve(epochs, "learning_rate", "Learning rate")
+    return _curve(epochs, lambda line: line.learning_rate, "Learning rate")
 
 
 @drawn
 def speed(epochs: Epochs) -> Figure:
     """Slices a second of each epoch's training."""
-    figure = _curve(epochs, "slices_per_second", "Training speed (slices/s)")
+    figure = _curve(epochs, lambda line: line.slices_per_second, "Training speed (slices/s)")
     figure.axes[0].set_ylim(bottom=0)
     return figure
 
 
 def validation(epochs: Epochs) -> Figure | None:
     """What validation said of each epoch; None without a validation part."""
-    if any(row.get("val_accuracy") is not None for row in epochs):
+    if any(_accuracy(line) is not None for line in epochs):
         return slice_validation(epochs)
-    if any(row.get("val_dice") is not None for row in epochs):
+    if any(_dice(line) is not None for line in epochs):
         return validation_dice(epochs)
     return None
 
 
+def _accuracy(line: EpochLine) -> float | None:
+    return line.validation.accuracy if isinstance(line.validation, ClassificationMetrics) else None
+
+
+def _auroc(line: EpochLine) -> float | None:
+    return line.validation.auroc if isinstance(line.validation, ClassificationMetrics) else None
+
+
+def _dice(line: EpochLine) -> float | None:
+    return line.validation.dice if isinstance(line.validation, SegmentationMetrics) else None
+
+
+def _points(epochs: Epochs, value: Value) -> tuple[list[int], list[float]]:
+    known = [(line.epoch, number) for line in epochs if (number := value(line)) is not None]
+    return [epoch for epoch, _ in known], [number for _, number in known]
+
+
 @drawn
 def validation_dice(epochs: Epochs) -> Figure:
-    """Mean volumetric Dice of the validation scans, their middle half, and the epoch that was kept."""
+    """Mean volumetric Dice of the validation scans, their middle half, and the epoch that was published."""
     figure, axes = new_figure()
-    scored = [row for row in epochs if row.get("val_dice") is not None]
-    numbers = [row["epoch"] for row in scored]
-    spread = [list((row.get("val_dice_by_scan") or {}).values()) for row in scored]
+    numbers, means = _points(epochs, _dice)
+    spread = [
+        list(line.validation.dice_by_scan.values())
+        for line in epochs
+        if isinstance(line.validation, SegmentationMetrics) and line.validation.dice is not None
+    ]
     if all(spread):
         low, high = (np.array([np.quantile(values, share) for values in spread]) for share in (0.25, 0.75))
         axes.fill_between(
@@ -59,20 +82,21 @@ def validation_dice(epochs: Epochs) -> Figure:
         )
     axes.plot(
         numbers,
-        [row["val_dice"] for row in scored],
+        means,
         "o-",
         color=BLUE,
         markersize=4,
         label="mean of the scans",
     )
-    kept = epochs[published_epoch(epochs) - 1]
+    published = epochs[published_epoch(epochs) - 1]
+    dice = _dice(published)
     axes.plot(
-        [kept["epoch"]],
-        [kept["val_dice"]],
+        [published.epoch],
+        [np.nan if dice is None else dice],
         "D",
         color=VERMILLION,
         markersize=8,
-        label=f"kept: {kept['val_dice']:.3f} in epoch {kept['epoch']}",
+        label=f"published: {published.score:.3f} in epoch {published.epoch}",
     )
     axes.set(ylabel="Validation Dice", ylim=(-0.02, 1.02))
     _epoch_axis(axes)
@@ -85,19 +109,11 @@ def slice_validation(epochs: Epochs) -> Figure:
     """A classifier's accuracy and area under its ROC curve on the validation slices, epoch by epoch."""
     figure, axes = new_figure()
     lines = (
-        ("val_accuracy", "accuracy", BLUE, "o-"),
-        ("val_auroc", "area under the ROC curve", ORANGE, "s--"),
+        (_accuracy, "accuracy", BLUE, "o-"),
+        (_auroc, "area under the ROC curve", ORANGE, "s--"),
     )
-    for key, name, colour, mark in lines:
-        there = [row for row in epochs if row.get(key) is not None]
-        axes.plot(
-            [row["epoch"] for row in there],
-            [row[key] for row in there],
-            mark,
-            color=colour,
-            markersize=4,
-            label=name,
-        )
+    for value, name, colour, mark in lines:
+        axes.plot(*_points(epochs, value), mark, color=colour, markersize=4, label=name)
     axes.set(ylabel="Of the validation slices", ylim=(-0.02, 1.02))
     _epoch_axis(axes)
     axes.legend(loc="lower right")
@@ -105,11 +121,11 @@ def slice_validation(epochs: Epochs) -> Figure:
 
 
 @drawn
-def rate_finder(rates: Mapping[str, Any]) -> Figure:
+def rate_finder(rates: RateSearch) -> Figure:
     """Loss against the learning rate that was tried (L. N. Smith, 2017), and the rate that is suggested."""
     figure, axes = new_figure()
-    axes.plot(rates["learning_rate"], rates["loss"], color=BLUE, linewidth=1.8)
-    suggested = rates.get("suggested")
+    axes.plot(rates.learning_rate, rates.loss, color=BLUE, linewidth=1.8)
+    suggested = rates.suggested
     if suggested is not None:
         axes.axvline(
             suggested, color=VERMILLION, linestyle="--", linewidth=1.6, label=f"suggested: {suggested:.2g}"
@@ -119,10 +135,9 @@ def rate_finder(rates: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _curve(epochs: Epochs, key: str, name: str) -> Figure:
+def _curve(epochs: Epochs, value: Value, name: str) -> Figure:
     figure, axes = new_figure()
-    there = [row for row in epochs if row.get(key) is not None]
-    axes.plot([row["epoch"] for row in there], [row[key] for row in there], "o-", color=ORANGE, markersize=4)
+    axes.plot(*_points(epochs, value), "o-", color=ORANGE, markersize=4)
     axes.set(ylabel=name)
     _epoch_axis(axes)
     return figure

@@ -77,7 +77,7 @@ def _curves(run: RunRecord) -> list[Block]:
 
 
 def _rate_finder(run: RunRecord) -> list[Block]:
-    if run.rates is None or not run.rates.get("learning_rate"):
+    if run.rates is None or not run.rates.learning_rate:
         return []
     figure = training_figures.rate_finder(run.rates)
     caption = "Learning-rate finder: the loss while the rate rises from step to step, from untrained weights."

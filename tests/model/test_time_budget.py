@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from slicemill.config import TrainConfig
+from slicemill.core.training.schedule import InputSizes
+from slicemill.core.training.state import RunState
 from slicemill.model.networks.registry import architecture
-from slicemill.model.training import input_size
-from slicemill.model.training.checkpoint import Position
-from slicemill.model.training.input_size import input_sizes, with_sizes
-from slicemill.model.training.learner import make_learner
+from slicemill.model.training import time_budget
+from slicemill.model.training.learner import input_sizes, make_learner
 from slicemill.model.training.ranks import Rank
+from slicemill.model.training.time_budget import with_sizes
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ from slicemill.model.training.ranks import Rank
 def test_half_the_size_is_where_a_run_begins_unless_a_size_was_asked_for(
     asked: dict[str, int], sizes: tuple[int, int]
 ) -> None:
-    assert input_sizes({"image_size": None, "first_size": None, **asked}, 192) == sizes
+    assert input_sizes(TrainConfig(lake="lake", split="split", out="out", **asked), 192) == InputSizes(*sizes)
 
 
 # Half of an hour must hold four epochs of the last size: 450 s each, of which one at 128 takes the first
@@ -57,13 +59,12 @@ def test_a_budget_ends_on_the_largest_size_that_it_holds_some_epochs_of(
         "first_size": None,
     }
     plan = make(**{**settings, **asked})
-    network = architecture("tiny").build(plan.settings)
+    network = architecture("tiny").build()
     learner = make_learner(plan, Rank(0, 1, torch.device("cpu")), network, "fp32")
-    monkeypatch.setattr(input_size, "tried_step_seconds", lambda learner, size: time.sleep(0.05) or 1.0)
-    monkeypatch.setattr(input_size, "epoch_seconds", lambda learner, step: seconds)
+    monkeypatch.setattr(time_budget, "step_seconds", lambda learner, size: time.sleep(0.05) or 1.0)
+    monkeypatch.setattr(time_budget, "epoch_seconds", lambda learner, step: seconds)
 
-    learner, position = with_sizes(learner, Position())
+    learner, state = with_sizes(learner, RunState())
 
-    assert position.sizes == sizes
-    assert (position.seconds >= 0.05) == ("image_size" not in asked)
-    assert (learner.plan.settings["first_size"], learner.plan.settings["image_size"]) == sizes
+    assert state.sizes == learner.execution.sizes == InputSizes(*sizes)
+    assert (state.seconds >= 0.05) == ("image_size" not in asked)
