@@ -32,7 +32,7 @@ $(STAMPS)/tools: requirements/uv.txt | preflight
 $(STAMPS)/packages: requirements/all.txt $(STAMPS)/tools
 	@echo "setup: pinned packages, about 5 GB; minutes when they are fetched for the first time"
 	@again=$$(test ! -e $(STAMPS)/installing || echo --reinstall); touch $(STAMPS)/installing; \
-	$(UV) pip install $(QUIET) $$again --require-hashes -r requirements/all.txt
+	$(UV) pip install $(QUIET) $$again --no-deps --require-hashes -r requirements/all.txt
 	@rm -f $(STAMPS)/installing && touch $@
 
 $(STAMPS)/slicemill: pyproject.toml $(STAMPS)/packages
@@ -75,22 +75,22 @@ TORCH_BRINGS := torch torchvision triton cuda-bindings cuda-pathfinder cuda-tool
 	nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
 	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 
+# One set of pins for every Python that pyproject.toml allows.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make requirements"
+
 # Keeps the pins that still fit; delete requirements/all.txt first to take everything anew.
 # A tool pin that stays as it was keeps its time too: a new one would build the environment anew.
 requirements: $(STAMPS)/tools
 	@cp -p requirements/uv.txt $(VENV)/uv.before
-	@$(UV) pip compile --quiet requirements/uv.in --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --custom-compile-command "make requirements" -o requirements/uv.txt
+	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	@if cmp -s requirements/uv.txt $(VENV)/uv.before; then touch -r $(VENV)/uv.before requirements/uv.txt; fi
-	@$(UV) pip compile --quiet pyproject.toml requirements/build.in --all-extras --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make requirements" -o requirements/all.txt
-	@$(UV) pip compile --quiet pyproject.toml --extra train --extra aws --extra report --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url --constraints requirements/all.txt --no-annotate \
-	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) \
-	--custom-compile-command "make requirements" -o requirements/emr.txt
-	@$(UV) pip compile --quiet requirements/spark35.in --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate --custom-compile-command "make requirements" -o requirements/spark35.txt
+	@$(COMPILE) pyproject.toml requirements/build.in --overrides requirements/overrides.in --all-extras \
+	-o requirements/all.txt
+	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in --extra train --extra aws --extra report \
+	--constraints requirements/all.txt --no-annotate \
+	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) -o requirements/emr.txt
+	@$(COMPILE) requirements/spark35.in --no-annotate -o requirements/spark35.txt
 
 clean:
 	rm -rf demo-out build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -27,4 +27,4 @@ def roc_curve(truth: Labels, score: Floats) -> tuple[Floats, Floats, float]:
     last = np.append(np.flatnonzero(np.diff(score[order])), truth.size - 1)
     true_rate = np.append(0.0, np.cumsum(hits)[last] / positives)
     false_rate = np.append(0.0, np.cumsum(~hits)[last] / (truth.size - positives))
-    return false_rate, true_rate, float(np.trapz(true_rate, false_rate))
+    return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))

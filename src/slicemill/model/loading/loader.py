@@ -9,7 +9,6 @@ lake.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
-from petastorm import make_batch_reader
 
 from slicemill.core.scans.channels import input_slices
 from slicemill.core.training.plan import LabelledFile, Share, TrainPlan, draws
 from slicemill.errors import SlicemillError, TrainingError
 from slicemill.io.lake.petastorm_files import petastorm_files
+from slicemill.model.loading.petastorm_seam import make_batch_reader
 from slicemill.model.loading.read_ahead import read_ahead
 from slicemill.types import SliceImage, SliceMask
 
@@ -39,9 +38,6 @@ READERS = 2
 
 #: Scans that wait in each of them; one of 88 slices takes 22 megabytes.
 SCANS_AHEAD = 1
-
-# Petastorm and pyarrow announce with every file that the interface between them is old: stated in the pins.
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.|pyarrow\.")
 
 _COLUMNS = ("scan_id", "slice_index", "height", "width", "channels", "image", "mask", "mask_status")
 
@@ -97,14 +93,9 @@ def _read_scans(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice],
 
 def _read_in_turn(files: Sequence[LabelledFile]) -> Generator[list[LabelledSlice], None, None]:
     planned = {file.scan_id: file for file in files}
-    for urls, filesystem in petastorm_files([file.uri for file in files]):
+    for sources in petastorm_files([file.uri for file in files]):
         reader = make_batch_reader(
-            urls,
-            schema_fields=[f"^{name}$" for name in _COLUMNS],
-            reader_pool_type="dummy",
-            shuffle_row_groups=False,
-            num_epochs=1,
-            filesystem=filesystem,
+            sources, _COLUMNS, reader_pool_type="dummy", shuffle_row_groups=False, num_epochs=1
         )
         try:
             # A row group is a whole scan. One that was not planned is counted as such.

@@ -9,14 +9,11 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-import petastorm
 import safetensors.torch
-import timm
 import torch
-import torchvision
 from torch import nn
 
 from slicemill.core.scans.normalise import NORMALISATION
@@ -277,8 +274,5 @@ def _finish(
 
 
 def _versions() -> dict[str, str]:
-    found = {"torch": torch, "torchvision": torchvision, "timm": timm, "petastorm": petastorm, "numpy": np}
-    return {
-        "python": platform.python_version(),
-        **{name: str(module.__version__) for name, module in found.items()},
-    }
+    packages = ("torch", "torchvision", "timm", "petastorm", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

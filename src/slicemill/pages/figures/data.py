@@ -37,7 +37,7 @@ def scan_statistic(scans: Sequence[Mapping[str, Any]], statistic: str) -> Figure
         for channel in range(channels)
     ]
     low, high = min(map(min, values)), max(map(max, values))
-    edges = np.linspace(low, high if high > low else low + 1, 25)
+    edges = np.asarray(np.linspace(low, high if high > low else low + 1, 25), np.float64)
     for channel, sample in enumerate(values):
         counts = np.histogram(sample, edges)[0].astype(np.float64)
         steps(axes, edges, counts, **_line(channel, channels))
