@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 JAVAS = (17, 21)
 FRESH_BYTES = 8 * 10**9
 # Packages that uv fetched before are linked, not copied, where its cache lies on the same disk.
@@ -24,7 +24,7 @@ def wrong_python():
     """What is wrong with this interpreter, or None."""
     if sys.version_info[:2] not in PYTHONS:
         return (
-            "Python %d.%d found (%s); expected 3.11 or 3.12. Install one, or name it: "
+            "Python %d.%d found (%s); expected 3.11, 3.12 or 3.13. Install one, or name it: "
             "make PYTHON=/path/to/python3.11" % (sys.version_info[:2] + (sys.executable,))
         )
     try:

@@ -65,7 +65,7 @@ def test_no_java_at_all_is_said(tmp_path: Path) -> None:
 def test_a_wrong_python_is_named() -> None:
     line = _only_line(_preflight("sys.version_info = (3, 9, 2)"))
     assert "Python 3.9 found" in line
-    assert "3.11 or 3.12" in line
+    assert "3.11, 3.12 or 3.13" in line
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
@@ -97,4 +97,4 @@ def test_a_machine_without_python_is_told_what_to_do(tmp_path: Path) -> None:
     command = ["sh", str(_SCRIPTS / "preflight.sh")]
     environ = {**os.environ, "PATH": str(tmp_path)}
     line = _only_line(subprocess.run(command, env=environ, capture_output=True, text=True, check=False))
-    assert "no Python found; expected Python 3.11 or 3.12" in line
+    assert "no Python found; expected Python 3.11, 3.12 or 3.13" in line

@@ -37,7 +37,7 @@ def scan_statistic(scans: Sequence[Mapping[str, Any]], statistic: str) -> Figure
         for channel in range(channels)
     ]
     low, high = min(map(min, values)), max(map(max, values))
-    edges = np.asarray(np.linspace(low, high if high > low else low + 1, 25), np.float64)
+    edges = np.linspace(low, high if high > low else low + 1, 25)
     for channel, sample in enumerate(values):
         counts = np.histogram(sample, edges)[0].astype(np.float64)
         steps(axes, edges, counts, **_line(channel, channels))
@@ -54,7 +54,7 @@ def grey_values(channels: Sequence[Mapping[str, Any]]) -> Figure:
     for row in channels:
         counts = np.asarray(row["histogram"], np.float64)
         share = counts / max(counts.sum(), 1.0)
-        steps(axes, np.arange(257) - 0.5, share, **_line(int(row["channel"]), len(channels)))
+        steps(axes, np.linspace(-0.5, 255.5, 257), share, **_line(int(row["channel"]), len(channels)))
     axes.set(xlabel="Grey value", ylabel="Share of pixels", yscale="log", xlim=(-2, 257))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
