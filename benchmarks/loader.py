@@ -22,7 +22,6 @@ import json
 import re
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,17 +29,16 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe
-from petastorm import make_batch_reader
-from petastorm.pytorch import BatchedDataLoader
-from petastorm.transform import TransformSpec
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from slicemill.config import IngestConfig
 from slicemill.core.training.plan import LabelledFile, Share, draws
+from slicemill.io.lake.petastorm_files import petastorm_files
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.storage.uri import canonical, join
 from slicemill.model.loading.loader import EpochLoader, SliceCache
+from slicemill.model.loading.petastorm_seam import make_batch_reader
 from slicemill.pipelines import ingest
 from slicemill.spark.session import open_session
 
@@ -50,9 +48,6 @@ SLICE_FILE = re.compile(r"_\d+\.tif$")
 
 #: What every reader reads.
 COLUMNS = ("scan_id", "slice_index", "height", "width", "channels", "image", "mask", "mask_status")
-
-# Petastorm and pyarrow tell with every file that the interface between them is old.
-warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 class TiffSlices(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -73,13 +68,9 @@ class TiffSlices(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def open_reader(files: Share, pool: str, columns: Iterable[str] = COLUMNS, **options: Any) -> Any:
     """Petastorm's reader over the files."""
+    sources = [source for some in petastorm_files([file.uri for file in files]) for source in some]
     return make_batch_reader(
-        [file.uri for file in files],
-        schema_fields=[f"^{name}$" for name in columns],
-        reader_pool_type=pool,
-        workers_count=2,
-        num_epochs=1,
-        **options,
+        sources, tuple(columns), reader_pool_type=pool, workers_count=2, num_epochs=1, **options
     )
 
 
@@ -94,6 +85,9 @@ def bare(files: Share, pool: str) -> int:
 
 def petastorm_loader(files: Share, side: int) -> int:
     """Slices that Petastorm's own loader gives as batches of tensors."""
+    # Only importable after our own module has imported Petastorm.
+    from petastorm.pytorch import BatchedDataLoader
+    from petastorm.transform import TransformSpec
 
     def arrays(frame: Any) -> Any:
         frame["image"] = [np.frombuffer(data, np.uint8).reshape(side, side, 3) for data in frame["image"]]

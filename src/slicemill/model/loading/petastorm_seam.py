@@ -42,6 +42,8 @@ PETASTORM = "0.13.1"
 class ParquetFiles:
     """The file system that Petastorm is given: some Parquet files, each opened once.
 
+    A file is for one thread at a time.
+
     `sources` has, by the name that Petastorm calls a file, what opens it for random access.
     """
 
