@@ -21,8 +21,8 @@ SliceMask: TypeAlias = npt.NDArray[np.uint8]
 ScanImages: TypeAlias = npt.NDArray[np.uint8]
 #: uint8 0/1 masks of one scan, axes (S, H, W).
 ScanMasks: TypeAlias = npt.NDArray[np.uint8]
-#: Pixels of a decoded file, uint8 or uint16 in native order, axes (H, W, C).
-FilePixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+#: Numbers of a decoded file, whole or real, in native order, axes (H, W, C).
+FilePixels: TypeAlias = npt.NDArray[np.number[Any]]
 #: Counts of grey values, axes (..., 256).
 Histograms: TypeAlias = npt.NDArray[np.int64]
 #: Real numbers of any shape.

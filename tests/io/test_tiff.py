@@ -14,7 +14,8 @@ from PIL import Image
 from tiff_builder import Form, build
 
 from slicemill.core.scans.integrity import BadImageError, Reason
-from slicemill.io.raw.tiff import decode_slice, decode_tiff
+from slicemill.io.raw.decode import decode_slice
+from slicemill.io.raw.tiff import decode_tiff
 
 LIMIT = 512 * 512
 
@@ -166,7 +167,7 @@ DAMAGE: dict[str, tuple[bytes, Reason]] = {
     "signed": (build(RGB, _tags(t339=(3, (2, 2, 2)))), Reason.UNEXPECTED_DEPTH),
     "JPEG inside": (_jpeg_in_tiff(), Reason.UNREADABLE),
     "unknown compression": (build(RGB, _tags(t259=(3, (34712,)))), Reason.UNREADABLE),
-    "fax compression": (build(GREY, _tags(t259=(3, (4,)))), Reason.UNREADABLE),
+    "fax compression of eight bits": (build(GREY, _tags(t259=(3, (4,)))), Reason.UNREADABLE),
     "floating-point predictor": (build(RGB, _tags(t317=(3, (3,)))), Reason.UNREADABLE),
     "reversed bits": (build(RGB, _tags(t266=(3, (2,)))), Reason.UNREADABLE),
     "turned": (build(RGB, _tags(t274=(3, (6,)))), Reason.UNREADABLE),

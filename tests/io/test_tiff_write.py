@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slicemill.io.raw.tiff import decode_slice, decode_tiff
+from slicemill.io.raw.decode import decode_slice
+from slicemill.io.raw.tiff import decode_tiff
 from slicemill.io.raw.tiff_write import encode_image, encode_mask
 
 _PIXELS = 1 << 20

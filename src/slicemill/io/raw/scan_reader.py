@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from slicemill.core.rasters.images import SlicePixels, eight_bit
+from slicemill.core.rasters.masks import MaskFile, scan_masks
 from slicemill.core.scans.discovery import FoundFile, ScanTask, SliceFiles, discover
-from slicemill.core.scans.integrity import BadImageError, Problem, Reason, binary_mask, eight_bit, usual_shape
+from slicemill.core.scans.integrity import BadImageError, Problem, Reason, usual_shape
 from slicemill.core.scans.scan import MaskStatus, Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.raw.tiff import count_values, decode_slice, decode_tiff
+from slicemill.io.raw.decode import decode_mask, decode_slice
+from slicemill.io.raw.tiff import count_values
 from slicemill.io.storage.uri import is_s3
-from slicemill.types import FilePixels, SliceMask
+from slicemill.types import SliceImage, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
 _SPARE_BYTES = 1 << 20
+
+#: Seconds of processor time that decoding one scan may take: some hundred times what a large one needs.
+DECODE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -23,42 +32,106 @@ class _Read:
     """One slice after its own decode; the scan's rules come later."""
 
     files: SliceFiles
-    pixels: FilePixels | None
-    notes: tuple[str, ...]
-    mask: SliceMask | None
+    image: SlicePixels | None
+    mask: MaskFile | None
     mask_status: MaskStatus
     problems: tuple[Problem, ...]
 
 
-def read_scan(task: ScanTask, max_pixels: int) -> Scan:
+@dataclass
+class _Clock:
+    """Processor time that decoding a scan has taken, over all threads, in seconds."""
+
+    limit: float
+    spent: float = 0.0
+    _started: threading.local = field(default_factory=threading.local)
+
+    @property
+    def over(self) -> bool:
+        return self.spent > self.limit
+
+    def __enter__(self) -> None:
+        self._started.now = time.thread_time()
+
+    def __exit__(self, *error: object) -> None:
+        self.spent += time.thread_time() - self._started.now
+
+
+def read_scan(task: ScanTask, max_pixels: int, seconds: float = DECODE_SECONDS) -> Scan:
     """Fetch, check and decode a scan; what is wrong becomes a problem and the rest goes on.
 
-    A slice whose mask is bad is kept without it and marked `rejected`.
+    A slice whose mask is bad is kept without it and marked `rejected`. A scan whose decoding takes more than
+    `seconds` of processor time is set aside as a whole.
     """
+    clock = _Clock(seconds)
     reads = storage.each(
-        lambda files: _read_slice(files, task.scan_id, max_pixels),
+        lambda files: _read_slice(files, task.scan_id, max_pixels, clock),
         task.slices,
         task.slices[0].image.uri if task.slices else None,
     )
+    if clock.over:
+        return Scan(task.scan_id, task.patient_id, (), (*task.problems, _too_slow(task, clock)))
     problems = [*task.problems, *(problem for read in reads for problem in read.problems)]
-    good = [read for read in reads if read.pixels is not None]
+    good = [read for read in reads if read.image is not None]
     if good:
         good, misfits = _of_usual_shape(good, task.scan_id)
         problems += misfits
-    images = eight_bit([read.pixels for read in good if read.pixels is not None])
+    good, images, unclear = _eight_bit(good, task.scan_id)
+    masks, doubts = _masks(good, task.scan_id)
     slices = [
-        Slice(
-            slice_index=read.files.slice_index,
-            image=image,
-            mask=read.mask,
-            histogram=count_values(image),
-            mask_status=read.mask_status,
-            source_uri=read.files.image.uri,
-            conversion="; ".join(read.notes) or None,
-        )
+        _slice(read, image, masks.get(read.files.slice_index))
         for read, image in zip(good, images, strict=True)
     ]
-    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(task.settled(problems)))
+    problems = task.settled([*problems, *unclear, *doubts])
+    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems))
+
+
+def _too_slow(task: ScanTask, clock: _Clock) -> Problem:
+    return Problem(
+        task.folders[0],
+        task.scan_id,
+        Reason.TOO_SLOW,
+        "decoding the scan took too long",
+        f"over {clock.spent:.0f} s of processor time",
+        f"at most {clock.limit:.0f} s",
+    )
+
+
+def _eight_bit(reads: Sequence[_Read], scan_id: str) -> tuple[list[_Read], list[SliceImage], list[Problem]]:
+    """The slices whose images become uint8, these images, and the problems of the others."""
+    clear, images, problems = [], [], []
+    for read, image in zip(reads, eight_bit([read.image for read in reads if read.image]), strict=True):
+        if isinstance(image, BadImageError):
+            problems.append(image.at(read.files.image.uri, scan_id))
+        else:
+            clear.append(read)
+            images.append(image)
+    return clear, images, problems
+
+
+def _masks(reads: Sequence[_Read], scan_id: str) -> tuple[dict[int, SliceMask], list[Problem]]:
+    """The masks of a scan that are believed, by slice index, and the problems of the others."""
+    files = {read.files.slice_index: read.mask for read in reads if read.mask is not None}
+    uris = {read.files.slice_index: read.files.mask.uri for read in reads if read.files.mask}
+    masks, problems = {}, []
+    for index, mask in zip(files, scan_masks(list(files.values())), strict=True):
+        if isinstance(mask, BadImageError):
+            problems.append(mask.at(uris[index], scan_id))
+        else:
+            masks[index] = mask
+    return masks, problems
+
+
+def _slice(read: _Read, image: SliceImage, mask: SliceMask | None) -> Slice:
+    return Slice(
+        slice_index=read.files.slice_index,
+        image=image,
+        mask=mask,
+        histogram=count_values(image),
+        mask_status="rejected" if read.mask_status == "present" and mask is None else read.mask_status,
+        source_uri=read.files.image.uri,
+        conversion="; ".join(read.image.notes if read.image else ()) or None,
+    )
 
 
 def unchanged(task: ScanTask) -> bool:
@@ -74,60 +147,57 @@ def unchanged(task: ScanTask) -> bool:
 
 
 def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list[Problem]]:
-    usual = usual_shape([read.pixels.shape for read in reads if read.pixels is not None])
-    fitting, misfits = [], []
-    for read in reads:
-        if read.pixels is not None and read.pixels.shape == usual:
-            fitting.append(read)
-            continue
-        found = "x".join(map(str, read.pixels.shape[:2])) if read.pixels is not None else None
-        misfits.append(
-            Problem(
-                read.files.image.uri,
-                scan_id,
-                Reason.UNEXPECTED_SHAPE,
-                "the slice differs in size from most of its scan",
-                found,
-                "x".join(map(str, usual[:2])),
-            )
+    shapes = [read.image.pixels.shape for read in reads if read.image]
+    usual = usual_shape(shapes)
+    misfits = [
+        Problem(
+            read.files.image.uri,
+            scan_id,
+            Reason.UNEXPECTED_SHAPE,
+            "the slice differs in size from most of its scan",
+            "x".join(map(str, shape[:2])),
+            "x".join(map(str, usual[:2])),
         )
-    return fitting, misfits
+        for read, shape in zip(reads, shapes, strict=True)
+        if shape != usual
+    ]
+    return [read for read, shape in zip(reads, shapes, strict=True) if shape == usual], misfits
 
 
-def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int) -> _Read:
-    problems: list[Problem] = []
+def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock) -> _Read:
+    if clock.over:
+        return _Read(files, None, None, "absent", ())
     try:
         data = _fetch(files.image, max_pixels)
-        decoded = decode_slice(data, max_pixels)
-        problems += _differing(files.image, files.image_copies, data, scan_id, max_pixels)
+        with clock:
+            image = decode_slice(data, max_pixels, files.image.uri)
+        problems = _differing(files.image, files.image_copies, data, scan_id, max_pixels)
     except BadImageError as bad:
-        problem = bad.at(files.image.uri, scan_id)
-        return _Read(files, None, (), None, "absent", (problem,))
-    mask: SliceMask | None = None
-    status: MaskStatus = "absent"
-    if files.mask is not None:
-        try:
-            mask_data = _fetch(files.mask, max_pixels)
-            mask = _decode_mask(mask_data, decoded.pixels.shape[:2], max_pixels)
-            status = "present"
-            clashes = _differing(files.mask, files.mask_copies, mask_data, scan_id, max_pixels)
-            problems += clashes
-        except BadImageError as bad:
-            problems.append(bad.at(files.mask.uri, scan_id))
-            status = "rejected"
-    return _Read(files, decoded.pixels, decoded.notes, mask, status, tuple(problems))
+        return _Read(files, None, None, "absent", (bad.at(files.image.uri, scan_id),))
+    read = _Read(files, image, None, "absent", tuple(problems))
+    if files.mask is None:
+        return read
+    try:
+        data = _fetch(files.mask, max_pixels)
+        with clock:
+            mask = decode_mask(data, max_pixels, files.mask.uri)
+        _check_mask_shape(mask, image)
+    except BadImageError as bad:
+        problems.append(bad.at(files.mask.uri, scan_id))
+        return replace(read, mask_status="rejected", problems=tuple(problems))
+    problems += _differing(files.mask, files.mask_copies, data, scan_id, max_pixels)
+    return replace(read, mask=mask, mask_status="present", problems=tuple(problems))
 
 
-def _decode_mask(data: bytes, shape: tuple[int, ...], max_pixels: int) -> SliceMask:
-    mask = binary_mask(decode_tiff(data, max_pixels).pixels)
-    if mask.shape != shape:
+def _check_mask_shape(mask: MaskFile, image: SlicePixels) -> None:
+    shape, expected = mask.colour.nonzero.shape, image.pixels.shape[:2]
+    if shape != expected:
         raise BadImageError(
             Reason.MASK_SHAPE_DIFFERS,
             "the mask has another size than its image",
-            "x".join(map(str, mask.shape)),
             "x".join(map(str, shape)),
+            "x".join(map(str, expected)),
         )
-    return mask
 
 
 def _fetch(file: FoundFile, max_pixels: int) -> bytes:

@@ -1,169 +1,220 @@
-"""TIFF slices to arrays. Pillow sees only headers written here: a crafted tag never reaches it.
+"""TIFF files to arrays. Pillow sees only headers written here: a crafted tag never reaches it.
 
-Accepted: 1 or 3 channels of 8 or 16 bits unsigned, with or without alpha; no compression, LZW, deflate or
-packbits, with or without the horizontal predictor; strips or tiles; interleaved or separate planes; either
-byte order. Alpha is dropped, grey is repeated into three channels, white-is-zero is inverted; each is noted.
+Read: samples of 1 to 64 bits; no compression, LZW, deflate, packbits or fax, with or without the horizontal
+predictor; strips or tiles; interleaved or separate planes; either byte order. Which of these are an image or
+a mask is decided by `slicemill.core.rasters.images` and `slicemill.core.rasters.masks`.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import islice
+from operator import add
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, TiffImagePlugin  # noqa: F401  (registers the TIFF reader)
 
+from slicemill.core.rasters.form import Acceptance, Raster, RasterForm
+from slicemill.core.rasters.tiff_layout import TiffLayout, read_layout
 from slicemill.core.scans.integrity import BadImageError, Reason
-from slicemill.core.scans.tiff_layout import TiffLayout, read_layout
 from slicemill.types import FilePixels, Histograms, SliceImage
 
-_PILLOW_CODES = {"lzw": 5, "packbits": 32773}
+_PILLOW_CODES = {"fax_runs": 2, "fax_group3": 3, "fax_group4": 4, "lzw": 5, "packbits": 32773}
+_KIND_LETTERS = {"unsigned": "u", "signed": "i", "float": "f"}
+#: Bytes that Pillow decompresses at once.
+_BATCH_BYTES = 32 << 20
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-@dataclass(frozen=True)
-class DecodedTiff:
-    """FilePixels, axes (H, W, C), uint8 or native uint16, and what decoding changed."""
-
-    pixels: FilePixels
-    notes: tuple[str, ...] = ()
+def any_form(form: RasterForm) -> None:
+    """Accept every form that can be decoded."""
 
 
-def decode_tiff(data: bytes, max_pixels: int) -> DecodedTiff:
-    """Decode one TIFF file; C is the file's channels without alpha.
+def decode_tiff(data: bytes, max_pixels: int, accept: Acceptance = any_form) -> Raster:
+    """Decode one TIFF file to its samples as stored: nothing is inverted, scaled or dropped.
 
-    Raises BadImageError with the reason if the file is not acceptable. Memory stays within a few times the
-    size of the decoded slice, whatever the tags claim.
+    Raises BadImageError with the reason if the file is not acceptable, or what `accept` raises. Memory stays
+    within a few times the size of the decoded slice, and time within that of its bytes, whatever the tags
+    claim.
     """
-    layout = read_layout(data, max_pixels)
-    pixels = _pixels(data, layout)
-    notes = []
-    if layout.samples in (2, 4):
-        pixels = pixels[..., :-1]
-        notes.append("alpha dropped")
-    if layout.samples < 3 and layout.photometric == 0:
-        pixels = np.invert(pixels)
-        notes.append("white-is-zero inverted")
-    if layout.bits == 16:
-        notes.append("16 bits scaled to 8 by the scan's largest value")
-    return DecodedTiff(pixels, tuple(notes))
-
-
-def decode_slice(data: bytes, max_pixels: int) -> DecodedTiff:
-    """Decode the image of a slice to three channels, axes (H, W, 3); grey is repeated and noted."""
-    decoded = decode_tiff(data, max_pixels)
-    if decoded.pixels.shape[-1] == 3:
-        return decoded
-    return DecodedTiff(
-        np.repeat(decoded.pixels, 3, axis=-1), (*decoded.notes, "grey repeated in three channels")
-    )
-
-
-def _pixels(data: bytes, layout: TiffLayout) -> FilePixels:
-    dtype: np.dtype[np.unsignedinteger[Any]]
-    dtype = np.dtype(np.uint8) if layout.bits == 8 else np.dtype(layout.byte_order + "u2")
+    layout = read_layout(data, max_pixels, accept)
+    dtype = _dtype(layout)
     plain = _one_block(data, layout, dtype)
     if plain is None:
         plain = _assemble(data, layout, dtype)
-    return plain.astype(dtype.newbyteorder("="), copy=False)
+    return Raster(plain.astype(dtype.newbyteorder("="), copy=False), layout.form)
 
 
-def _one_block(
-    data: bytes, layout: TiffLayout, dtype: np.dtype[np.unsignedinteger[Any]]
-) -> FilePixels | None:
+def _dtype(layout: TiffLayout) -> np.dtype[np.number[Any]]:
+    size = max(1, layout.form.bits // 8)
+    return np.dtype(f"{layout.byte_order}{_KIND_LETTERS[layout.form.kind]}{size}")
+
+
+def _one_block(data: bytes, layout: TiffLayout, dtype: np.dtype[np.number[Any]]) -> FilePixels | None:
     """The pixels of uncompressed, interleaved strips, as in the public data set; None for other forms.
 
     A view of the file where the strips follow each other, else one copy.
     """
+    form = layout.form
     if layout.compression != "none" or layout.tiled or layout.separate_planes or layout.predictor != 1:
         return None
-    row = layout.width * layout.samples * dtype.itemsize
-    sizes = [layout.chunk_rows(number) * row for number in range(len(layout.offsets))]
-    ends = [offset + size for offset, size in zip(layout.offsets, sizes, strict=True)]
-    shape = (layout.height, layout.width, layout.samples)
-    if list(layout.offsets[1:]) == ends[:-1]:
-        return np.frombuffer(data, dtype, layout.height * row // dtype.itemsize, layout.offsets[0]).reshape(
-            shape
-        )
+    if form.bits < 8:
+        return None
+    ends = tuple(map(add, layout.offsets, layout.chunk_bytes))
+    shape = (layout.height, layout.width, form.samples)
+    if layout.offsets[1:] == ends[:-1]:
+        return np.frombuffer(data, dtype, math.prod(shape), layout.offsets[0]).reshape(shape)
     stored = memoryview(data)
     strips = b"".join(stored[offset:end] for offset, end in zip(layout.offsets, ends, strict=True))
     return np.frombuffer(strips, dtype).reshape(shape)
 
 
-def _assemble(data: bytes, layout: TiffLayout, dtype: np.dtype[np.unsignedinteger[Any]]) -> FilePixels:
-    image = np.empty((layout.height, layout.width, layout.samples), dtype)
+def _assemble(data: bytes, layout: TiffLayout, dtype: np.dtype[np.number[Any]]) -> FilePixels:
+    """The pixels of any form, from its decompressed chunks."""
+    if layout.reversed_bits:
+        # The other fill order puts the first pixel into a byte's lowest bit.
+        data = data.translate(_REVERSED)
+    image = np.empty((layout.height, layout.width, layout.form.samples), dtype)
     grid_rows, grid_columns = layout.grid
-    for number, (offset, count) in enumerate(zip(layout.offsets, layout.counts, strict=True)):
-        grid_row, grid_column = number // grid_columns % grid_rows, number % grid_columns
-        plane = number // (grid_rows * grid_columns)
-        rows = layout.chunk_rows(grid_row)
-        shape = (rows, layout.chunk_width, layout.chunk_samples)
-        stored = _decompress(data[offset : offset + count], layout.compression, shape, dtype.itemsize)
-        chunk = np.frombuffer(stored, dtype).reshape(shape)
-        if layout.predictor == 2:
-            # The TIFF predictor subtracts the pixel to the left, modulo the depth.
-            native = dtype.newbyteorder("=")
-            chunk = np.add.accumulate(chunk.astype(native), axis=1, dtype=native)
-        top, left = grid_row * layout.chunk_height, grid_column * layout.chunk_width
-        bottom, right = min(top + rows, layout.height), min(left + layout.chunk_width, layout.width)
+    # A plane of strips is one chunk as high as the image once its strips are joined.
+    chunks = _chunks(data, layout) if layout.tiled else _joined(_chunks(data, layout), grid_rows)
+    per_plane = grid_rows * grid_columns if layout.tiled else 1
+    for number, stored in enumerate(chunks):
+        plane, place = divmod(number, per_plane)
+        chunk = _samples(stored, layout, dtype)
+        top = place // grid_columns * layout.chunk_height
+        left = place % grid_columns * layout.chunk_width
+        bottom, right = min(top + len(chunk), layout.height), min(left + layout.chunk_width, layout.width)
         channels = slice(plane, plane + 1) if layout.separate_planes else slice(None)
         image[top:bottom, left:right, channels] = chunk[: bottom - top, : right - left]
     return image
 
 
-def _decompress(stored: bytes, compression: str, shape: tuple[int, int, int], sample_bytes: int) -> bytes:
-    rows, row_bytes = shape[0], shape[1] * shape[2] * sample_bytes
-    size = rows * row_bytes
-    if compression == "none":
-        return stored[:size]
-    data = (
-        _inflate(stored, size)
-        if compression == "deflate"
-        else _by_pillow(stored, compression, rows, row_bytes)
-    )
-    if len(data) != size:
-        raise BadImageError(
-            Reason.TRUNCATED, "compressed data ends too early", f"{len(data)} bytes", f"{size} bytes"
-        )
-    return data
+def _joined(strips: Iterator[bytes], count: int) -> Iterator[bytes]:
+    while plane := list(islice(strips, count)):
+        yield b"".join(plane)
+
+
+def _samples(stored: bytes, layout: TiffLayout, dtype: np.dtype[np.number[Any]]) -> FilePixels:
+    """The numbers of decompressed rows: axes (rows, chunk width, chunk samples)."""
+    if layout.form.bits < 8:
+        packed = np.frombuffer(stored, np.uint8).reshape(-1, layout.row_bytes)
+        return unpacked(packed, layout.chunk_width, layout.form.bits)[..., None]
+    chunk = np.frombuffer(stored, dtype).reshape(-1, layout.chunk_width, layout.chunk_samples)
+    if layout.predictor == 2:
+        # The TIFF predictor subtracts the pixel to the left, modulo the depth, reals read as whole numbers.
+        whole = np.dtype(f"{layout.byte_order}u{dtype.itemsize}")
+        native = whole.newbyteorder("=")
+        summed = np.add.accumulate(chunk.view(whole).astype(native), axis=1, dtype=native)
+        chunk = summed.astype(whole).view(dtype)
+    return chunk
+
+
+def unpacked(rows: npt.NDArray[np.uint8], width: int, bits: int) -> npt.NDArray[np.uint8]:
+    """Numbers of 1, 2 or 4 bits, the first in the highest bits of a byte: axes (H, W)."""
+    places = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    numbers = (rows[..., None] >> places) & np.uint8((1 << bits) - 1)
+    return numbers.reshape(len(rows), -1)[:, :width]
+
+
+def _chunks(data: bytes, layout: TiffLayout) -> Iterator[bytes]:
+    """Each chunk's decompressed bytes, in file order; raises BadImageError where they end too early."""
+    if layout.compression in _PILLOW_CODES:
+        yield from _by_pillow(data, layout)
+        return
+    for offset, count, size in zip(layout.offsets, layout.counts, layout.chunk_bytes, strict=True):
+        if layout.compression == "none":
+            yield data[offset : offset + size]
+        else:
+            yield _inflate(data[offset : offset + count], size)
 
 
 def _inflate(stored: bytes, size: int) -> bytes:
     try:
-        return zlib.decompressobj().decompress(stored, size)
+        data = zlib.decompressobj().decompress(stored, size)
     except zlib.error as error:
         raise BadImageError(
             Reason.UNREADABLE, "the data does not decompress", str(error), "deflate data"
         ) from error
+    _check_length(len(data), size)
+    return data
 
 
-def _by_pillow(stored: bytes, compression: str, rows: int, row_bytes: int) -> bytes:
-    """Decompress one chunk as a grey 8-bit TIFF of our own, one strip, so that no foreign tag is read."""
-    tags = (
-        (256, 4, row_bytes),
-        (257, 4, rows),
-        (258, 3, 8),
-        (259, 3, _PILLOW_CODES[compression]),
-        (262, 3, 1),
-        (273, 4, 0),
-        (277, 3, 1),
-        (278, 4, rows),
-        (279, 4, len(stored)),
+def _check_length(found: int, expected: int) -> None:
+    if found != expected:
+        raise BadImageError(
+            Reason.TRUNCATED, "compressed data ends too early", f"{found} bytes", f"{expected} bytes"
+        )
+
+
+def _by_pillow(data: bytes, layout: TiffLayout) -> Iterator[bytes]:
+    """Decompress chunks, many at once, as the strips of grey TIFFs of our own: no foreign tag is read."""
+    chunk_bytes = layout.chunk_height * layout.row_bytes
+    together = max(1, _BATCH_BYTES // max(1, chunk_bytes))
+    # A lower strip ends a plane, and so must it end a TIFF.
+    per_plane = len(layout.offsets) if layout.tiled else layout.grid[0]
+    for start in range(0, len(layout.offsets), per_plane):
+        for first in range(start, start + per_plane, together):
+            numbers = range(first, min(first + together, start + per_plane))
+            pixels, end = _strips_by_pillow(data, layout, numbers), 0
+            for number in numbers:
+                begin, end = end, end + layout.chunk_bytes[number]
+                yield pixels[begin:end]
+
+
+def _strips_by_pillow(data: bytes, layout: TiffLayout, numbers: range) -> bytes:
+    fax = layout.compression.startswith("fax")
+    rows = sum(layout.chunk_rows[numbers.start : numbers.stop])
+    counts = layout.counts[numbers.start : numbers.stop]
+    starts = layout.offsets[numbers.start : numbers.stop]
+    stored = b"".join(data[start : start + count] for start, count in zip(starts, counts, strict=True))
+    header = _header(
+        {
+            256: (layout.chunk_width if fax else layout.row_bytes,),
+            257: (rows,),
+            258: (1 if fax else 8,),
+            259: (_PILLOW_CODES[layout.compression],),
+            262: (1,),
+            277: (1,),
+            278: (layout.chunk_height,),
+            279: counts,
+            292: (layout.fax_options & 1,),
+        },
+        tuple(int(start) for start in np.cumsum([0, *counts[:-1]])),
     )
-    start = 8 + 2 + 12 * len(tags) + 4
-    directory = b"".join(
-        struct.pack("<HHII", tag, kind, 1, start if tag == 273 else value) for tag, kind, value in tags
-    )
-    header = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + directory + bytes(4)
     try:
         with Image.open(io.BytesIO(header + stored), formats=("TIFF",)) as image:
-            return image.tobytes()
+            pixels = image.tobytes()
     except (OSError, SyntaxError, ValueError) as error:
         raise BadImageError(
-            Reason.UNREADABLE, "the data does not decompress", str(error), f"{compression} data"
+            Reason.UNREADABLE, "the data does not decompress", str(error), f"{layout.compression} data"
         ) from error
+    _check_length(len(pixels), rows * layout.row_bytes)
+    return pixels
+
+
+def _header(values: dict[int, tuple[int, ...]], starts: tuple[int, ...]) -> bytes:
+    """Header and directory of a TIFF whose strips follow at once, each at its start in what follows."""
+    values = dict(sorted((values | {273: starts}).items()))
+    blobs_at = 8 + 2 + 12 * len(values) + 4
+    data_at = blobs_at + sum(4 * len(numbers) for numbers in values.values() if len(numbers) > 1)
+    values[273] = tuple(data_at + start for start in starts)
+    directory, blobs = b"", b""
+    for tag, numbers in values.items():
+        packed = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            where = struct.pack("<I", blobs_at + len(blobs))
+            blobs += packed
+        else:
+            where = packed
+        directory += struct.pack("<HHI", tag, 4, len(numbers)) + where
+    return struct.pack("<2sHIH", b"II", 42, 8, len(values)) + directory + bytes(4) + blobs
 
 
 def count_values(image: SliceImage) -> Histograms:
@@ -173,7 +224,7 @@ def count_values(image: SliceImage) -> Histograms:
     cost.
     """
     height, width, channels = image.shape
-    counted = Image.frombuffer(
+    counts = Image.frombuffer(
         "RGB", (width, height), np.ascontiguousarray(image), "raw", "RGB", 0, 1
     ).histogram()
-    return np.array(counted, np.int64).reshape(channels, 256)
+    return np.array(counts, np.int64).reshape(channels, 256)

@@ -1,0 +1,1 @@
+"""Decoded files: their forms, the layout of a TIFF, and the rules for images and masks."""
