@@ -16,6 +16,7 @@ from slicemill.emr.capacity.shapes import SHAPES
 from slicemill.emr.requests.cluster import profile_for
 from slicemill.emr.requests.job_settings import RANK_JOBS, JobName
 from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
+from slicemill.emr.requests.serverless import SERVERLESS_JOBS
 from slicemill.emr.requests.steps import job_arguments
 
 TEMPLATE = cfn_yaml.load(str(EMR / "cloudformation" / "foundation.yaml"))
@@ -71,6 +72,16 @@ def test_a_job_may_do_with_its_uris_what_it_does(job: JobName, shape: Any) -> No
     assert uris.keys() == ACCESS[job].keys()
     for flag, uri in uris.items():
         assert may(role, ACCESS[job][flag], f"{uri}/object"), (role, flag, uri)
+
+
+@pytest.mark.parametrize("job", SERVERLESS_JOBS)
+def test_a_serverless_job_may_do_with_its_uris_what_it_does(job: JobName) -> None:
+    words = job_arguments(job, SITE, SHAPES["cpu"], "first", "first")
+    for flag, value in itertools.pairwise(words):
+        if "s3://" in value:
+            uri = value[value.find("s3://") :]
+            assert may("ServerlessRole", ACCESS[job][flag], f"{uri}/object"), (flag, uri)
+    assert may("ServerlessRole", WRITES, f"s3://{SITE.log_bucket}/clusters/serverless/log")
 
 
 @pytest.mark.parametrize("name", get_args(NotebookName))

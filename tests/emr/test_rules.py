@@ -231,6 +231,9 @@ def test_an_argument_of_a_job_that_is_not_submitted_is_refused() -> None:
 
 def test_a_site_that_lacks_outputs_names_them() -> None:
     outputs = {output_key(name): "x" for name in Site.__dataclass_fields__}
+    assert Site.from_outputs(outputs).serverless_role_arn == "x"
+    del outputs["ServerlessRoleArn"]
+    assert Site.from_outputs(outputs).serverless_role_arn == ""
     del outputs["KeyArn"], outputs["SubnetId"]
     with pytest.raises(ConfigError, match="no KeyArn, SubnetId"):
         Site.from_outputs(outputs)

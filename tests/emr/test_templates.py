@@ -15,6 +15,7 @@ TEMPLATES = sorted((EMR / "cloudformation").glob("*.yaml"))
 #: Actions that AWS offers for no resource in particular; each stands under a condition of ours.
 WITHOUT_RESOURCE = {
     "elasticmapreduce:RunJobFlow": {"StringEquals": {"aws:RequestTag/project": "slicemill"}},
+    "emr-serverless:CreateApplication": {"StringEquals": {"aws:RequestTag/project": "slicemill"}},
     "cloudwatch:PutMetricData": {"StringEquals": {"cloudwatch:namespace": "slicemill"}},
 }
 #: CloudWatch Logs sets up a state machine's logging by these, which know neither resource nor condition.
@@ -118,6 +119,7 @@ def test_nobody_who_scores_may_write_models_and_nobody_may_change_raw_slices() -
         # S3's own log delivery.
         "AccessLogBucketPolicy": {"data"},
         "PipelineRole": {"lake", "scores", "report"},
+        "ServerlessRole": {"lake", "scores", "report"},
         "TrainingRole": {"runs"},
         "NotebookRole": {"notebooks"},
         "StudioRole": {"studio"},

@@ -129,6 +129,45 @@ class NotebookConfig:
 
 
 @dataclass(frozen=True)
+class ServerlessConfig:
+    """Run jobs that need no GPU on EMR Serverless; without --application the request makes one."""
+
+    site: str = SITE_FILE
+    """JSON file with the foundation stack's outputs."""
+    environment: str | None = None
+    """s3:// URI of the packed environment; the one that `slicemill emr upload` wrote last by default."""
+    application: str | None = None
+    """Id of an application of EMR Serverless."""
+    job: tuple[JobName, ...] = ()
+    """Job to run. Repeat the flag for several, which start at once: none may need what another writes."""
+    argument: tuple[str, ...] = ()
+    """Argument of a job as JOB.FLAG=VALUE, such as score.batch-size=8. Repeat the flag for several."""
+    run: str = "first"
+    """Name of the training run that scores and reports are of."""
+    split: str = "first"
+    """Name of the split: written by split."""
+    workers: int = 4
+    """Executors of each job; of a new application the most that work at once, with a driver."""
+    release: str = DEFAULT_RELEASE
+    """EMR release label of a new application."""
+    allow_untried: bool = False
+    """Take a release whose Spark line slicemill was never tested on."""
+    prices: str | None = None
+    """Price file of the cost estimate; the one that comes with slicemill by default."""
+    dry_run: bool = False
+    """Print the exact requests and send nothing."""
+
+    def __post_init__(self) -> None:
+        _plain(run=self.run, split=self.split)
+        if bool(self.application) != bool(self.job):
+            raise ConfigError(
+                "jobs run on an application",
+                expected="--application with --job, or neither to make an application",
+                found="--application" if self.application else "--job",
+            )
+
+
+@dataclass(frozen=True)
 class UploadConfig:
     """Write a release into an account: archives, jobs, bootstrap actions, notebooks."""
 
@@ -232,6 +271,7 @@ Command: TypeAlias = (
     Annotated[RenderConfig, tyro.conf.subcommand("render", prefix_name=False)]
     | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
     | Annotated[NotebookConfig, tyro.conf.subcommand("notebook", prefix_name=False)]
+    | Annotated[ServerlessConfig, tyro.conf.subcommand("serverless", prefix_name=False)]
     | Annotated[UploadConfig, tyro.conf.subcommand("upload", prefix_name=False)]
     | Annotated[ListConfig, tyro.conf.subcommand("list", prefix_name=False)]
     | Annotated[InstancesConfig, tyro.conf.subcommand("instances", prefix_name=False)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from slicemill.emr.capacity.instances import Instance
@@ -32,6 +32,9 @@ class Site:
     security_configuration: str
     training_security_configuration: str
 
+    serverless_role_arn: str = ""
+    """Of foundations that were deployed before it was there: empty."""
+
     def data(self, *path: str) -> str:
         """s3:// URI below the data bucket."""
         return "/".join((f"s3://{self.data_bucket}", *path))
@@ -44,14 +47,15 @@ class Site:
     def from_outputs(cls, outputs: Mapping[str, str]) -> Site:
         """From a stack's outputs, whose keys are these fields in CamelCase. Raises ConfigError."""
         keys = {field.name: output_key(field.name) for field in fields(cls)}
-        missing = [key for key in keys.values() if not outputs.get(key)]
+        optional = {field.name for field in fields(cls) if field.default is not MISSING}
+        missing = [key for name, key in keys.items() if not outputs.get(key) and name not in optional]
         if missing:
             raise ConfigError(
                 "--site lacks outputs of the foundation stack",
                 expected=", ".join(keys.values()),
                 found=f"no {', '.join(missing)}",
             )
-        return cls(**{name: outputs[key] for name, key in keys.items()})
+        return cls(**{name: outputs[key] for name, key in keys.items() if outputs.get(key)})
 
     @classmethod
     def placeholders(cls) -> Site:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slicemill.emr.capacity.prices import read_prices
+from slicemill.emr.capacity.prices import Prices, read_prices
 from slicemill.emr.capacity.shapes import Shape, shape
-from slicemill.emr.config import SubmitConfig
+from slicemill.emr.client import Request
+from slicemill.emr.config import ServerlessConfig, SubmitConfig
 from slicemill.emr.requests.cluster import Cluster, profile_for, shape_of
 from slicemill.emr.requests.job_settings import SPARK_JOBS
+from slicemill.emr.requests.serverless import Application, JobRun
 from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
 from slicemill.emr.site import Site, read_site, saved_environment
 from slicemill.errors import ConfigError
@@ -109,6 +111,47 @@ def _running_shape(config: SubmitConfig, description: Mapping[str, Any], site: S
             advice="Leave --cluster out to start one.",
         )
     return running
+
+
+def plan_serverless(
+    config: ServerlessConfig, site: Site, prices: Prices, token: str
+) -> tuple[list[Request], float | None]:
+    """Requests of EMR Serverless, and what all their workers cost an hour. Raises ConfigError.
+
+    `token`: text of this call's own, by which a request that is sent twice starts one run.
+    """
+    environment = config.environment or saved_environment(config.site, gpu=False)
+    nodes = shape("cpu")
+    _check_archive(environment, site, nodes)
+    if not config.application:
+        application = Application(
+            site, config.workers + 1, config.release, allow_untried=config.allow_untried
+        )
+        return [("create_application", application.request() | {"clientToken": token})], None
+    if not site.serverless_role_arn:
+        raise ConfigError(
+            "--site knows no role for EMR Serverless",
+            expected="the output ServerlessRoleArn",
+            found="none",
+            advice="Deploy the foundation stack of this release again.",
+        )
+    extra = extra_arguments(config.argument, config.job)
+    runs = [
+        JobRun(
+            site,
+            config.application,
+            site.serverless_role_arn,
+            environment,
+            job,
+            job_arguments(job, site, nodes, config.run, config.split) + extra[job],
+            f"{token}-{job}",
+            config.workers,
+        )
+        for job in config.job
+    ]
+    costs = [run.hourly_cost(prices) for run in runs]
+    total = None if None in costs else sum(cost for cost in costs if cost is not None)
+    return [("start_job_run", run.request()) for run in runs], total
 
 
 def failed_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from slicemill.emr.config import (
     NotebookConfig,
     ReleaseNetworkConfig,
     RenderConfig,
+    ServerlessConfig,
     StatusConfig,
     SubmitConfig,
     TerminateConfig,
@@ -32,7 +34,7 @@ from slicemill.emr.network import endpoints_of, leftovers, questions, removals
 from slicemill.emr.render import Choice, rendered
 from slicemill.emr.requests.notebooks import NotebookRun
 from slicemill.emr.site import read_site, site_rows
-from slicemill.emr.submission import failed_steps, plan_submission
+from slicemill.emr.submission import failed_steps, plan_serverless, plan_submission
 from slicemill.emr.upload import read_archive, uploads, with_environments
 from slicemill.emr.waiting import follow, job_summary
 
@@ -46,6 +48,7 @@ def run(config: EmrConfig) -> Summary:
         RenderConfig: _render,
         SubmitConfig: _submit,
         NotebookConfig: _notebook,
+        ServerlessConfig: _serverless,
         UploadConfig: _upload,
         ListConfig: _list,
         InstancesConfig: _instances,
@@ -115,6 +118,22 @@ def _notebook(config: NotebookConfig) -> Summary:
 
 def _region(site: str | None) -> str | None:
     return read_site(site).region if site else None
+
+
+def _serverless(config: ServerlessConfig) -> Summary:
+    site = read_site(config.site)
+    prices = read_prices(config.prices)
+    requests, cost = plan_serverless(config, site, prices, token=uuid.uuid4().hex)
+    summary: Summary = {
+        "dollars_an_hour": None if cost is None else round(cost, 3),
+        "prices": prices.source,
+    }
+    if config.dry_run:
+        return summary | _shown(*requests)
+    answers = [client.call(request, site.region, "emr-serverless") for request in requests]
+    if not config.application:
+        return summary | {"application": answers[0]["applicationId"]}
+    return summary | {"application": config.application, "runs": [answer["jobRunId"] for answer in answers]}
 
 
 def _upload(config: UploadConfig) -> Summary:

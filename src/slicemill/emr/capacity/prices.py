@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ class Prices:
     ec2: Mapping[str, float]
     emr: Mapping[str, float]
     gp3_gib_month: float
+    serverless_vcpu_hour: float | None = None
+    serverless_gib_hour: float | None = None
 
     def node_hour(self, name: str, gib: int) -> float | None:
         """Dollars an hour of one node of a type, its EMR charge and `gib` of volumes included.
@@ -40,7 +42,8 @@ def read_prices(path: str | None = None) -> Prices:
     try:
         source = Path(path) if path else files(__package__) / "prices.json"
         table: dict[str, Any] = json.loads(source.read_text("utf-8"))
-        return Prices(**{name: table[name] for name in Prices.__dataclass_fields__})
+        names = [field.name for field in fields(Prices) if field.default is MISSING or field.name in table]
+        return Prices(**{name: table[name] for name in names})
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             "--prices can't be read",
