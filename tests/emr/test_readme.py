@@ -87,8 +87,8 @@ def test_every_command_of_ours_runs_dry(
     ]
     asked = calls(home, "slicemill") + inline
     assert {arguments[1] for arguments in asked} == {
-        "instances", "list", "logs", "notebook", "release-network", "render", "serverless", "status", "submit",
-        "terminate", "upload",
+        "instances", "list", "logs", "notebook", "release-network", "render", "serverless", "status",
+        "submit", "terminate", "upload",
     }  # fmt: skip
     for verb, *arguments in asked:
         dry = [] if "--dry-run" in arguments or arguments[0] == "render" else ["--dry-run"]
