@@ -24,13 +24,15 @@ from slicemill.core.scans.scan import SEQUENCES
 from slicemill.core.splits import split_hash
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.lake.rows import columns
 from slicemill.io.lake.splits import Split, write_split
-from slicemill.io.lake.writer import LakeWriter, from_commit
+from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Lake, Run, Scores
 from slicemill.io.run.card import Card, save_card
 from slicemill.io.scores.writer import ScoredScan, ScoreWriter
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
+from slicemill.spark.ingest import ingest_scan
 
 PERFECT, MISSED, FALSE_ALARM = "TEST_AA_0001_20200101", "TEST_AA_0002_20200102", "TEST_BB_0003_20200103"
 #: Volumetric Dice of `predict`, by hand: all of 20; none of 20; 16 of 20 with 20 predicted.
@@ -47,22 +49,23 @@ def write_lake(
 ) -> None:
     """Ingest raw scan folders into a lake at a canonical URI; clinical columns have a value a scan."""
     files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(f"file://{raw}")]
-    writer = LakeWriter(home, 0, "ingest-test", NOON, 1_000_000)
+    writer = LakeWriter(home, 0, "ingest-test", NOON)
     commits = [
-        from_commit(writer.ingest(task, ()))
+        ingest_scan(task, writer, 1_000_000)
         for task in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans
     ]
-    columns = clinical or {}
+    extra = clinical or {}
     scans = [
-        {**commit["scan"], **{name: values[place] for name, values in columns.items()}}
+        {**columns(commit.scan), **{name: values[place] for name, values in extra.items()}}
         for place, commit in enumerate(commits)
+        if commit.scan
     ]
-    totals = [commit["totals"] for commit in commits]
+    totals = [columns(commit.totals) for commit in commits if commit.totals]
     write_small(
         Lake(home).scans,
         SCANS,
         scans,
-        [pa.field(name, pa.array(values).type) for name, values in columns.items()],
+        [pa.field(name, pa.array(values).type) for name, values in extra.items()],
     )
     write_small(Lake(home).totals, TOTALS, totals)
     write_small(Lake(home).quarantine, QUARANTINE, quarantine)

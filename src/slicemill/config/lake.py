@@ -50,13 +50,16 @@ class IngestConfig:
     lake: str
     """Folder or s3:// URI of the lake."""
     clinical: str | None = None
-    """Clinical table (CSV with any delimiter), joined by patient."""
+    """Clinical table (CSV with any delimiter), joined by patient. Without it, earlier columns stay."""
+    patients: str | None = None
+    """List of patients: a CSV with the columns scan and patient. Without it, the last one holds on."""
     max_bad_fraction: float = 1.0
     """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
     scan_pattern: str = PUBLIC_SCAN_PATTERN
-    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    """How scan folders are named: tcga, patient_date, patient_visit, patient/study, patient/study/series, or a
+    regular expression with the named groups patient_id, institution, scan_date."""
     prune: bool = False
-    """Remove scans from the lake whose folder is gone."""
+    """Remove scans from the lake whose folder is gone, down to the last object."""
     bucket: int = 0
     """Group patients into this many patient_bucket= partitions instead of one partition a patient."""
     max_pixels: int = MAX_PIXELS

@@ -49,6 +49,15 @@ class Lake:
         """Folder of the profile table."""
         return join(self.home, "profile")
 
+    def data_name(self, scan_id: str) -> str:
+        """Name of a scan's file of slices, and of its file in the profile."""
+        return file_name(scan_id, ".parquet")
+
+    @property
+    def patients(self) -> Uri:
+        """JSON of patients by scan id, as `--patients` last gave them."""
+        return join(self.home, "patients.json")
+
     @property
     def profile_summary(self) -> Uri:
         """JSON of data set totals and findings."""

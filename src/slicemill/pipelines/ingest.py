@@ -1,203 +1,274 @@
-"""Raw TIFF slices to the lake: list, compare with what is there, read what is new, publish the tables."""
+"""Raw slices to the lake: list, compare with what is stored, read what is new, publish the tables."""
 
 from __future__ import annotations
 
 import logging
+import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from slicemill.config import IngestConfig
 from slicemill.core.scans.discovery import Discovery, ScanTask
+from slicemill.core.scans.findings import folder_findings, unlabelled
 from slicemill.core.scans.profile import summarise
-from slicemill.errors import ConfigError, LakeVersionError
 from slicemill.io import storage
-from slicemill.io.lake.writer import COMMIT_SUFFIX, LakeWriter, from_commit, quarantine_row
-from slicemill.io.parquet import read_small_or_empty, write_small
+from slicemill.io.lake.card import open_lake
+from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
+from slicemill.io.lake.leftovers import remove_leftovers
+from slicemill.io.lake.published import publish, read_commits, read_published
+from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow, columns
+from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.places import Lake
 from slicemill.io.raw.clinical import Clinical, read_clinical
 from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
+from slicemill.io.raw.patients import read_patients
 from slicemill.io.storage.commits import Commit, by_scan, list_commits
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
-from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, TOTALS
+from slicemill.schemas import SCANS
 from slicemill.spark.ingest import ingest_scans
 from slicemill.spark.session import Session
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
+#: Below this share of patients with a clinical row, the table is probably another study's.
+_FEW_JOINS = 0.5
+_NAMED = 5
 
-@dataclass
-class _Plan:
-    """What a run has to do: scans to read, commits to keep, commits whose scan is gone."""
 
-    fresh: list[ScanTask] = field(default_factory=list)
-    kept: list[Commit] = field(default_factory=list)
-    gone: list[Commit] = field(default_factory=list)
-    stale: dict[str, tuple[Uri, ...]] = field(default_factory=dict)
+@dataclass(frozen=True)
+class IngestPlan:
+    """What a run has to do: scans to read, commits that stand, commits whose folder is gone.
+
+    `replaced` are the commits that a scan to read makes void, by scan id. `standing` are the rows of the
+    commits that stand, and `gone_rows` of those whose folder is gone.
+    """
+
+    to_read: tuple[ScanTask, ...]
+    replaced: Mapping[str, tuple[Uri, ...]]
+    standing: tuple[ScanCommit, ...]
+    gone: tuple[Commit, ...]
+    gone_rows: tuple[ScanCommit, ...]
+
+
+@dataclass(frozen=True)
+class LakeContent:
+    """The rows of the lake's tables after this run."""
+
+    scans: tuple[ScanRow, ...]
+    totals: tuple[TotalsRow, ...]
+    quarantine: tuple[QuarantineRow, ...]
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """The last line of an ingest. `clinical_patients` is null if the lake has no clinical columns."""
+
+    status: str
+    scans: int
+    slices: int
+    tumour_slices: int
+    quarantined: int
+    skipped_unchanged: int
+    read: int
+    gone: int
+    pruned: int
+    leftovers: int
+    ignored_files: int
+    other_formats: int
+    unmatched_folders: int
+    unlabelled_scans: int
+    unlabelled_slices: int
+    clinical_patients: int | None
+    lake: str
+    error: str | None = None
+    job: str = "ingest"
+
+    def line(self) -> dict[str, Any]:
+        """The summary for JSON, without an error where there is none."""
+        return {name: value for name, value in asdict(self).items() if name != "error" or value}
 
 
 def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     """Ingest and return the summary.
 
-    Raises InputError if a path does not exist or holds no TIFF, ConfigError if the lake has another layout.
+    Raises InputError if a path does not exist or holds no slices, ConfigError if the lake has another layout.
     """
     home = canonical(config.lake)
     pattern = scan_pattern(config.scan_pattern)
-    clinical = read_clinical(canonical(config.clinical)) if config.clinical else None
-    found = find_scans(config.raw, list_raw(config.raw), pattern)
+    clinical = read_clinical(canonical(config.clinical), SCANS.names) if config.clinical else None
+    listed = read_patients(canonical(config.patients)) if config.patients else _stored_patients(home)
+    discovery = find_scans(config.raw, list_raw(config.raw), pattern, patients=listed, own=[home])
+    _warn_of_unused(listed, discovery)
     started = datetime.now(UTC)
     job_id = f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    writer = LakeWriter(home, config.bucket, job_id, started, config.max_pixels)
+    writer = LakeWriter(home, config.bucket, job_id, started)
     with sole_writer(home, job_id):
-        _open_lake(home, config)
-        plan = _plan(found.scans, list_commits(Lake(home).commits, COMMIT_SUFFIX))
+        _open(home, config, pattern, listed)
+        published = read_published(home)
+        commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
+        plan = _plan(discovery.scans, commits, read_commits(commits, published))
         log.info(
-            "%d scans found, %d to read, %d unchanged", len(found.scans), len(plan.fresh), len(plan.kept)
+            "%d scans found, %d to read, %d unchanged",
+            len(discovery.scans),
+            len(plan.to_read),
+            len(plan.standing),
         )
-        commits = [from_commit(commit) for commit in ingest_scans(spark, writer, plan.fresh, plan.stale)]
-        commits += _earlier(home, plan.kept if config.prune else [*plan.kept, *plan.gone])
+        fresh = ingest_scans(spark, writer, plan.to_read, plan.replaced, config.max_pixels)
         if config.prune:
-            _prune(plan.gone, writer)
-        rows = _publish(home, commits, found, writer, clinical)
-    files = sum(task.files for task in found.scans) + len(found.problems)
-    return _summary(config, found, plan, rows, files)
-
-
-def _open_lake(home: Uri, config: IngestConfig) -> None:
-    card = {"schema_version": SCHEMA_VERSION, "bucket": config.bucket, "scan_pattern": config.scan_pattern}
-    uri = Lake(home).card
-    if not storage.exists(uri):
-        storage.write_json(uri, card)
-        return
-    there = storage.read_json(uri)
-    if there.get("schema_version") != SCHEMA_VERSION:
-        raise LakeVersionError(
-            f"the lake {display(home)} is of another schema version",
-            expected=SCHEMA_VERSION,
-            found=there.get("schema_version"),
-            advice="Ingest into a new folder.",
+            for commit in plan.gone:
+                storage.remove(commit.uri)
+        kept = plan.standing if config.prune else (*plan.standing, *plan.gone_rows)
+        content = _content([*fresh, *kept], discovery, writer)
+        clinical = clinical or published.clinical
+        publish(
+            home,
+            content.scans,
+            content.totals,
+            content.quarantine,
+            _profile(content, discovery, clinical),
+            clinical,
         )
-    for key, flag in (("bucket", "--bucket"), ("scan_pattern", "--scan-pattern")):
-        if there.get(key) != card[key]:
-            raise ConfigError(
-                f"{flag} differs from the lake's",
-                expected=there.get(key),
-                found=card[key],
-                advice="Use the lake's, or a new lake.",
-            )
+        leftovers = _remove_leftovers(home, content)
+    return _summary(config, discovery, plan, fresh, content, clinical, leftovers).line()
 
 
-def _plan(scans: Sequence[ScanTask], commits: list[Commit]) -> _Plan:
-    grouped = by_scan(commits)
-    plan = _Plan()
+def _stored_patients(home: Uri) -> dict[str, str]:
+    """The list of patients that an earlier run was given."""
+    uri = Lake(home).patients
+    return dict(storage.read_json(uri)) if storage.exists(uri) else {}
+
+
+def _open(home: Uri, config: IngestConfig, pattern: re.Pattern[str], listed: Mapping[str, str]) -> None:
+    open_lake(home, config.bucket, pattern)
+    if config.patients:
+        storage.write_json(Lake(home).patients, listed)
+
+
+def _warn_of_unused(listed: Mapping[str, str], discovery: Discovery) -> None:
+    unused = sorted(listed.keys() - {scan.scan_id for scan in discovery.scans})
+    if unused:
+        log.warning("%d scans of the list of patients have no folder: %s", len(unused), _some(unused))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
+
+
+def _plan(scans: Sequence[ScanTask], commits: Sequence[Commit], rows: Sequence[ScanCommit]) -> IngestPlan:
+    row_of = {commit.uri: row for commit, row in zip(commits, rows, strict=True)}
+    earlier = by_scan(list(commits))
+    to_read, standing = [], []
+    replaced: dict[str, tuple[Uri, ...]] = {}
     for task in scans:
-        old = grouped.get(task.scan_id, [])
-        if [commit.key for commit in old] == [task.fingerprint]:
-            plan.kept += old
+        old = earlier.get(task.scan_id, [])
+        if len(old) == 1 and _stands(old[0], row_of[old[0].uri], task):
+            standing.append(row_of[old[0].uri])
             continue
-        plan.fresh.append(task)
-        plan.stale[task.scan_id] = tuple(commit.uri for commit in old)
+        to_read.append(task)
+        replaced[task.scan_id] = tuple(commit.uri for commit in old)
     present = {task.scan_id for task in scans}
-    plan.gone = [commit for commit in commits if commit.scan_id not in present]
-    return plan
+    gone = tuple(commit for commit in commits if commit.scan_id not in present)
+    gone_rows = tuple(row_of[commit.uri] for commit in gone)
+    return IngestPlan(tuple(to_read), replaced, tuple(standing), gone, gone_rows)
 
 
-def _earlier(home: Uri, commits: Sequence[Commit]) -> list[dict[str, Any]]:
-    """Rows of scans committed earlier: from the tables, or from commits that were never published."""
-    if not commits:
-        return []
-    scans = _by_scan(read_small_or_empty(Lake(home).scans, SCANS, SCANS.names))
-    totals = _by_scan(read_small_or_empty(Lake(home).totals, TOTALS))
-    quarantine = _by_scan(read_small_or_empty(Lake(home).quarantine, QUARANTINE))
-    published, unpublished = [], []
-    for commit in commits:
-        (scan,) = scans.get(commit.scan_id, [None])
-        if scan and scan["source_fingerprint"] == commit.key and commit.scan_id in totals:
-            rows = quarantine.get(commit.scan_id, [])
-            published.append({"scan": scan, "totals": totals[commit.scan_id][0], "quarantine": rows})
-        else:
-            unpublished.append(commit)
-    return published + [from_commit(content) for content in _read(unpublished)]
+def _stands(commit: Commit, row: ScanCommit, task: ScanTask) -> bool:
+    """Whether a commit is of these files, and of this patient."""
+    same_patient = row.scan is None or row.scan.patient_id == task.patient_id
+    return commit.key == task.fingerprint and same_patient
 
 
-def _by_scan(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
-        grouped.setdefault(row["scan_id"], []).append(row)
-    return grouped
-
-
-def _read(commits: Sequence[Commit]) -> list[dict[str, Any]]:
-    return storage.each(
-        lambda commit: storage.read_json(commit.uri), commits, commits[0].uri if commits else None
+def _content(commits: Sequence[ScanCommit], discovery: Discovery, writer: LakeWriter) -> LakeContent:
+    quarantine = [row for commit in commits for row in commit.quarantine]
+    quarantine += [QuarantineRow.of(problem, writer.job_id, writer.started) for problem in discovery.problems]
+    return LakeContent(
+        tuple(sorted((c.scan for c in commits if c.scan), key=lambda row: row.scan_id)),
+        tuple(sorted((c.totals for c in commits if c.totals), key=lambda row: row.scan_id)),
+        tuple(sorted(quarantine, key=lambda row: (row.uri, row.reason))),
     )
 
 
-def _prune(gone: Sequence[Commit], writer: LakeWriter) -> None:
-    for commit, content in zip(gone, _read(gone), strict=True):
-        # The commit goes last: a run killed in between finds it again, and nothing is left behind.
-        if content["scan"]:
-            writer.remove_data(commit.scan_id, content["scan"]["patient_id"])
-        storage.remove(commit.uri)
-
-
-def _publish(
-    home: Uri,
-    commits: Sequence[dict[str, Any]],
-    found: Discovery,
-    writer: LakeWriter,
-    clinical: Clinical | None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Write the lake's small tables, each whole, from all commits; return their rows."""
-    scans = sorted((commit["scan"] for commit in commits if commit["scan"]), key=lambda row: row["scan_id"])
-    totals = sorted(
-        (commit["totals"] for commit in commits if commit["totals"]), key=lambda row: row["scan_id"]
-    )
-    quarantine = [row for commit in commits for row in commit["quarantine"]]
-    quarantine += [quarantine_row(problem, writer.job_id, writer.started) for problem in found.problems]
-    quarantine.sort(key=lambda row: (row["uri"], row["reason"]))
-    summary = summarise(scans, totals)
-    summary["quarantined"] = len(quarantine)
-    summary["ignored_files"] = found.ignored
-    extra = []
-    if clinical:
-        extra = clinical.columns_for(SCANS.names)
-        by_patient = clinical.rows_for(SCANS.names)
-        scans = [{**row, **by_patient.get(row["patient_id"], {})} for row in scans]
-        present = {row["patient_id"] for row in scans}
-        summary["clinical"] = {
-            "patients_without_row": sorted(present - by_patient.keys()),
-            "rows_without_patient": sorted(by_patient.keys() - present),
+def _profile(content: LakeContent, discovery: Discovery, clinical: Clinical) -> dict[str, Any]:
+    """The lake's profile for JSON: totals, findings, and what did not join."""
+    profile = summarise([columns(row) for row in content.scans], [columns(row) for row in content.totals])
+    profile["findings"] |= folder_findings(content.scans, discovery)
+    profile["quarantined"] = len(content.quarantine)
+    profile["ignored_files"] = discovery.ignored
+    if clinical.rows:
+        patients = {row.patient_id for row in content.scans}
+        profile["clinical"] = {
+            "patients_without_row": sorted(patients - clinical.by_patient(patients).keys()),
+            "rows_without_patient": clinical.unjoined(patients),
         }
-    write_small(Lake(home).totals, TOTALS, totals)
-    write_small(Lake(home).quarantine, QUARANTINE, quarantine)
-    storage.write_json(Lake(home).profile_summary, summary)
-    write_small(Lake(home).scans, SCANS, scans, extra)
-    return {"scans": scans, "quarantine": quarantine}
+    return profile
+
+
+def _remove_leftovers(home: Uri, content: LakeContent) -> int:
+    settled = {row.scan_id for row in content.scans}
+    committed = {commit.scan_id for commit in list_commits(Lake(home).commits, COMMIT_SUFFIX)}
+    return remove_leftovers(home, content.scans, committed - settled)
 
 
 def _summary(
-    config: IngestConfig, found: Discovery, plan: _Plan, rows: dict[str, list[dict[str, Any]]], files: int
-) -> dict[str, Any]:
-    quarantined = len(rows["quarantine"])
-    short = quarantined > config.max_bad_fraction * files
-    return {
-        "job": "ingest",
-        "status": "data_short" if short else "done",
-        "scans": len(rows["scans"]),
-        "slices": sum(row["slices"] for row in rows["scans"]),
-        "tumour_slices": sum(row["tumour_slices"] for row in rows["scans"]),
-        "quarantined": quarantined,
-        "skipped_unchanged": len(plan.kept),
-        "read": len(plan.fresh),
-        "gone": len(plan.gone),
-        "pruned": len(plan.gone) if config.prune else 0,
-        "ignored_files": sum(found.ignored.values()),
-        "lake": display(canonical(config.lake)),
-    }
+    config: IngestConfig,
+    discovery: Discovery,
+    plan: IngestPlan,
+    fresh: Sequence[ScanCommit],
+    content: LakeContent,
+    clinical: Clinical,
+    leftovers: int,
+) -> IngestSummary:
+    status, error = _status(config, discovery, fresh, content)
+    bare = [row for row in content.scans if not row.labelled_slices]
+    return IngestSummary(
+        status,
+        scans=len(content.scans),
+        slices=sum(row.slices for row in content.scans),
+        tumour_slices=sum(row.tumour_slices for row in content.scans),
+        quarantined=len(content.quarantine),
+        skipped_unchanged=len(plan.standing),
+        read=len(plan.to_read),
+        gone=len(plan.gone),
+        pruned=len(plan.gone) if config.prune else 0,
+        leftovers=leftovers,
+        ignored_files=sum(discovery.ignored.values()),
+        other_formats=sum(sum(places.values()) for places in discovery.other_formats.values()),
+        unmatched_folders=len(discovery.unmatched),
+        unlabelled_scans=len(bare),
+        unlabelled_slices=sum(unlabelled(content.scans).values()),
+        clinical_patients=_joined(content, clinical),
+        lake=display(canonical(config.lake)),
+        error=error,
+    )
+
+
+def _status(
+    config: IngestConfig, discovery: Discovery, fresh: Sequence[ScanCommit], content: LakeContent
+) -> tuple[str, str | None]:
+    if not content.scans:
+        return "failed", "no slice can be used: every file was set aside; see the lake's quarantine"
+    if fresh and not any(commit.scan for commit in fresh):
+        return "data_short", f"none of the {len(fresh)} scans that were read has a usable slice"
+    short = len(content.quarantine) > config.max_bad_fraction * discovery.files
+    return "data_short" if short else "done", None
+
+
+def _joined(content: LakeContent, clinical: Clinical) -> int | None:
+    if not clinical.fields:
+        return None
+    patients = {row.patient_id for row in content.scans}
+    joined = len(clinical.by_patient(patients))
+    if joined < _FEW_JOINS * len(patients):
+        log.warning(
+            "only %d of the lake's %d patients have one of the clinical table's %d rows; profile.json names those "
+            "without",
+            joined,
+            len(patients),
+            len(clinical.rows),
+        )
+    return joined

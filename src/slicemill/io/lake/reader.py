@@ -9,34 +9,14 @@ import numpy as np
 
 from slicemill.core.scans.integrity import Problem
 from slicemill.core.scans.scan import Scan, Slice
-from slicemill.errors import InputError, LakeVersionError
-from slicemill.io import storage
+from slicemill.errors import InputError
+from slicemill.io.lake.card import require_lake
 from slicemill.io.parquet import read_file, read_small
 from slicemill.io.places import Lake
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.storage.uri import display, join
-from slicemill.schemas import SCANS, SCHEMA_VERSION, SLICES
+from slicemill.schemas import SCANS, SLICES
 from slicemill.types import Uri
-
-
-def require_lake(home: Uri) -> None:
-    """Raise InputError if there is no lake, LakeVersionError if it is of another schema version."""
-    uri = Lake(home).card
-    if not storage.exists(uri):
-        raise InputError(
-            f"{display(home)} is no lake",
-            expected="a folder that slicemill ingest wrote",
-            found="no lake.json",
-            advice="Check --lake, or run slicemill ingest first.",
-        )
-    version = storage.read_json(uri).get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise LakeVersionError(
-            f"the lake {display(home)} is of another schema version",
-            expected=SCHEMA_VERSION,
-            found=version,
-            advice="Ingest again into a new folder, or use the release that wrote it.",
-        )
 
 
 def read_scans(home: Uri, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from typing import Any
 from slicemill.core.scans.scan import Scan
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.lake.reader import read_lake_scan, require_lake
+from slicemill.io.lake.card import require_lake
+from slicemill.io.lake.reader import read_lake_scan
 from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from slicemill.config.lake import FIRST_SCAN_PATTERN, PUBLIC_SCAN_PATTERN
 from slicemill.core.scans.discovery import Discovery, FoundFile, discover
 from slicemill.core.scans.patients import BUILT_IN_PATTERNS, fitting_pattern
 from slicemill.errors import ConfigError, InputError
@@ -24,8 +23,6 @@ def scan_pattern(text: str) -> re.Pattern[str]:
 
     Raises ConfigError if it is neither, or does not say where the patient's id is.
     """
-    if text == FIRST_SCAN_PATTERN:
-        text = PUBLIC_SCAN_PATTERN
     try:
         pattern = re.compile(BUILT_IN_PATTERNS.get(text, text))
     except re.error as error:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from slicemill.core.scans.integrity import Problem
 from slicemill.core.scans.scan import Scan
 from slicemill.io import places, storage
-from slicemill.io.lake.writer import quarantine_row
+from slicemill.io.lake.rows import QuarantineRow, columns
 from slicemill.io.parquet import parquet_bytes, read_file, to_arrow
 from slicemill.io.places import Lake, Scores
 from slicemill.io.raw.tiff_write import encode_mask
@@ -134,6 +134,6 @@ class ScoreWriter:
 
     def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[Uri, bytes]:
         time = datetime.now(UTC)
-        rows = [quarantine_row(problem, self.job_id, time) for problem in problems]
+        rows = [columns(QuarantineRow.of(problem, self.job_id, time)) for problem in problems]
         name = places.file_name(scan_id, f"--{self.model_id}.parquet")
         return join(Lake(self.scores).quarantine, name), parquet_bytes(to_arrow(QUARANTINE, rows))

@@ -1,0 +1,86 @@
+"""A lake's small tables as ingest keeps them: views of all commits, each written whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from slicemill.io import storage
+from slicemill.io.lake.commits import ScanCommit
+from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow, columns, from_columns
+from slicemill.io.parquet import read_small_or_empty, write_small
+from slicemill.io.places import Lake
+from slicemill.io.raw.clinical import Clinical, carried_over
+from slicemill.io.storage.commits import Commit
+from slicemill.schemas import QUARANTINE, SCANS, TOTALS
+from slicemill.types import Uri
+
+
+@dataclass(frozen=True)
+class Published:
+    """The rows of the tables as they were last written, and the clinical columns among them."""
+
+    scans: Mapping[str, ScanRow]
+    totals: Mapping[str, TotalsRow]
+    quarantine: Mapping[str, tuple[QuarantineRow, ...]]
+    clinical: Clinical
+
+    def commit(self, commit: Commit) -> ScanCommit | None:
+        """A commit's rows; None if they were never published, or there is no scan among them."""
+        scan, totals = self.scans.get(commit.scan_id), self.totals.get(commit.scan_id)
+        if scan is None or totals is None or scan.source_fingerprint != commit.key:
+            return None
+        return ScanCommit(scan, totals, self.quarantine.get(commit.scan_id, ()))
+
+
+def read_published(home: Uri) -> Published:
+    """The lake's small tables, empty where they were never written."""
+    scans = read_small_or_empty(Lake(home).scans, SCANS)
+    totals = read_small_or_empty(Lake(home).totals, TOTALS).to_pylist()
+    quarantine: dict[str, list[QuarantineRow]] = defaultdict(list)
+    for stored in read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist():
+        row = from_columns(QuarantineRow, stored)
+        if row.scan_id is not None:
+            quarantine[row.scan_id].append(row)
+    rows = [from_columns(ScanRow, stored) for stored in scans.to_pylist()]
+    totals_rows = [from_columns(TotalsRow, stored) for stored in totals]
+    return Published(
+        {row.scan_id: row for row in rows},
+        {row.scan_id: row for row in totals_rows},
+        {scan_id: tuple(of_scan) for scan_id, of_scan in quarantine.items()},
+        carried_over(scans, SCANS.names),
+    )
+
+
+def read_commits(commits: Sequence[Commit], published: Published) -> list[ScanCommit]:
+    """The rows of each commit: from the tables, or from commits that were never published."""
+    unread = [commit for commit in commits if published.commit(commit) is None]
+    contents = storage.each(
+        lambda commit: ScanCommit.from_json(storage.read_json(commit.uri)),
+        unread,
+        unread[0].uri if unread else None,
+    )
+    by_uri = {commit.uri: content for commit, content in zip(unread, contents, strict=True)}
+    return [published.commit(commit) or by_uri[commit.uri] for commit in commits]
+
+
+def publish(
+    home: Uri,
+    scans: Sequence[ScanRow],
+    totals: Sequence[TotalsRow],
+    quarantine: Sequence[QuarantineRow],
+    profile: Mapping[str, Any],
+    clinical: Clinical,
+) -> None:
+    """Write the lake's small tables; the scans table, which readers begin with, comes last."""
+    write_small(Lake(home).totals, TOTALS, map(columns, totals))
+    write_small(Lake(home).quarantine, QUARANTINE, map(columns, quarantine))
+    storage.write_json(Lake(home).profile_summary, profile)
+    values = clinical.by_patient({row.patient_id for row in scans})
+    rows = [{**columns(row), **values.get(row.patient_id, {})} for row in scans]
+    fields: list[pa.Field] = list(clinical.fields)
+    write_small(Lake(home).scans, SCANS, rows, fields)
