@@ -13,7 +13,7 @@ from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake
 from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import split
-from slicemill.schemas import SCANS, SCHEMA_VERSION
+from slicemill.schemas import SCANS, SCHEMA_VERSION, TOTALS
 
 
 def scans_table(home: str, patients: range, scans_each: int = 1) -> None:
@@ -108,6 +108,8 @@ def test_unknown_splits_name_the_known_ones(home: str) -> None:
         {"fractions": "0.5,0.4,0.2"},
         {"fractions": "a,b,c"},
         {"folds": 1},
+        {"fractions": "nan,0,1"},
+        {"fractions": "0.5,nan,0.5"},
         {"folds": 3, "fractions": "1,0,0"},
         {"name": "../up"},
     ],
@@ -116,3 +118,47 @@ def test_wrong_arguments_quote_their_flag(home: str, wrong: dict[str, Any]) -> N
     with pytest.raises(ConfigError, match="--") as caught:
         make(home, **wrong)
     assert caught.value.exit_code == 2
+
+
+def test_two_folds_are_refused_naming_the_least_that_can_run(home: str) -> None:
+    with pytest.raises(ConfigError, match="expected at least 3; found 2"):
+        make(home, folds=2)
+
+
+def test_more_folds_than_patients_are_refused(home: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected at least 50 patients .*; found 20"):
+        make(home, folds=50)
+    assert not storage.exists(Lake(canonical(home)).split_card("s"))
+
+
+def test_a_holdout_of_everybody_is_refused(home: str, tmp_path: Path) -> None:
+    listed = tmp_path / "held.txt"
+    listed.write_text("\n".join(f"P{number:03}" for number in range(20)))
+    with pytest.raises(ConfigError, match="expected at least 2 patients"):
+        make(home, holdout=str(listed))
+
+
+def test_a_holdout_of_a_windows_editor_is_read(home: str, tmp_path: Path) -> None:
+    listed = tmp_path / "held.txt"
+    listed.write_bytes("P003\r\nP004\r\n".encode("utf-16"))
+    assert make(home, holdout=str(listed))["patients"]["test"] == 2
+
+
+def test_patients_that_share_a_picture_are_on_one_side(home: str) -> None:
+    shared = {3: b"s", 7: b"s", 8: b"t", 12: b"t", 13: b"t"}
+    rows = [
+        {
+            "scan_id": f"P{patient:03}_0",
+            "patient_id": f"P{patient:03}",
+            "histogram": [],
+            "heat_map": [],
+            "image_hashes": [shared.get(patient, b""), b"own %d" % patient],
+        }
+        for patient in range(20)
+        if patient in shared
+    ]
+    write_small(Lake(canonical(home)).totals, TOTALS, rows)
+    assert make(home, folds=5)["kept_together"] == 5
+    parts = read_split(canonical(home), "s").assigned
+    assert parts["P003"] == parts["P007"]
+    assert parts["P008"] == parts["P012"] == parts["P013"]

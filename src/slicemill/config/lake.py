@@ -56,8 +56,8 @@ class IngestConfig:
     max_bad_fraction: float = 1.0
     """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
     scan_pattern: str = PUBLIC_SCAN_PATTERN
-    """How scan folders are named: tcga, patient_date, patient_visit, patient/study, patient/study/series, or a
-    regular expression with the named groups patient_id, institution, scan_date."""
+    """How scan folders are named: public, tcga, patient_date, patient_visit, patient/study,
+    patient/study/series, or a regular expression with the groups patient_id, institution, scan_date."""
     prune: bool = False
     """Remove scans from the lake whose folder is gone, down to the last object."""
     bucket: int = 0
@@ -83,7 +83,7 @@ class SplitConfig:
     fractions: str | None = None
     """Shares of train, val and test, such as 0.7,0.15,0.15 (the default if nothing else is asked)."""
     folds: int | None = None
-    """Number of folds, instead of fractions."""
+    """Number of folds, at least 3, instead of fractions: one is tested, one validates, the others train."""
     holdout: str | None = None
     """File with scan or patient ids, one a line, that become the test part, instead of fractions."""
     val_fraction: float = 0.1
@@ -101,10 +101,11 @@ class SplitConfig:
             )
         if not self.name or any(mark in self.name for mark in "/\\. "):
             raise ConfigError(
-                "--name is no plain name", expected="letters, digits, - and _", found=repr(self.name)
+                "--name is not a plain name", expected="letters, digits, - and _", found=repr(self.name)
             )
         if self.folds is not None:
-            require(self.folds >= 2, "--folds", "at least 2", self.folds)
+            # One fold is tested and one validates: with two, none is left to train on.
+            require(self.folds >= 3, "--folds", "at least 3", self.folds)
         require(0 < self.val_fraction < 1, "--val-fraction", "between 0 and 1", self.val_fraction)
         self.part_fractions()
 
@@ -118,7 +119,7 @@ class SplitConfig:
             shares = tuple(float(share) for share in text.split(","))
         except ValueError:
             shares = ()
-        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if len(shares) != 3 or not min(shares) >= 0 or not abs(sum(shares) - 1) <= 1e-6:
             raise ConfigError(
                 "--fractions is wrong",
                 expected="three shares that add up to 1, such as 0.7,0.15,0.15",

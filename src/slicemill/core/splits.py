@@ -2,7 +2,8 @@
 
 Within strata (institution, tumour share) patients are taken in an order that only their id and the seed
 decide, and each goes where the quota method sends it, so that every part stays within one patient of its
-share at every moment. Patients that were assigned before keep their place.
+share at every moment, or has one patient where its share is less. Patients that were assigned before keep
+their place.
 
 Source of the quota method: R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980).
 """
@@ -10,10 +11,11 @@ Source of the quota method: R. Tijdeman, The chairman assignment problem, Discre
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from slicemill.core.scans.patients import normal, patient_key
 from slicemill.errors import ConfigError, InputError
 
 PARTS = ("train", "val", "test")
@@ -25,11 +27,20 @@ LEAKY = "leaky-"
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """What stratification knows of a patient: institution and share of tumour voxels."""
+    """What stratification knows of a patient: institution, share of tumour voxels, whether masks exist."""
 
     patient_id: str
     institution: str
     tumour_share: float
+    labelled: bool = True
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Patients that stay together, most often one; the facts are theirs in common."""
+
+    facts: PatientFacts
+    patients: tuple[str, ...]
 
 
 def assign(
@@ -37,36 +48,113 @@ def assign(
     shares: Mapping[str, float],
     seed: int,
     earlier: Mapping[str, str] | None = None,
+    together: Iterable[Collection[str]] = (),
 ) -> dict[str, str]:
-    """Part by patient id; `shares` by part add up to 1, `earlier` assignments of patients at hand stay."""
-    known = {facts.patient_id for facts in patients}
-    assigned = {patient: part for patient, part in (earlier or {}).items() if patient in known}
+    """Part by patient id; `shares` by part add up to 1, `earlier` assignments of patients at hand stay.
+
+    The patients of each group of `together` go to one part. Patients without masks are assigned apart from
+    the others, so that every part has its share of both. Raises InputError if an earlier assignment parts a
+    group, ConfigError if a part would stay empty.
+    """
     used = {part: share for part, share in shares.items() if share > 0}
-    counts = Counter(dict.fromkeys(used, 0))
-    counts.update(assigned.values())
-    for patient_id in _order([facts for facts in patients if facts.patient_id not in assigned], seed):
-        part = _next_part(counts, used)
-        assigned[patient_id] = part
-        counts[part] += 1
+    units = _units(patients, together)
+    _require_enough(units, used, len(patients))
+    placed = _placed(units, earlier or {})
+    parts_in_use = set(placed.values())
+    for labelled in (True, False):
+        stratum = [unit for unit in units if unit.facts.labelled is labelled]
+        _assign_stratum(stratum, used, seed, placed, parts_in_use)
+    assigned = {patient: placed[unit] for unit in units for patient in unit.patients}
     return dict(sorted(assigned.items()))
 
 
-def _order(patients: Sequence[PatientFacts], seed: int) -> list[str]:
-    by_share = sorted(patients, key=lambda facts: (facts.tumour_share, facts.patient_id))
-    band = {facts.patient_id: rank * _SHARE_STRATA // len(patients) for rank, facts in enumerate(by_share)}
-
-    def key(facts: PatientFacts) -> tuple[str, int, bytes]:
-        draw = hashlib.blake2b(f"{seed}|{facts.patient_id}".encode(), digest_size=8).digest()
-        return facts.institution, band[facts.patient_id], draw
-
-    return [facts.patient_id for facts in sorted(patients, key=key)]
+def _units(patients: Sequence[PatientFacts], together: Iterable[Collection[str]]) -> list[_Unit]:
+    facts_of = {facts.patient_id: facts for facts in patients}
+    unit_of: dict[str, tuple[str, ...]] = {patient: (patient,) for patient in facts_of}
+    for group in together:
+        members = sorted({member for patient in group if patient in unit_of for member in unit_of[patient]})
+        unit_of |= dict.fromkeys(members, tuple(members))
+    return [_unit([facts_of[patient] for patient in unit]) for unit in sorted(set(unit_of.values()))]
 
 
-def _next_part(counts: Mapping[str, int], shares: Mapping[str, float]) -> str:
+def _unit(members: Sequence[PatientFacts]) -> _Unit:
+    share = sum(facts.tumour_share for facts in members) / len(members)
+    labelled = any(facts.labelled for facts in members)
+    facts = PatientFacts(members[0].patient_id, members[0].institution, share, labelled)
+    return _Unit(facts, tuple(facts.patient_id for facts in members))
+
+
+def _require_enough(units: Sequence[_Unit], used: Mapping[str, float], patients: int) -> None:
+    if len(units) >= len(used):
+        return
+    apart = f"{len(units)} of {patients}, as some stay together" if len(units) < patients else str(patients)
+    raise ConfigError(
+        f"a split into {len(used)} parts would leave a part empty",
+        expected=f"at least {len(used)} patients that can be told apart",
+        found=apart,
+        advice="Ask for fewer parts or folds, at least 3 folds, or ingest more patients.",
+    )
+
+
+def _placed(units: Sequence[_Unit], earlier: Mapping[str, str]) -> dict[_Unit, str]:
+    placed = {}
+    for unit in units:
+        parts = sorted({earlier[patient] for patient in unit.patients if patient in earlier})
+        if len(parts) > 1:
+            raise InputError(
+                "patients that share pictures, or an id but for its spelling, are on two sides of the split",
+                expected="one part for all of them",
+                found=f"{len(unit.patients)} patients in {' and '.join(parts)}",
+                advice="Make a new split under another --name.",
+            )
+        if parts:
+            placed[unit] = parts[0]
+    return placed
+
+
+def _assign_stratum(
+    units: Sequence[_Unit],
+    shares: Mapping[str, float],
+    seed: int,
+    placed: dict[_Unit, str],
+    parts_in_use: set[str],
+) -> None:
+    """Place the units that have no part yet, each where the quota method sends it; no part stays empty."""
+    counts = Counter(dict.fromkeys(shares, 0))
+    for unit in units:
+        if unit in placed:
+            counts[placed[unit]] += len(unit.patients)
+    waiting = _order([unit for unit in units if unit not in placed], seed)
+    for position, unit in enumerate(waiting):
+        empty = {part: share for part, share in shares.items() if part not in parts_in_use}
+        # The last units go to parts that have none.
+        scarce = len(waiting) - position <= len(empty)
+        part = (
+            max(empty, key=lambda part: empty[part])
+            if scarce
+            else _next_part(counts, shares, len(unit.patients))
+        )
+        placed[unit] = part
+        parts_in_use.add(part)
+        counts[part] += len(unit.patients)
+
+
+def _order(units: Sequence[_Unit], seed: int) -> list[_Unit]:
+    by_share = sorted(units, key=lambda unit: (unit.facts.tumour_share, unit.facts.patient_id))
+    band = {unit: rank * _SHARE_STRATA // len(units) for rank, unit in enumerate(by_share)}
+
+    def key(unit: _Unit) -> tuple[str, int, bytes]:
+        draw = hashlib.blake2b(f"{seed}|{unit.facts.patient_id}".encode(), digest_size=8).digest()
+        return unit.facts.institution, band[unit], draw
+
+    return sorted(units, key=key)
+
+
+def _next_part(counts: Mapping[str, int], shares: Mapping[str, float], patients: int) -> str:
     if len(shares) == 1:
         return next(iter(shares))
     slack = 1 / (2 * len(shares) - 2)
-    number = sum(counts.values()) + 1
+    number = sum(counts.values()) + patients
     deficits = {part: share * number - counts[part] for part, share in shares.items()}
     due = [part for part in shares if deficits[part] >= slack - 1e-12]
     if not due:
@@ -74,17 +162,35 @@ def _next_part(counts: Mapping[str, int], shares: Mapping[str, float]) -> str:
     return min(due, key=lambda part: (1 - slack - deficits[part]) / shares[part])
 
 
+def groups_of_patients(
+    patients: Iterable[str], pictures: Iterable[Collection[str]]
+) -> tuple[tuple[str, ...], ...]:
+    """Patients that can't be told apart, in groups: by pictures that they share, or but for an id's spelling.
+
+    `pictures` are groups of patients that have a picture in common. Groups with a patient in common are one.
+    """
+    group_of: dict[str, frozenset[str]] = {}
+    by_key: dict[str, set[str]] = defaultdict(set)
+    for patient in patients:
+        by_key[patient_key(patient)].add(patient)
+    for group in (*pictures, *by_key.values()):
+        members = frozenset(group).union(*(group_of.get(patient, ()) for patient in group))
+        group_of |= dict.fromkeys(members, members)
+    return tuple(sorted(tuple(sorted(group)) for group in set(group_of.values()) if len(group) > 1))
+
+
 def hold_out(
     patients: Iterable[str], scans: Mapping[str, str], named: Iterable[str]
 ) -> tuple[set[str], list[str]]:
     """Patients that a holdout list names, by patient or scan id, and the names that no scan has.
 
-    `scans` gives the patient of each scan id.
+    `scans` gives the patient of each scan id. Ids are compared in Unicode's composed form.
     """
-    known = set(patients)
+    known = {normal(patient): patient for patient in patients}
+    of_scan = {normal(scan_id): patient for scan_id, patient in scans.items()}
     held, unknown = set(), []
     for name in named:
-        patient = name if name in known else scans.get(name)
+        patient = known.get(normal(name)) or of_scan.get(normal(name))
         if patient is None:
             unknown.append(name)
         else:

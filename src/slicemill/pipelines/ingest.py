@@ -265,8 +265,7 @@ def _joined(content: LakeContent, clinical: Clinical) -> int | None:
     joined = len(clinical.by_patient(patients))
     if joined < _FEW_JOINS * len(patients):
         log.warning(
-            "only %d of the lake's %d patients have one of the clinical table's %d rows; profile.json names those "
-            "without",
+            "only %d of %d patients are in the clinical table's %d rows; profile.json names the rest",
             joined,
             len(patients),
             len(clinical.rows),

@@ -5,33 +5,110 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from slicemill.config import SplitConfig
-from slicemill.core.splits import PARTS, PatientFacts, assign, hold_out, refuse_leaky, split_hash
+from slicemill.core.scans.profile import equal_images
+from slicemill.core.splits import (
+    PARTS,
+    PatientFacts,
+    assign,
+    groups_of_patients,
+    hold_out,
+    refuse_leaky,
+    split_hash,
+)
 from slicemill.errors import ConfigError, InputError
-from slicemill.io import storage
 from slicemill.io.lake import splits
-from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.reader import read_scan_rows
+from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
+from slicemill.io.parquet import read_small_or_empty
+from slicemill.io.places import Lake
+from slicemill.io.raw.delimited import read_text
 from slicemill.io.storage.uri import canonical
+from slicemill.schemas import TOTALS
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
 
 def run(config: SplitConfig) -> dict[str, Any]:
-    """Make or extend the split and return the summary with patients per part."""
+    """Make or extend the split and return the summary with patients per part.
+
+    Raises ConfigError for a split that can't be made of the lake's patients, InputError for a wrong holdout.
+    """
     refuse_leaky(config.name, "--name")
     home = canonical(config.lake)
-    scans = read_scans(home, ("patient_id", "scan_id", "institution", "tumour_voxel_fraction"))
-    named = _read_holdout(canonical(config.holdout) if config.holdout else None)
+    scans = read_scan_rows(home)
+    named = _read_holdout(config.holdout)
     recipe = _recipe(config, named)
     earlier = _earlier(home, config.name, recipe)
+    together = _together(home, scans)
+    held, unknown = _held(config, scans, named, together)
+    rest = [facts for facts in _facts(scans) if facts.patient_id not in held]
+    shares = _shares(config)
+    kept = {patient: part for patient, part in earlier.items() if patient not in held}
+    assigned = {**assign(rest, shares, config.seed, kept, together), **dict.fromkeys(held, "test")}
+    card = {
+        **recipe,
+        "name": config.name,
+        "patients": len(assigned),
+        "together": [list(group) for group in together],
+        "hash": split_hash(assigned),
+    }
+    splits.write_split(home, Split(config.name, assigned, card))
+    counts = Counter(assigned.values())
+    return {
+        "job": "split",
+        "status": "done",
+        "name": config.name,
+        "patients": {part: counts[part] for part in (shares if not config.holdout else PARTS)},
+        "kept": sum(patient in earlier for patient in assigned),
+        "kept_together": sum(map(len, together)),
+        "unknown_holdout_ids": unknown,
+        "hash": card["hash"],
+    }
+
+
+def _read_holdout(uri: str | None) -> list[str]:
+    if uri is None:
+        return []
+    lines = [line.strip() for line in read_text(canonical(uri)).splitlines()]
+    return sorted({line for line in lines if line and not line.startswith("#")})
+
+
+def _together(home: Uri, scans: Sequence[ScanRow]) -> tuple[tuple[str, ...], ...]:
+    """Groups of patients that must not be parted; the profile names the pictures that they share."""
+    patient_of = {row.scan_id: row.patient_id for row in scans}
+    columns = ("scan_id", "patient_id", "image_hashes")
+    totals = read_small_or_empty(Lake(home).totals, TOTALS, columns).to_pylist()
+    pictures = [
+        {patient_of[scan_id] for scan_id in group if scan_id in patient_of} for group in equal_images(totals)
+    ]
+    groups = groups_of_patients(patient_of.values(), [group for group in pictures if group])
+    if groups:
+        log.warning(
+            "%d patients share pictures, or an id but for its spelling, and stay together in %d groups; the "
+            "split's card names them",
+            sum(map(len, groups)),
+            len(groups),
+        )
+    return groups
+
+
+def _held(
+    config: SplitConfig,
+    scans: Sequence[ScanRow],
+    named: Sequence[str],
+    together: Sequence[Sequence[str]],
+) -> tuple[set[str], list[str]]:
+    """Patients of the holdout, those that stay together with them too, and names that the lake has not."""
     held, unknown = hold_out(
-        {row["patient_id"] for row in scans}, {row["scan_id"]: row["patient_id"] for row in scans}, named
+        {row.patient_id for row in scans}, {row.scan_id: row.patient_id for row in scans}, named
     )
     if config.holdout and not held:
         raise InputError(
@@ -43,32 +120,10 @@ def run(config: SplitConfig) -> dict[str, Any]:
         log.warning(
             "%d of the holdout's names are not in the lake: %s", len(unknown), ", ".join(unknown[:10])
         )
-    facts = _facts(scans)
-    shares = _shares(config)
-    rest = [one for one in facts if one.patient_id not in held]
-    assigned = {
-        **assign(rest, shares, config.seed, {k: v for k, v in earlier.items() if k not in held}),
-        **dict.fromkeys(held, "test"),
-    }
-    card = {**recipe, "name": config.name, "patients": len(assigned), "hash": split_hash(assigned)}
-    splits.write_split(home, Split(config.name, assigned, card))
-    counts = Counter(assigned.values())
-    return {
-        "job": "split",
-        "status": "done",
-        "name": config.name,
-        "patients": {part: counts[part] for part in (shares if not config.holdout else PARTS)},
-        "kept": sum(patient in earlier for patient in assigned),
-        "unknown_holdout_ids": unknown,
-        "hash": card["hash"],
-    }
-
-
-def _read_holdout(uri: Uri | None) -> list[str]:
-    if uri is None:
-        return []
-    lines = storage.read_bytes(uri).decode("utf-8-sig").splitlines()
-    return sorted({line.strip() for line in lines if line.strip() and not line.startswith("#")})
+    for group in together:
+        if not held.isdisjoint(group):
+            held |= set(group)
+    return held, unknown
 
 
 def _shares(config: SplitConfig) -> dict[str, float]:
@@ -90,30 +145,31 @@ def _recipe(config: SplitConfig, named: list[str]) -> dict[str, Any]:
     return {**recipe, "method": "fractions", "fractions": list(config.part_fractions())}
 
 
-def _earlier(home: Uri, name: str, recipe: dict[str, Any]) -> dict[str, str]:
+def _earlier(home: Uri, name: str, recipe: Mapping[str, Any]) -> dict[str, str]:
     if not splits.exists(home, name):
         return {}
     split = splits.read_split(home, name)
-    there = {key: split.card.get(key) for key in recipe}
-    if there != recipe:
+    stored = {key: split.card.get(key) for key in recipe}
+    if stored != recipe:
         raise ConfigError(
             f"the split {name} exists and was made another way",
-            expected=there,
-            found=recipe,
+            expected=stored,
+            found=dict(recipe),
             advice="Choose another --name.",
         )
     return dict(split.assigned)
 
 
-def _facts(scans: list[dict[str, Any]]) -> list[PatientFacts]:
-    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _facts(scans: Sequence[ScanRow]) -> list[PatientFacts]:
+    grouped: dict[str, list[ScanRow]] = defaultdict(list)
     for row in scans:
-        grouped[row["patient_id"]].append(row)
+        grouped[row.patient_id].append(row)
     return [
         PatientFacts(
             patient,
-            rows[0]["institution"] or "",
-            float(np.mean([row["tumour_voxel_fraction"] for row in rows])),
+            rows[0].institution or "",
+            float(np.mean([row.tumour_voxel_fraction for row in rows])),
+            any(row.labelled_slices for row in rows),
         )
         for patient, rows in sorted(grouped.items())
     ]

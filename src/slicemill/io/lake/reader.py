@@ -11,6 +11,7 @@ from slicemill.core.scans.integrity import Problem
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io.lake.card import require_lake
+from slicemill.io.lake.rows import ScanRow, from_columns
 from slicemill.io.parquet import read_file, read_small
 from slicemill.io.places import Lake
 from slicemill.io.raw.tiff import count_values
@@ -31,6 +32,11 @@ def read_scans(home: Uri, columns: tuple[str, ...] | None = None) -> list[dict[s
             advice="Look at its quarantine, then run slicemill ingest again.",
         )
     return rows
+
+
+def read_scan_rows(home: Uri) -> list[ScanRow]:
+    """The scans table as values, without clinical columns; raises what `read_scans` raises."""
+    return [from_columns(ScanRow, row) for row in read_scans(home, SCANS.names)]
 
 
 def read_lake_scan(home: Uri, row: Mapping[str, Any]) -> Scan:
