@@ -5,9 +5,12 @@ SlicemillError                exit 1   something was wrong that a user can mend
 ├── InputError                exit 1   a path, a folder or a table that is given as input
 │   ├── LakeVersionError      exit 1   a lake, run or score folder of another schema version
 │   ├── ModelFileError        exit 1   a model file or card that can't be trusted or read
-│   └── BadImageError         (caught) one image file; becomes a quarantine row
+│   ├── BadImageError         (caught) one image file; becomes a quarantine row
+│   └── MissingFileError      exit 1   a file that is not there, as storage itself confirms
+├── StorageError              exit 1   storage refused or did not answer; says nothing about what is stored
 ├── MachineError              exit 1   Java, Python, cores, devices, connectors
-├── BusyError                 exit 1   another run holds the lake or the score folder
+├── BusyError                 exit 1   another run holds the lake, the run or the score folder
+│   └── LockLostError         exit 1   this run held it, and does no more
 └── TrainingError             exit 1   a rank died, rows went missing, the loss is not finite
 """
 
@@ -70,12 +73,27 @@ class ModelFileError(InputError):
     """A model file or its card can't be read, or they do not belong together."""
 
 
+class MissingFileError(InputError):
+    """A file is not there, and storage says so itself."""
+
+
+class StorageError(SlicemillError):
+    """Storage refused or did not answer: rights, keys, archives, outages, limits of the machine.
+
+    It says nothing about what is stored, so nothing is set aside or taken for missing because of it.
+    """
+
+
 class MachineError(SlicemillError):
     """The machine lacks something: Java, a Python version, cores, a device, a connector."""
 
 
 class BusyError(SlicemillError):
-    """Another run is writing to the same lake or score folder."""
+    """Another run is writing to the same lake, run or score folder."""
+
+
+class LockLostError(BusyError):
+    """This run no longer holds its folder, and has to end at once."""
 
 
 class TrainingError(SlicemillError):

@@ -4,7 +4,8 @@ import pytest
 
 from slicemill.io import storage
 from slicemill.io.storage import s3_client
-from slicemill.io.storage.s3_client import list_keys, read_with_tag, write_if
+from slicemill.io.storage.faults import S3Error
+from slicemill.io.storage.s3_client import list_keys, read_tagged, write_if
 
 
 @pytest.mark.parametrize("page", [1000, 7])
@@ -24,18 +25,18 @@ def test_a_prefix_of_one_level_is_listed_too(bucket: str, monkeypatch: pytest.Mo
     assert len(list_keys(f"{bucket}/flat")) == 10
 
 
-def test_a_missing_bucket_is_an_os_error(s3: str) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_bucket_says_nothing_about_its_objects(s3: str) -> None:
+    with pytest.raises(S3Error, match="NoSuchBucket"):
         list_keys("s3://slicemill-no-such-bucket/raw")
 
 
 def test_conditional_writes_have_one_winner(bucket: str) -> None:
     uri = f"{bucket}/lock"
-    assert read_with_tag(uri) is None
+    assert read_tagged(uri) is None
     tag = write_if(uri, b"first", None)
     assert tag is not None
     assert write_if(uri, b"second", None) is None
     newer = write_if(uri, b"refreshed", tag)
     assert newer is not None
     assert write_if(uri, b"late", tag) is None
-    assert read_with_tag(uri) == (b"refreshed", newer)
+    assert read_tagged(uri).data == b"refreshed"

@@ -4,27 +4,28 @@ import pytest
 
 from slicemill.core.scans.discovery import FoundFile
 from slicemill.core.scans.integrity import BadImageError, Reason
-from slicemill.errors import InputError
+from slicemill.errors import MissingFileError, StorageError
 from slicemill.io import storage
 from slicemill.io.raw.scan_reader import _fetch
 
+FILE = FoundFile("s3://b/scan/scan_1.tif", 10, "")
 
-def failing(cause: OSError):
+
+def failing(error: Exception):
     def read(uri: str) -> bytes:
-        raise InputError("can't be read", found=str(cause)) from cause
+        raise error
 
     return read
 
 
-@pytest.mark.parametrize("cause", [FileNotFoundError(), PermissionError()])
-def test_a_file_that_is_gone_or_closed_is_set_aside(monkeypatch, cause: OSError) -> None:
-    monkeypatch.setattr(storage, "read_bytes", failing(cause))
+def test_a_file_that_storage_says_is_gone_is_set_aside(monkeypatch) -> None:
+    monkeypatch.setattr(storage, "read_bytes", failing(MissingFileError("can't be read")))
     with pytest.raises(BadImageError) as caught:
-        _fetch(FoundFile("s3://b/scan/scan_1.tif", 10, ""), 100)
+        _fetch(FILE, 100)
     assert caught.value.reason is Reason.UNREADABLE
 
 
-def test_a_storage_that_does_not_answer_is_no_fault_of_the_file(monkeypatch) -> None:
-    monkeypatch.setattr(storage, "read_bytes", failing(OSError("503 SlowDown")))
-    with pytest.raises(InputError, match="503"):
-        _fetch(FoundFile("s3://b/scan/scan_1.tif", 10, ""), 100)
+def test_storage_that_does_not_answer_says_nothing_about_the_file(monkeypatch) -> None:
+    monkeypatch.setattr(storage, "read_bytes", failing(StorageError("503 SlowDown")))
+    with pytest.raises(StorageError, match="503"):
+        _fetch(FILE, 100)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slicemill
-from slicemill.errors import ConfigError, InputError
+from slicemill.errors import ConfigError, InputError, StorageError
 from slicemill.io import storage
 from slicemill.io.storage.uri import canonical, join, local_path, relative
 
@@ -161,7 +161,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         storage.write_bytes(uri, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert local_path(uri).read_bytes() == b"old"
@@ -169,5 +169,5 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(
 
 def test_what_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
-    with pytest.raises(InputError, match="is no JSON"):
+    with pytest.raises(InputError, match="is not JSON"):
         storage.read_json(canonical(str(tmp_path / "card.json")))

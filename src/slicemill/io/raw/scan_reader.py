@@ -13,11 +13,10 @@ from slicemill.core.rasters.masks import MaskFile, scan_masks
 from slicemill.core.scans.discovery import FoundFile, ScanTask, SliceFiles, discover
 from slicemill.core.scans.integrity import BadImageError, Problem, Reason, usual_shape
 from slicemill.core.scans.scan import MaskStatus, Scan, Slice
-from slicemill.errors import InputError
+from slicemill.errors import MissingFileError
 from slicemill.io import storage
 from slicemill.io.raw.decode import decode_mask, decode_slice
 from slicemill.io.raw.tiff import count_values
-from slicemill.io.storage.uri import is_s3
 from slicemill.types import SliceImage, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
@@ -205,15 +204,11 @@ def _fetch(file: FoundFile, max_pixels: int) -> bytes:
     if file.size > limit:
         raise BadImageError(Reason.TOO_LARGE, "the file is too large", f"{file.size} bytes", f"{limit} bytes")
     try:
-        data = storage.read_bytes(file.uri)
-    except InputError as error:
-        if is_s3(file.uri) and not isinstance(error.__cause__, FileNotFoundError | PermissionError):
-            # Storage that does not answer says nothing about the file.
-            raise
+        return storage.read_bytes(file.uri)
+    except MissingFileError as error:
         raise BadImageError(
-            Reason.UNREADABLE, "the file can't be fetched", error.found, "a readable file"
+            Reason.UNREADABLE, "the file is gone since it was listed", error.found, "a readable file"
         ) from error
-    return data
 
 
 def _differing(

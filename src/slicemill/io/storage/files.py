@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slicemill.errors import InputError, MachineError
+from slicemill.io.storage.faults import named
 from slicemill.io.storage.local_listing import list_local
 from slicemill.io.storage.uri import display, file_uri, is_s3, local_path, require_inside
 from slicemill.types import Uri
@@ -45,7 +46,7 @@ class StoredFile:
     modified: float = 0.0
 
 
-def _s3() -> Any:
+def s3() -> Any:
     """`slicemill.io.storage.s3_client`, for those who have boto3; local work does without."""
     try:
         from slicemill.io.storage import s3_client
@@ -56,24 +57,13 @@ def _s3() -> Any:
     return s3_client
 
 
-def _missing(uri: Uri, error: Exception) -> InputError:
-    advice = "Check the spelling"
-    advice += ", the bucket's region and your credentials." if is_s3(uri) else "."
-    return InputError(
-        f"{display(uri)} can't be read",
-        expected="an existing path",
-        found=str(error) or type(error).__name__,
-        advice=advice,
-    )
-
-
 def _list_local(uri: Uri) -> Iterator[StoredFile]:
     for entry in list_local(str(local_path(uri))):
         yield StoredFile(file_uri(entry.path), *entry[1:])
 
 
 def _list_s3(uri: Uri) -> Iterator[StoredFile]:
-    for listed in _s3().list_keys(uri):
+    for listed in s3().list_keys(uri):
         yield StoredFile(*listed)
 
 
@@ -88,10 +78,8 @@ def list_files(uri: Uri) -> list[StoredFile]:
                 advice="Check the path.",
             )
         return sorted(_list_local(uri))
-    try:
+    with named(uri, "listed"):
         files = sorted(_list_s3(uri))
-    except (OSError, ValueError) as error:
-        raise _missing(uri, error) from error
     if not files:
         raise InputError(
             f"{uri} is empty",
@@ -106,38 +94,30 @@ def list_or_none(uri: Uri) -> list[StoredFile]:
     """Like `list_files`, but an empty list where there is no such folder."""
     if not is_s3(uri):
         return sorted(_list_local(uri))
-    try:
+    with named(uri, "listed"):
         return sorted(_list_s3(uri))
-    except FileNotFoundError:
-        return []
 
 
 def exists(uri: Uri) -> bool:
-    """Whether a file is there."""
-    return local_path(uri).is_file() if not is_s3(uri) else bool(_s3().exists(uri))
+    """Whether a file is there; raise StorageError if storage does not say."""
+    with named(uri, "looked up"):
+        return local_path(uri).is_file() if not is_s3(uri) else bool(s3().exists(uri))
 
 
 def read_bytes(uri: Uri) -> bytes:
-    """A whole file; raise InputError if it can't be read."""
-    try:
-        if not is_s3(uri):
-            return local_path(uri).read_bytes()
-        data = _s3().read(uri)
-    except OSError as error:
-        raise _missing(uri, error) from error
-    return bytes(data)
+    """A whole file; raise MissingFileError if it does not exist, StorageError if it can't be read."""
+    with named(uri, "read"):
+        return bytes(s3().read(uri)) if is_s3(uri) else local_path(uri).read_bytes()
 
 
 def write_bytes(uri: Uri, data: bytes) -> None:
     """Write a whole file, which others see complete or not at all; folders are made as needed.
 
-    Raises InputError if it can't be written.
+    Raises StorageError if it can't be written.
     """
     require_inside(uri)
-    try:
-        _s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
-    except OSError as error:
-        raise _unwritable(uri, error) from error
+    with named(uri, "written"):
+        s3().write(uri, data) if is_s3(uri) else _write_local(local_path(uri), data)
 
 
 def _write_local(path: Path, data: bytes) -> None:
@@ -162,13 +142,11 @@ def _draft(path: Path, data: bytes) -> Iterator[Path]:
 def create(uri: Uri, data: bytes) -> bool:
     """Write a whole file unless there is one, and say whether; of several at once, one succeeds.
 
-    Raises InputError if it can't be written.
+    Raises StorageError if it can't be written.
     """
     require_inside(uri)
-    try:
-        return _s3().write_if(uri, data, None) is not None if is_s3(uri) else _create(local_path(uri), data)
-    except OSError as error:
-        raise _unwritable(uri, error) from error
+    with named(uri, "written"):
+        return s3().write_if(uri, data, None) is not None if is_s3(uri) else _create(local_path(uri), data)
 
 
 def _create(path: Path, data: bytes) -> bool:
@@ -180,35 +158,30 @@ def _create(path: Path, data: bytes) -> bool:
     return True
 
 
-def _unwritable(uri: Uri, error: OSError) -> InputError:
-    return InputError(
-        f"{display(uri)} can't be written",
-        expected="a place with room that this user may write to",
-        found=str(error) or type(error).__name__,
-    )
-
-
 def remove(uri: Uri) -> None:
     """Remove a file; nothing happens if it is not there."""
     require_inside(uri)
-    if is_s3(uri):
-        _s3().remove(uri)
-    else:
-        local_path(uri).unlink(missing_ok=True)
+    with named(uri, "removed"):
+        s3().remove(uri) if is_s3(uri) else local_path(uri).unlink(missing_ok=True)
 
 
 def read_json(uri: Uri) -> Any:
-    """A JSON file's value; raise InputError if it can't be read or is no JSON."""
+    """A JSON file's value; raise InputError if it is missing or is not JSON."""
     data = read_bytes(uri)
     try:
         return json.loads(data)
     except ValueError as error:
-        raise InputError(f"{display(uri)} is no JSON", expected="JSON text", found=str(error)) from error
+        raise InputError(f"{display(uri)} is not JSON", expected="JSON text", found=str(error)) from error
 
 
 def write_json(uri: Uri, value: object, *, indent: int | None = 2) -> None:
-    """Write a value as JSON with sorted keys; without indent it is one line, and much faster."""
-    write_bytes(uri, (json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n").encode())
+    """Write a value as JSON; see `json_bytes`."""
+    write_bytes(uri, json_bytes(value, indent=indent))
+
+
+def json_bytes(value: object, *, indent: int | None = 2) -> bytes:
+    """A value as JSON with sorted keys; without indent it is one line, and much faster."""
+    return (json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def each(action: Callable[[_T], _U], items: Iterable[_T], uri: Uri | None) -> list[_U]:

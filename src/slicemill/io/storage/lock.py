@@ -1,41 +1,44 @@
-"""One writer at a time on a lake or a score folder.
+"""One writer at a time on a lake, a run or a score folder.
 
 On disk the kernel holds the lock and lets go when its process dies. In S3 a lock object is written on
-conditions and refreshed while its holder lives; one that was not refreshed for a minute, or whose process on
-this machine is gone, is taken over.
+conditions and refreshed while its holder lives; one that was not refreshed for a minute, by the storage's own
+clock, is taken over. Either way the lock holds a token of its holder. What is written through the holder's
+`Fence` is written only while the lock still holds that token, so a run that slept can't write over its
+successor.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
-import os
-import socket
-import threading
-import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import BinaryIO
 
-from slicemill.errors import BusyError
-from slicemill.io import storage
+from slicemill.errors import BusyError, LockLostError
+from slicemill.io.storage.faults import named
+from slicemill.io.storage.fence import LOCK_NAME, STALE_SECONDS, Fence, Holder, read_holder
+from slicemill.io.storage.files import s3
 from slicemill.io.storage.uri import display, is_s3, join, local_path
 from slicemill.types import Uri
 
-log = logging.getLogger(__name__)
+__all__ = ["LOCK_NAME", "STALE_SECONDS", "Fence", "sole_writer"]
 
-LOCK_NAME = "_lock"
-BEAT_SECONDS = 10.0
-STALE_SECONDS = 60.0
+log = logging.getLogger(__name__)
 
 
 @contextmanager
-def sole_writer(home: Uri, job_id: str) -> Iterator[None]:
-    """Hold the folder's lock; raise BusyError if another run holds it."""
-    uri = join(home, LOCK_NAME)
-    with _s3_lock(uri, home, job_id) if is_s3(uri) else _disk_lock(uri, home):
-        yield
+def sole_writer(home: Uri, job_id: str) -> Iterator[Fence]:
+    """Hold the folder's lock and give its fence.
+
+    Raises BusyError if another run holds it, or if something else lies in the lock's place, StorageError if
+    the folder can't be written, and LockLostError if the lock is lost on the way: at once in the main thread,
+    at the next write or at the end in another.
+    """
+    holder = Holder.of_this_process(job_id, f"{job_id}-{uuid.uuid4().hex[:12]}")
+    with _s3_lock(home, holder) if is_s3(home) else _disk_lock(home, holder):
+        yield Fence(home, holder.token)
 
 
 def _busy(home: Uri, holder: str) -> BusyError:
@@ -48,61 +51,72 @@ def _busy(home: Uri, holder: str) -> BusyError:
 
 
 @contextmanager
-def _disk_lock(uri: Uri, home: Uri) -> Iterator[None]:
-    path = local_path(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+def _disk_lock(home: Uri, holder: Holder) -> Iterator[None]:
+    uri = join(home, LOCK_NAME)
+    with named(uri, "written"):
+        local_path(home).mkdir(parents=True, exist_ok=True)
+        file = local_path(uri).open("a+b")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _busy(home, "its lock is held") from error
-        yield
+        _refill(file, holder.to_json())
+        try:
+            yield
+        finally:
+            _refill(file, b"")
+
+
+def _refill(file: BinaryIO, content: bytes) -> None:
+    file.truncate(0)
+    file.write(content)
+    file.flush()
 
 
 @contextmanager
-def _s3_lock(uri: Uri, home: Uri, job_id: str) -> Iterator[None]:
-    tag = _acquire(uri, home, job_id)
-    stop = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(uri, job_id, tag, stop), daemon=True)
-    keeper.start()
+def _s3_lock(home: Uri, holder: Holder) -> Iterator[None]:
+    s3()  # refuses in one line where boto3 is not installed
+    from slicemill.io.storage.heartbeat import Heartbeat
+
+    heartbeat = Heartbeat(join(home, LOCK_NAME), holder, _acquire(home, holder))
+    heartbeat.start()
     try:
-        yield
-    finally:
-        stop.set()
-        keeper.join()
-        storage.remove(uri)
+        try:
+            yield
+        finally:
+            heartbeat.stop()
+    except BaseException as error:
+        # What an aborted run raises is many things: an interrupt, a cancelled Spark job.
+        if heartbeat.lost:
+            raise _lost(home, heartbeat.lost) from error
+        raise
+    if heartbeat.lost:
+        raise _lost(home, heartbeat.lost)
 
 
-def _content(job_id: str) -> bytes:
-    return json.dumps(
-        {"job_id": job_id, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-    ).encode()
+def _lost(home: Uri, reason: str) -> LockLostError:
+    return LockLostError(
+        f"this run lost the lock of {display(home)} and ended at once",
+        expected="a lock that is refreshed until the end",
+        found=reason,
+        advice="Run it again: what was finished is kept.",
+    )
 
 
-def _acquire(uri: Uri, home: Uri, job_id: str) -> str:
-    from slicemill.io.storage import s3_client  # boto3 is an extra: locks on disk do without
-
-    there = s3_client.read_with_tag(uri)
-    if there is not None and not _stale(json.loads(there[0])):
-        holder = json.loads(there[0])
-        raise _busy(home, f"{holder['job_id']} on {holder['host']}, process {holder['pid']}")
-    tag = s3_client.write_if(uri, _content(job_id), there[1] if there else None)
+def _acquire(home: Uri, holder: Holder) -> str:
+    """Write the lock object; return its ETag."""
+    uri = join(home, LOCK_NAME)
+    with named(uri, "written"):
+        present = s3().read_tagged(uri)
+        if present is not None:
+            earlier = read_holder(uri, present.data)
+            if (present.age is None or present.age <= STALE_SECONDS) and not earlier.is_gone():
+                raise _busy(home, str(earlier))
+            log.warning(
+                "%s: taking over the lock of %s, which ended without letting go", display(home), earlier
+            )
+        tag: str | None = s3().write_if(uri, holder.to_json(), present.tag if present else None)
     if tag is None:
         raise _busy(home, "a run that started at the same moment")
     return tag
-
-
-def _stale(holder: dict[str, Any]) -> bool:
-    if time.time() - float(holder["time"]) > STALE_SECONDS:
-        return True
-    return holder["host"] == socket.gethostname() and not os.path.exists(f"/proc/{holder['pid']}")
-
-
-def _keep(uri: Uri, job_id: str, tag: str, stop: threading.Event) -> None:
-    from slicemill.io.storage import s3_client
-
-    held: str | None = tag
-    while held and not stop.wait(BEAT_SECONDS):
-        held = s3_client.write_if(uri, _content(job_id), held)
-    if not held:
-        log.error("the lock %s was taken over by another run; this one should not go on", uri)

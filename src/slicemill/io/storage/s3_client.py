@@ -10,14 +10,16 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from s3fs.errors import translate_boto_error
 
+from slicemill.io.storage.faults import S3Error, from_s3
 from slicemill.io.storage.uri import listed_uri
 from slicemill.types import Uri
 
@@ -33,27 +35,33 @@ Listed = tuple[Uri, int, str, float]
 
 
 @cache
-def _client(process: int) -> Any:
+def _client(process: int, *, hasty: bool = False) -> Any:
     # Connections do not survive a fork, so every process has its own client.
     # Adaptive retries throttle themselves: with one refusal in ten 150 reads took 47 s, with these 2.
     config = Config(retries={"mode": "standard", "max_attempts": 10}, max_pool_connections=2 * LIST_RANGES)
+    if hasty:
+        config = config.merge(
+            Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=5)
+        )
     return boto3.client("s3", config=config)
 
 
-def client() -> Any:
-    """The S3 client of this process."""
-    return _client(os.getpid())
+def client(*, hasty: bool = False) -> Any:
+    """The S3 client of this process; a `hasty` one gives up within seconds, for callers that try again."""
+    return _client(os.getpid(), hasty=hasty)
 
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """botocore's errors as the OSErrors that s3fs and disks raise."""
+    """botocore's errors as OSErrors, as disks raise them."""
     try:
         yield
     except ClientError as error:
-        raise translate_boto_error(error) from error
-    except BotoCoreError as error:
-        raise OSError(str(error)) from error
+        answer = error.response.get("Error", {})
+        raise from_s3(str(answer.get("Code", "")), str(answer.get("Message", ""))) from error
+    except (BotoCoreError, ValueError) as error:
+        # botocore has a ValueError for an endpoint that is not a URL.
+        raise S3Error(type(error).__name__, str(error)) from error
 
 
 def _split(uri: Uri) -> tuple[str, str]:
@@ -128,16 +136,16 @@ def read(uri: Uri) -> bytes:
     """A whole object, in one request unless its connection breaks. Raises OSError."""
     bucket, key = _split(uri)
     with _as_os_errors():
-        return _get(bucket, key)[0]
+        return _get(bucket, key)
 
 
-def _get(bucket: str, key: str) -> tuple[bytes, str]:
-    """An object and its ETag. botocore tries a request again, but not a body that breaks off half-way."""
+def _get(bucket: str, key: str) -> bytes:
+    """An object's bytes. botocore tries a request again, but not a body that breaks off half-way."""
     left = _BODY_ATTEMPTS
     while True:
-        found = client().get_object(Bucket=bucket, Key=key)
+        answer = client().get_object(Bucket=bucket, Key=key)
         try:
-            return bytes(found["Body"].read()), str(found["ETag"])
+            return bytes(answer["Body"].read())
         except BotoCoreError:
             left -= 1
             if not left:
@@ -169,17 +177,40 @@ def exists(uri: Uri) -> bool:
     return True
 
 
-def read_with_tag(uri: Uri) -> tuple[bytes, str] | None:
-    """An object and its ETag; None if it is not there. Raises OSError."""
+@dataclass(frozen=True)
+class TaggedObject:
+    """An object, its ETag, and its age in seconds by the storage's own clock; None if it has no clock."""
+
+    data: bytes
+    tag: str
+    age: float | None
+
+
+def read_tagged(uri: Uri, *, hasty: bool = False) -> TaggedObject | None:
+    """A small object with its ETag and age; None if it is not there. Raises OSError."""
     bucket, key = _split(uri)
-    with _as_os_errors():
-        try:
-            return _get(bucket, key)
-        except client().exceptions.NoSuchKey:
-            return None
+    try:
+        with _as_os_errors():
+            answer = client(hasty=hasty).get_object(Bucket=bucket, Key=key)
+            data = bytes(answer["Body"].read())
+    except FileNotFoundError:
+        return None
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    age = (parsedate_to_datetime(date) - answer["LastModified"]).total_seconds() if date else None
+    return TaggedObject(data, str(answer["ETag"]), age)
 
 
-def write_if(uri: Uri, data: bytes, tag: str | None) -> str | None:
+def tag_of(uri: Uri) -> str | None:
+    """An object's ETag; None if it is not there. Raises OSError."""
+    bucket, key = _split(uri)
+    try:
+        with _as_os_errors():
+            return str(client().head_object(Bucket=bucket, Key=key)["ETag"])
+    except FileNotFoundError:
+        return None
+
+
+def write_if(uri: Uri, data: bytes, tag: str | None, *, hasty: bool = False) -> str | None:
     """Write an object only if it still has this ETag (None: only if it is not there).
 
     Returns the new ETag, or None if somebody else was faster. Raises OSError.
@@ -188,10 +219,24 @@ def write_if(uri: Uri, data: bytes, tag: str | None) -> str | None:
     condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
     with _as_os_errors():
         try:
-            return str(client().put_object(Bucket=bucket, Key=key, Body=data, **condition)["ETag"])
+            answer = client(hasty=hasty).put_object(Bucket=bucket, Key=key, Body=data, **condition)
+            return str(answer["ETag"])
         except ClientError as error:
             if error.response["Error"]["Code"] not in _LOST:
                 raise
         # The answer to our own write can get lost, and botocore's second try then finds the first.
-        there = read_with_tag(uri)
-        return there[1] if there and there[0] == data else None
+        there = read_tagged(uri, hasty=hasty)
+        return there.tag if there and there.data == data else None
+
+
+def remove_if(uri: Uri, tag: str) -> bool:
+    """Remove an object only if it still has this ETag, and say whether it had. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        try:
+            client().delete_object(Bucket=bucket, Key=key, IfMatch=tag)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _LOST:
+                raise
+            return False
+    return True

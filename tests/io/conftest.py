@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from s3_proxy import FaultProxy, running
+
+from slicemill.io.storage import s3_client
+
+
+@pytest.fixture
+def proxy(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A fault proxy that this process's S3 clients go through."""
+    with running(s3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        s3_client._client.cache_clear()
+        yield proxy
+    s3_client._client.cache_clear()
