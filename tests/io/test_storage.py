@@ -102,7 +102,7 @@ def test_nothing_is_written_or_removed_above_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_bytes() == b"1"
 
 
-def test_one_file_alone_makes_uris() -> None:
+def test_one_file_alone_makes_uris_but_for_the_folders_of_listed_files() -> None:
     home = Path(slicemill.__file__).parent
     makers = {
         str(path.relative_to(home))
@@ -110,7 +110,7 @@ def test_one_file_alone_makes_uris() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Uri"
     }
-    assert makers == {"io/storage/uri.py"}
+    assert makers == {"io/storage/uri.py", "core/scans/discovery.py", "core/scans/folders.py"}
 
 
 def test_a_listing_is_sorted_and_names_empty_folders(tmp_path: Path) -> None:

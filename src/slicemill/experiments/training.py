@@ -22,6 +22,7 @@ from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
+from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, join, stored_uri
 from slicemill.model.networks.registry import DEFAULT, IMAGENET, RANDOM
 from slicemill.schemas import TOTALS
@@ -48,10 +49,15 @@ ScanRow = Mapping[str, Any]
 
 
 def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
-    """Write the plan into its run, train by it, and return the summary of rank 0."""
+    """Write the plan into its run, train by it, and return the summary of rank 0.
+
+    Raises BusyError if another training writes to the same run.
+    """
     log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
-    storage.write_bytes(Run.of(plan).plan, plan.to_json().encode())
-    return launch(spark, plan)
+    run = Run.of(plan)
+    with sole_writer(run.home, "train"):
+        storage.write_bytes(run.plan, plan.to_json().encode())
+        return launch(spark, plan)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:

@@ -23,12 +23,13 @@ from slicemill.core.splits import (
 )
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.lake import splits
-from slicemill.io.lake.reader import read_scan_rows
+from slicemill.io.lake.reader import read_scan_rows, require_lake
 from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
 from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake
 from slicemill.io.raw.delimited import read_text
+from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical
 from slicemill.schemas import TOTALS
 from slicemill.types import Uri
@@ -37,12 +38,18 @@ log = logging.getLogger(__name__)
 
 
 def run(config: SplitConfig) -> dict[str, Any]:
-    """Make or extend the split and return the summary with patients per part.
+    """Make or extend the split, as the lake's only writer, and return the summary with patients per part.
 
     Raises ConfigError for a split that can't be made of the lake's patients, InputError for a wrong holdout.
     """
     refuse_leaky(config.name, "--name")
     home = canonical(config.lake)
+    require_lake(home)
+    with sole_writer(home, f"split-{config.name}"):
+        return _split(config, home)
+
+
+def _split(config: SplitConfig, home: Uri) -> dict[str, Any]:
     scans = read_scan_rows(home)
     named = _read_holdout(config.holdout)
     recipe = _recipe(config, named)

@@ -3,7 +3,7 @@
 A canonical URI is `file:///absolute/path` or `s3://bucket/key`, without a slash at its end. Its type is
 `Uri`, and only this file makes one: `canonical` from what a person typed, `stored_uri` from what slicemill
 wrote down earlier, `listed_uri` and `file_uri` from what storage lists, `join` and `parent` from another.
-`join` never steps out of its folder.
+`join` never steps out of its folder. (Discovery, which knows no storage, takes the folders of listed files.)
 """
 
 from __future__ import annotations
