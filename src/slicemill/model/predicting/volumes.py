@@ -12,12 +12,12 @@ from slicemill.core.scans.scan import Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.run.card import FLIPS, Card
-from slicemill.io.storage.uri import canonical
+from slicemill.io.storage.uri import canonical, file_uri
 from slicemill.model.predicting import predictor
 from slicemill.model.predicting.batches import scan_input
 from slicemill.model.predicting.cleaning import clean_mask
 from slicemill.model.predicting.scoring import BATCH_SIZES
-from slicemill.types import ScanImages, ScanMasks, Uri
+from slicemill.types import ScanImages, ScanMasks
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Predictor:
 
 def _scan(volume: ScanImages) -> Scan:
     slices = (
-        Slice(position, image, None, count_values(image), "absent", source_uri=Uri(""))
+        Slice(position, image, None, count_values(image), "absent", source_uri=file_uri("/"))
         for position, image in enumerate(volume)
     )
     return Scan("volume", "volume", tuple(slices), ())
