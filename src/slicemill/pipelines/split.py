@@ -23,7 +23,8 @@ from slicemill.core.splits import (
 )
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.lake import splits
-from slicemill.io.lake.reader import read_scan_rows, require_lake
+from slicemill.io.lake.card import require_lake
+from slicemill.io.lake.reader import read_scan_rows
 from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
 from slicemill.io.parquet import read_small_or_empty
