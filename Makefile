@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := setup
 .SUFFIXES:
-.PHONY: setup preflight test test-spark35 lint format demo requirements clean distclean
+.PHONY: setup preflight test test-spark35 lint format docs demo requirements clean distclean
 
 PYTHON ?=
 OUT ?= demo-out
@@ -65,6 +65,11 @@ format: setup
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
+# The documentation as a site in site/; pages in docs/reference and docs/storage.md are rendered from the code.
+docs: setup
+	@$(BIN)/python scripts/reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 demo: setup
 	@RAW="$(RAW)" OUT="$(OUT)" SCANS="$(SCANS)" EPOCHS="$(EPOCHS)" IMAGE_SIZE="$(IMAGE_SIZE)" \
 	BATCH_SIZE="$(BATCH_SIZE)" PROCESSES="$(PROCESSES)" $(BIN)/python scripts/demo.py
@@ -93,7 +98,7 @@ requirements: $(STAMPS)/tools
 	@$(COMPILE) requirements/spark35.in --no-annotate -o requirements/spark35.txt
 
 clean:
-	rm -rf demo-out build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo-out site build dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests jobs scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
