@@ -1,9 +1,10 @@
 """Shape of a tumour's mask: the three features of Buda, Saha and Mazurowski (2019), and common ones.
 
-Source: M. Buda, A. Saha, M. A. Mazurowski, "Association of genomic subtypes of lower-grade gliomas with shape
-features automatically extracted by a deep learning algorithm", Computers in Biology and Medicine 109 (2019).
-Where the paper leaves a choice open (which slice, how boundary pixels follow each other), the choice is stated
-at the function. Lengths are in units of `spacing`: millimetres where it is known, voxels where it is (1, 1, 1).
+Source: M. Buda, A. Saha, M. A. Mazurowski, "Association of genomic subtypes of lower-grade gliomas with
+shape features automatically extracted by a deep learning algorithm", Computers in Biology and Medicine 109
+(2019). Where the paper leaves a choice open (which slice, how boundary pixels follow each other), the choice
+is stated at the function. Lengths are in units of `spacing`: millimetres where it is known, voxels where it
+is (1, 1, 1).
 """
 
 from __future__ import annotations
@@ -187,7 +188,10 @@ def bounding_ellipsoid_volume(tumour: Bool, spacing: Spacing = (1.0, 1.0, 1.0)) 
     points = _corners(tumour) * np.array(spacing)
     count, axes = points.shape
     lifted = np.concatenate([points.T, np.ones((1, count))])
-    weights = np.full(count, 1 / count)
+    reach = points @ np.array(_DIRECTIONS).T
+    start = np.unique([reach.argmin(axis=0), reach.argmax(axis=0)])
+    weights = np.zeros(count)
+    weights[start] = 1 / len(start)
     for _ in range(_ELLIPSOID_STEPS):
         form = np.linalg.inv(lifted * weights @ lifted.T)
         distances = np.einsum("ip,ij,jp->p", lifted, form, lifted, optimize=True)
