@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.dice import ScanScores, dice_from_counts, scan_scores, slice_counts
+from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.core.scans.profile import summarise
 from slicemill.core.scans.scan import SEQUENCES
@@ -30,7 +31,7 @@ from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Lake, Run, Scores
 from slicemill.io.run.card import Card, save_card
-from slicemill.io.scores.writer import ScoredScan, ScoreWriter
+from slicemill.io.scores.writer import ScanOutput, ScoreWriter
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
 from slicemill.spark.ingest import ingest_scan
 
@@ -134,9 +135,7 @@ def predict(scan_id: str, truth: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def write_scores(
-    home: str, lake_home: str, truth: bool = True, classifier: bool = False
-) -> list[dict[str, Any]]:
+def write_scores(home: str, lake_home: str, truth: bool = True, classifier: bool = False) -> list[ScanScore]:
     """Scores of the lake's scans by `predict`; without `truth` as if they had no masks.
 
     A classifier says 0.9 of the slices that `predict` draws something on, 0.2 of the others.
@@ -147,24 +146,37 @@ def write_scores(
         scan = read_lake_scan(lake_home, row)
         masks = np.stack([one.mask for one in scan.slices])
         predicted = predict(scan.scan_id, masks)
-        found = scan_scores(predicted, masks)
-        dice = [dice_from_counts(*map(int, counts)) for counts in slice_counts(predicted, masks)]
-        peaks = np.where(predicted.any(axis=(1, 2)), 0.9, 0.2).astype(np.float32)
+        agreement = scan_scores(predicted, masks)
+        counts = slice_counts(predicted, masks)
+        peaks = np.where(predicted.any(axis=(1, 2)), 0.9, 0.2)
         if not truth:
             scan = replace(scan, slices=tuple(replace(one, mask=None) for one in scan.slices))
-        scores = {
-            **_numbers(found, truth, classifier),
-            "slices": len(masks),
-            "labelled_slices": len(masks) if truth else 0,
-            "warnings": ["synthetic warning"] if place == 0 else [],
-            "options": [],
-            "threshold": 0.5,
-        }
-        kept = None if classifier else predicted
-        slice_dice = tuple(dice) if truth and not classifier else (None,) * len(dice)
-        entry = writer.write(ScoredScan(scan, kept, peaks, slice_dice, scores), "0", "key", ())
-        rows.append({**entry, "manifest": f"{scan.scan_id}.parquet"})
-    write_small(Scores(home).patients, SCORED_PATIENTS, rows)
+        score = ScanScore(
+            scan.patient_id,
+            scan.scan_id,
+            slices=len(masks),
+            labelled_slices=len(masks) if truth else 0,
+            warnings=("synthetic warning",) if place == 0 else (),
+            threshold=0.5,
+            **_numbers(agreement, truth, classifier),
+        )
+        slices = tuple(
+            ScoredSlice(
+                slice_index=one.slice_index,
+                height=mask.shape[0],
+                width=mask.shape[1],
+                mask=None if classifier else np.packbits(mask).tobytes(),
+                tumour_pixels=None if classifier else int(of_slice[1]),
+                true_pixels=int(of_slice[2]) if truth else None,
+                overlap_pixels=int(of_slice[0]) if truth and not classifier else None,
+                max_probability=float(peak),
+                dice=dice_from_counts(*map(int, of_slice)) if truth and not classifier else None,
+            )
+            for one, mask, of_slice, peak in zip(scan.slices, predicted, counts, peaks, strict=True)
+        )
+        output = ScanOutput(scan, None if classifier else predicted, slices, score)
+        rows.append(replace(writer.write(output, "0", "key", ()).score, manifest=f"{scan.scan_id}.parquet"))
+    write_small(Scores(home).patients, SCORED_PATIENTS, [vars(row) for row in rows])
     return rows
 
 

@@ -153,6 +153,17 @@ def score(config: ScoreConfig, spark: Session | None = None) -> Summary:
         return verb.run(config, session)
 
 
+def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:
+    """Compare everything in the score folder `config.out` with its manifest and return the summary.
+
+    Raises InputError for a folder without scores.
+    """
+    from slicemill.pipelines import verify as verb
+
+    with _session("score", spark) as session:
+        return verb.run(config, session)
+
+
 def report(config: ReportConfig) -> Summary:
     """Draw one HTML page from a lake, a run and scores and return the summary.
 

@@ -24,6 +24,10 @@ from slicemill.emr.config import EmrConfig
 from slicemill.runner import Summary, run_job
 
 
+def _score(config: ScoreConfig) -> Summary:
+    return api.verify(config) if config.verify else api.score(config)
+
+
 def _emr(config: EmrConfig) -> Summary:
     from slicemill.emr import verbs
 
@@ -47,7 +51,7 @@ VERBS = {
     "sweep": _Verb(SweepConfig, api.sweep, from_file=True),
     "committee": _Verb(CommitteeConfig, api.committee),
     "compare": _Verb(CompareConfig, api.compare),
-    "score": _Verb(ScoreConfig, api.score),
+    "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, api.report),
     "emr": _Verb(EmrConfig, _emr),
 }

@@ -209,6 +209,7 @@ SCORED_SLICES = Table(
         ),
         _count("tumour_pixels", "predicted tumour pixels; null from a classifier", "pixel", nullable=True),
         _count("true_pixels", "true tumour pixels; null without truth", "pixel", nullable=True),
+        _count("overlap_pixels", "pixels in both masks; null without one of them", "pixel", nullable=True),
         Column("max_probability", "float32", "highest tumour probability, or a classifier's own; 5 decimals"),
         _real("dice", "Dice of the slice; null without truth", nullable=True),
         MODEL_ID,
@@ -234,6 +235,12 @@ _SCORES = (
     Column("threshold", "float64", "probability from which a pixel is tumour"),
     MODEL_ID,
     Column("scored_at", "timestamp", "when the scan was finished", "UTC"),
+    Column(
+        "seen",
+        "bool",
+        "whether the model was trained or validated on the patient; null where its card does not say",
+        nullable=True,
+    ),
 )
 
 SCORED_PATIENTS = Table(

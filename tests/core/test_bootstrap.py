@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slicemill.core.evaluation.intervals import mean_interval, median_interval
@@ -33,6 +33,7 @@ def test_a_normal_sample_has_the_interval_of_the_textbook():
 @given(VALUES, st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_the_interval_lies_in_the_data(values, random):
     shuffled = random.sample(values, len(values))
+    assume(len(values) > 1)
     mean, low, high = mean_interval(values, resamples=50)
     assert (mean, low, high) == mean_interval(shuffled, resamples=50)
     slack = 1e-9 * max(map(abs, values))
@@ -56,3 +57,9 @@ def test_no_value_and_values_that_are_not_finite_are_refused(values):
 def test_settings_out_of_range_are_refused(resamples, level):
     with pytest.raises(ValueError, match="level in"):
         mean_interval([1.0], resamples=resamples, level=level)
+
+
+def test_one_patient_has_no_interval():
+    assert mean_interval([0.0]) == median_interval([0.0]) == (0.0, None, None)
+    assert mean_interval([0.0]).ends(3) == "of one patient, so without an interval"
+    assert mean_interval([0.25, 0.75]).ends(2) == "95% interval 0.25 to 0.75"

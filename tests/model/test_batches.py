@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.raw.tiff import count_values
 from slicemill.model.device import to_device
@@ -59,7 +60,7 @@ def alone(one: Scan, by: Predictor, smooth: bool) -> tuple[np.ndarray, np.ndarra
     """Masks and peaks of a scan, slice by slice."""
     scale = scan_input(one, "rgb")[1][None]
     found = np.concatenate([by.predict(each.image[None], scale) for each in one.slices])
-    return clean_mask(found, 0.5, ("smooth-slices",) if smooth else ()), found.max(axis=(1, 2))
+    return clean_mask(found, 0.5, PredictionOptions(smooth_slices=smooth)), found.max(axis=(1, 2))
 
 
 @settings(deadline=None, max_examples=40)
@@ -75,7 +76,7 @@ def test_however_scans_share_batches_each_is_what_it_is_alone(
     by = predictor(network)
     given_scans = [scan(f"s{number}", *size) for number, size in enumerate(sizes)]
     pairs = ((one.scan_id, one) for one in given_scans)
-    found = list(predict_scans(pairs, by, batch_size, 0.5, smooth=smooth))
+    found = list(predict_scans(pairs, by, batch_size, 0.5, PredictionOptions(smooth_slices=smooth)))
     total = sum(count for count, _ in sizes)
     assert network.seen == [batch_size] * -(-total // batch_size)
     assert [item for item, _, _ in found] == [one.scan_id for one in given_scans]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from slicemill.model.predicting.cleaning import CHOICES, clean_mask, largest_component, smooth_slices
+from slicemill.core.evaluation.options import CLEANINGS
+from slicemill.model.predicting.cleaning import clean_mask, largest_component, smooth_slices
 
 
 def test_the_largest_component_is_one_in_three_dimensions() -> None:
@@ -49,7 +50,7 @@ def test_each_choice_of_cleaning() -> None:
     probabilities[:2, :2, :2] = 0.9  # 8 voxels; of the third slice a quarter of 0.9
     probabilities[1, 3, 3] = 0.9  # alone in its slice: 0.45 when smoothed
     probabilities[:, 0, 3] = 0.6  # a column of three that stays
-    volumes = {choice: int(clean_mask(probabilities, 0.5, choice).sum()) for choice in CHOICES}
+    volumes = {options.names: int(clean_mask(probabilities, 0.5, options).sum()) for options in CLEANINGS}
     assert volumes == {
         (): 12,
         ("smooth-slices",): 11,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.normalise import NORMALISATION
 from slicemill.core.scans.scan import SEQUENCES, Scan, Slice
 from slicemill.experiments.evaluate import evaluate
@@ -14,9 +16,10 @@ from slicemill.io.scores.tables import publish, slice_rows
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.uri import canonical
 from slicemill.model.predicting.batches import Prediction
-from slicemill.model.predicting.scoring import ScoreSettings, scored_scan
+from slicemill.model.predicting.scoring import scan_output
+from slicemill.model.predicting.settings import ScoreSettings
 
-SETTINGS = ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5)
+SETTINGS = ScoreSettings(canonical("/run"), "m", 0.5)
 
 
 def card(task: str) -> Card:
@@ -59,23 +62,24 @@ def test_a_classifiers_scores_are_probabilities_without_masks(tmp_path: Path) ->
     for name, (tumours, peaks) in given.items():
         one = scan(name, tumours)
         prediction = Prediction(None, np.array(peaks, np.float32))
-        writer.write(scored_scan(one, prediction, card("classify"), SETTINGS), "f", "key", ())
+        writer.write(scan_output(one, prediction, card("classify"), SETTINGS), "f", "key", ())
 
     rows = publish(home)
 
     assert not (tmp_path / "masks").exists()
     for row, labelled, volume in zip(rows, (3, 2), (128, 64), strict=True):
-        assert (row["dice"], row["predicted_volume"]) == (None, None)
-        assert (row["labelled_slices"], row["true_volume"]) == (labelled, volume)
+        assert (row.dice, row.predicted_volume) == (None, None)
+        assert (row.labelled_slices, row.true_volume) == (labelled, volume)
     slices = slice_rows(home, rows[0], ("mask", "tumour_pixels", "true_pixels", "max_probability"))
-    assert [one["true_pixels"] for one in slices] == [64, 0, None, 64]
-    assert {(one["mask"], one["tumour_pixels"]) for one in slices} == {(None, None)}
-    assert [one["max_probability"] for one in slices] == pytest.approx([0.9, 0.6, 0.2, 0.4])
+    assert [one.true_pixels for one in slices] == [64, 0, None, 64]
+    assert {(one.mask, one.tumour_pixels) for one in slices} == {(None, None)}
+    assert [one.max_probability for one in slices] == pytest.approx([0.9, 0.6, 0.2, 0.4])
     found = evaluate(home, rows, 0.5, classifier=True)
-    assert (found["slices_with_truth"], found["mean_patient_dice"]) == (5, None)
-    assert found["slice_accuracy"]["value"] == pytest.approx(3 / 5)
+    assert found.slices is not None
+    assert (found.slices.slices_with_truth, found.unseen.mean_patient_dice) == (5, None)
+    assert found.slices.slice_accuracy.value == pytest.approx(3 / 5)
     # 0.9 and 0.8 beat both healthy slices, 0.4 beats one of two.
-    assert found["slice_auroc"]["value"] == pytest.approx(5 / 6)
+    assert found.slices.slice_auroc.value == pytest.approx(5 / 6)
 
 
 def test_the_largest_component_is_kept_if_asked() -> None:
@@ -83,21 +87,21 @@ def test_the_largest_component_is_kept_if_asked() -> None:
     masks = np.zeros((2, 8, 8), np.uint8)
     masks[0, :2, :2] = masks[1, 7, 7] = 1
     prediction = Prediction(masks, np.zeros(2, np.float32))
-    plain = scored_scan(one, prediction, card("segment"), SETTINGS)
-    kept = scored_scan(
+    plain = scan_output(one, prediction, card("segment"), SETTINGS)
+    kept = scan_output(
         one,
         prediction,
         card("segment"),
-        ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5, largest_component=True),
+        replace(SETTINGS, options=PredictionOptions(largest_component=True)),
     )
-    assert (plain.scores["predicted_volume"], kept.scores["predicted_volume"]) == (5, 4)
-    assert kept.scores["options"] == ["largest-component"]
-    assert plain.slice_dice == (pytest.approx(8 / 68), 0.0)
-    assert kept.slice_dice == (pytest.approx(8 / 68), 1.0)
+    assert (plain.score.predicted_volume, kept.score.predicted_volume) == (5, 4)
+    assert kept.score.options == ("largest-component",)
+    assert tuple(one.dice for one in plain.slices) == (pytest.approx(8 / 68), 0.0)
+    assert tuple(one.dice for one in kept.slices) == (pytest.approx(8 / 68), 1.0)
 
 
 def test_a_scan_without_a_usable_slice_says_so() -> None:
     empty = Scan("a", "a", (), ())
-    found = scored_scan(empty, Prediction(None, np.zeros(0, np.float32)), card("segment"), SETTINGS)
-    assert found.scores["warnings"] == ["no usable slice"]
-    assert found.scores["predicted_volume"] == 0
+    found = scan_output(empty, Prediction(None, np.zeros(0, np.float32)), card("segment"), SETTINGS)
+    assert found.score.warnings == ("no usable slice",)
+    assert found.score.predicted_volume == 0

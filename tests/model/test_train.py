@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from slicemill.core.evaluation.dice import dice
+from slicemill.core.evaluation.options import ALL_OPTIONS, PredictionOptions
 from slicemill.core.training.plan import LabelledFile, TrainPlan, labelled_slices
 from slicemill.core.training.records import EpochLine, Metrics, SegmentationMetrics, parse_epochs
 from slicemill.core.training.schedule import Span
@@ -25,7 +26,6 @@ from slicemill.io.run.card import card_uri, load_card, weights_uri
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.loading.loader import Batch
 from slicemill.model.networks.registry import architecture
-from slicemill.model.predicting.cleaning import CHOICES
 from slicemill.model.predicting.predictor import Predictor
 from slicemill.model.training import epoch_bar, loop, losses, rank_run, time_budget
 from slicemill.model.training import validate as validate_module
@@ -261,16 +261,17 @@ def test_the_dice_by_options_by_hand(make, monkeypatch) -> None:
     )
 
     # Smoothed, the 8 of the last slice stay, since an end counts twice: 0.675; of the others too.
-    assert dice_by_options(learner, 32) == {
+    by_names = {options.names: value for options, value in dice_by_options(learner, 32).items()}
+    assert by_names == {
         (): pytest.approx(2 * 8 / (24 + 8)),
         ("smooth-slices",): pytest.approx(2 * 8 / (24 + 8)),
         ("largest-component",): pytest.approx(2 * 8 / (16 + 8)),
         ("smooth-slices", "largest-component"): pytest.approx(2 * 8 / (16 + 8)),
-        **{("flips", *choice): 1.0 for choice in CHOICES},
+        **{options.names: 1.0 for options in ALL_OPTIONS if options.flips},
     }
 
 
-_EQUAL = {(*view, *choice): 0.7 for view in ((), ("flips",)) for choice in CHOICES}
+_EQUAL = dict.fromkeys(ALL_OPTIONS, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +286,9 @@ _EQUAL = {(*view, *choice): 0.7 for view in ((), ("flips",)) for choice in CHOIC
 def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
     scans: int, loss: float, expected: bool
 ) -> None:
-    found = {options: 0.7 - loss * ("largest-component" in options) for options in _EQUAL}
+    found = {options: 0.7 - loss * options.largest_component for options in _EQUAL}
 
-    assert ("largest-component" in best_options(found, scans)) == expected
+    assert best_options(found, scans).largest_component == expected
 
 
 @pytest.mark.parametrize(
@@ -301,9 +302,9 @@ def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
     ],
 )
 def test_flips_are_taken_where_they_are_worth_it(scans: int, gain: float, expected: bool) -> None:
-    found = {options: 0.7 + gain * ("flips" in options) for options in _EQUAL}
+    found = {options: 0.7 + gain * options.flips for options in _EQUAL}
 
-    assert ("flips" in best_options(found, scans)) == expected
+    assert best_options(found, scans).flips == expected
 
 
 def test_what_does_best_on_many_scans_is_taken() -> None:
@@ -312,13 +313,13 @@ def test_what_does_best_on_many_scans_is_taken() -> None:
 
 
 def test_the_card_takes_the_options_that_do_best(make, monkeypatch) -> None:
-    plan, best = make(epochs=1), ("flips", "largest-component")
+    plan, best = make(epochs=1), PredictionOptions(flips=True, largest_component=True)
     found = dict.fromkeys(_EQUAL, 0.1) | {best: 0.9}
     monkeypatch.setattr(rank_run, "dice_by_options", lambda learner, size: found)
     _train(plan)
 
     card = load_card(_out(plan))
-    assert card.options == best
+    assert card.options == best.names
     assert card.metrics["val_dice_as_scored"] == 0.9
 
 

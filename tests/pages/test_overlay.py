@@ -43,7 +43,7 @@ def pixels(uri: str) -> np.ndarray:
 
 def scored(homes, scan_id: str) -> PredictedScan:
     results = read_results(homes.lake, None, homes.scores)
-    (row,) = [row for row in results.scores.scans if row["scan_id"] == scan_id]
+    (row,) = [row for row in results.scores.scans if row.scan_id == scan_id]
     return results.predicted_scan(row)
 
 

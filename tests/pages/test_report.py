@@ -27,6 +27,7 @@ from report_builder import (
 )
 
 from slicemill.config import ReportConfig
+from slicemill.core.evaluation.rows import ScanScore
 from slicemill.errors import ConfigError, InputError, LakeVersionError
 from slicemill.io import storage
 from slicemill.io.lake.tables import LakeTables
@@ -38,6 +39,7 @@ from slicemill.io.scores.results import ScoreTables
 from slicemill.pages.build import build
 from slicemill.pages.headline import institutions
 from slicemill.pages.sections import pictures
+from slicemill.pages.sections.results import _dice_tiles, _partly_labelled
 from slicemill.pipelines import report
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
@@ -421,26 +423,11 @@ def test_nothing_to_report_on_is_refused():
 HOSTILE = '<script>alert("x")</script>'
 
 
-def score_row(scan_id: str, dice: float | None = 0.5, **more) -> dict:
+def score_row(scan_id: str, dice: float | None = 0.5, **more) -> ScanScore:
     """A row of the table of scored scans whose slices were never stored."""
-    row = {
-        "patient_id": scan_id,
-        "scan_id": scan_id,
-        "iou": dice,
-        "slice_mean_dice": dice,
-        "hd95": None,
-        "predicted_volume": 10,
-        "true_volume": 10,
-        "slices": 0,
-        "labelled_slices": 0,
-        "quarantined": 0,
-        "warnings": [],
-        "options": [],
-        "threshold": 0.5,
-        "model_id": "m",
-        "scored_at": NOON,
-    }
-    return {**row, "dice": dice, **more}
+    numbers = {"dice": dice, "iou": dice, "slice_mean_dice": dice, "predicted_volume": 10, "true_volume": 10}
+    fixed = {"patient_id": scan_id, "model_id": "m", "scored_at": NOON}
+    return ScanScore(**{**fixed, "scan_id": scan_id, **numbers, **more})
 
 
 def test_names_from_outside_are_words_and_never_markup(homes):
@@ -458,7 +445,7 @@ def test_names_from_outside_are_words_and_never_markup(homes):
         quarantine=tuple({**row, "found": HOSTILE, "expected": None} for row in quarantine),
     )
     scores = ScoreTables(
-        "file:///s", HOSTILE, (score_row(HOSTILE, warnings=[HOSTILE], options=[HOSTILE]),), {HOSTILE: 1}
+        "file:///s", HOSTILE, (score_row(HOSTILE, warnings=(HOSTILE,), options=(HOSTILE,)),), {HOSTILE: 1}
     )
     page = Page(build(Results(hostile, None, scores)).html.decode())
     assert page.tables["scans"][1][0] == HOSTILE
@@ -504,6 +491,38 @@ def test_a_page_of_ten_thousand_scans_is_bounded(homes):
         in page.words
     )
     assert page.tile("Mean patient Dice") == "0.495"
+
+
+def test_a_median_distance_says_of_how_many_patients_it_is():
+    rows = [score_row(f"P{n}", 0.8 if n < 2 else 0.0, hd95=4.0 if n < 2 else None) for n in range(10)]
+    rows.append(
+        score_row("healthy", 1.0)
+    )  # empty in truth and prediction: nothing to measure, nothing missed
+    distance = _dice_tiles(rows)[-1]
+    assert distance.label == "Median HD95"
+    assert "of 2 of 10 patients" in distance.detail
+    (alone,) = [tile for tile in _dice_tiles(rows[2:3]) if tile.label == "Mean patient Dice"]
+    assert (alone.value, alone.detail) == ("0.000", "of one patient, so without an interval")
+    assert _dice_tiles(rows[2:3])[-1].detail == "0 of 1 patients have a distance"
+
+
+def test_the_headline_is_of_patients_that_the_model_has_not_seen():
+    rows = (
+        score_row("a", 1.0, seen=True),
+        score_row("b", 0.25, seen=False),
+        score_row("c", 0.75, seen=False),
+    )
+    page = Page(build(Results(scores=ScoreTables("file:///s", "m", rows, {}))).html.decode())
+    assert page.tile("Mean patient Dice") == "0.500"
+    assert "1 of 3 scans are of patients that the model was trained or chosen on" in page.words
+    assert [row[2] for row in page.tables["scans"][1:]] == ["new to the model"] * 2 + ["seen by the model"]
+
+
+def test_a_dice_of_some_slices_only_is_marked():
+    rows = [score_row("b", slices=4, labelled_slices=3), score_row("c", slices=4, labelled_slices=4)]
+    (note,) = _partly_labelled(rows)
+    assert note.text.startswith("1 of 2 scans have masks for some of their slices only")
+    assert _partly_labelled(rows[1:]) == []
 
 
 def test_two_scans_of_a_patient_count_once(homes):

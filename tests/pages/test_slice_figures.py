@@ -22,7 +22,7 @@ from slicemill.pages.notebook import show
 @pytest.fixture(scope="module")
 def scored(homes) -> dict[str, PredictedScan]:
     results = read_results(homes.lake, None, homes.scores)
-    return {row["scan_id"]: results.predicted_scan(row) for row in results.scores.scans}
+    return {row.scan_id: results.predicted_scan(row) for row in results.scores.scans}
 
 
 def panels(figure: Figure) -> list:

@@ -42,7 +42,9 @@ def write_crossval(home: Path, dice: Mapping[str, float], accuracy: Mapping[str,
         ],
     }
     if accuracy:
-        rows = [{"patient_id": name, "dice": None, "slice_mean_dice": None} for name in accuracy]
+        rows = [
+            {"patient_id": name, "scan_id": name, "dice": None, "slice_mean_dice": None} for name in accuracy
+        ]
         told |= {"out_of_fold": rows, "patient_accuracy": accuracy}
         told |= {"slice_accuracy": interval, "slice_auroc": interval}
     storage.write_json(join(canonical(str(home)), "crossval.json"), told)

@@ -18,6 +18,7 @@ from slicemill.config import (
     SplitConfig,
     TrainConfig,
 )
+from slicemill.core.evaluation.rows import ScoredSlice
 from slicemill.core.splits import leaky_folds
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
@@ -83,17 +84,18 @@ def test_the_plan_reads_exactly_its_slices(config: CrossvalConfig, leaky: leak.L
 
 
 def test_dice_of_a_scan_follows_from_its_slices() -> None:
-    def one(predicted: int, true: int, dice: float) -> dict[str, object]:
-        told = {"patient_id": "P", "scan_id": "s", "max_probability": 0.5}
-        return {**told, "tumour_pixels": predicted, "true_pixels": true, "dice": dice}
+    def of_fold(predicted: int, true: int, both: int) -> leak.FoldSlice:
+        dice = 2 * both / (predicted + true) if predicted + true else 1.0
+        scored = ScoredSlice(tumour_pixels=predicted, true_pixels=true, overlap_pixels=both, dice=dice)
+        return leak.FoldSlice("P", "s", scored)
 
     # 3 of 4 and 5 pixels in both, then a false alarm of 2, then nothing anywhere.
-    (row,) = leak.scan_rows([one(4, 5, 6 / 9), one(2, 0, 0.0), one(0, 0, 1.0)])
+    (row,) = leak.scan_rows([of_fold(4, 5, 3), of_fold(2, 0, 0), of_fold(0, 0, 0)])
 
-    assert row["dice"] == pytest.approx(6 / 11)
-    assert row["iou"] == pytest.approx(3 / 8)
-    assert row["slice_mean_dice"] == pytest.approx((6 / 9 + 0 + 1) / 3)
-    assert (row["predicted_volume"], row["true_volume"], row["labelled_slices"]) == (6, 5, 3)
+    assert row.dice == pytest.approx(6 / 11)
+    assert row.iou == pytest.approx(3 / 8)
+    assert row.slice_mean_dice == pytest.approx((6 / 9 + 0 + 1) / 3)
+    assert (row.predicted_volume, row.true_volume, row.labelled_slices) == (6, 5, 3)
 
 
 def test_its_name_is_refused_as_any_other_split(config: CrossvalConfig) -> None:

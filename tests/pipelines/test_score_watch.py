@@ -21,18 +21,18 @@ from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
 from slicemill.core.evaluation.drift import training_profile
 from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.errors import ConfigError, InputError, MachineError
-from slicemill.experiments import scoring
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Scores
 from slicemill.io.run.card import load_card, save_card
+from slicemill.io.scores.source import RawSource, ScoreTask
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.uri import canonical
-from slicemill.model.predicting.scoring import ScoreSettings
-from slicemill.pipelines import ingest, score, split
+from slicemill.model.predicting.settings import ScoreSettings
+from slicemill.pipelines import ingest, score, split, verify
 from slicemill.schemas import SCORED_PATIENTS
-from slicemill.spark.score import CHANGED, SCORED, ScoreTask, score_scans
+from slicemill.spark.score import CHANGED, SCORED, score_scans
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +89,12 @@ def test_a_folder_that_grew_while_it_was_read_is_left_for_the_next_run(
     home = canonical(str(out))
     files = storage.list_files(canonical(str(raw)))
     listed = discover([FoundFile(file.uri, file.size, file.version) for file in files], re.compile("")).scans
-    tasks = [ScoreTask(one.scan_id, one.fingerprint, "k", (), one.size, raw=one) for one in listed]
+    tasks = [ScoreTask(one.scan_id, one.fingerprint, "k", one.size, RawSource(one)) for one in listed]
     write_scan(raw, SCAN_IDS[1], slices=5)
     card = load_card(canonical(str(model)))
-    settings = ScoreSettings(canonical(str(model)), card.model_id, "cpu", "fp32", 1, 4, 0.5)
+    settings = ScoreSettings(
+        canonical(str(model)), card.model_id, 0.5, device="cpu", precision="fp32", batch_size=4
+    )
     states = score_scans(spark, tasks, settings, ScoreWriter(home, "masks", "m", "job"), 10_000)
     assert states == {SCAN_IDS[0]: SCORED, SCAN_IDS[1]: CHANGED, SCAN_IDS[2]: SCORED}
     assert {path.name.partition("--")[0] for path in (out / "manifest").iterdir()} == {
@@ -117,12 +119,13 @@ def test_ten_thousand_done_scans_are_not_read_again(
         name = f"TEST_OLD_{number:05}_20200101"
         (raw / name).mkdir(parents=True)
         (raw / name / f"{name}_1.tif").write_bytes(b"?")
-    card, settings = load_card(canonical(str(model))), ScoreSettings("", "m", "cpu", "fp32", 1, None, 0.5)
+    card = load_card(canonical(str(model)))
+    settings = ScoreSettings(canonical(str(model)), card.model_id, 0.5)
     files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(canonical(str(raw)))]
     rows = []
     (out / "manifest").mkdir(parents=True)
     for scan in discover(files, re.compile("")).scans:
-        name = f"{scan.scan_id}--{scoring._key(scan.fingerprint, settings, card)}.parquet"
+        name = f"{scan.scan_id}--{settings.entry_key(scan.fingerprint)}.parquet"
         # Neither the scans nor their entries can be read: whoever tries fails.
         (out / "manifest" / name).write_bytes(b"not Parquet")
         rows.append(_row(scan.scan_id, name, card.model_id))
@@ -153,20 +156,20 @@ def test_verify_names_what_is_missing_and_what_has_changed(
 ) -> None:
     run(spark, model, raw, out)
     check = ScoreConfig(out=str(out), verify=True)
-    good = score.run(check, spark)
+    good = verify.run(check, spark)
     # Four masks and a table a scan.
     assert (good["status"], good["verified_scans"], good["verified_outputs"]) == ("done", 3, 15)
     gone, other = sorted(masks(out))[:2]
     (out / gone).unlink()
     (out / other).write_bytes(b"other")
-    bad = score.run(check, spark)
+    bad = verify.run(check, spark)
     assert (bad["status"], bad["missing"], bad["changed"]) == ("data_short", 1, 1)
     assert bad["named"] == [gone, other]
 
 
 def test_verify_of_nothing_is_an_error(spark: SparkSession, out: Path) -> None:
     with pytest.raises(InputError, match="holds no scores"):
-        score.run(ScoreConfig(out=str(out), verify=True), spark)
+        verify.run(ScoreConfig(out=str(out), verify=True), spark)
 
 
 def test_options_are_named_and_change_the_key(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from slicemill.core.evaluation.dice import dice_from_counts, iou_from_counts
+from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.splits import leaky_folds, leaky_name
 from slicemill.core.training.plan import LabelledFile, Share, TrainPlan
 from slicemill.io import storage
 from slicemill.io.lake.splits import Split
 from slicemill.io.parquet import read_file
-from slicemill.io.scores.tables import Row, slice_rows
+from slicemill.io.scores.tables import slice_rows
 from slicemill.io.storage.uri import join
 from slicemill.schemas import SLICES
 from slicemill.types import Floats, Uri
@@ -101,46 +102,61 @@ def leaky_split(home: Uri, split: Split, rows: Sequence[Mapping[str, Any]], seed
     return LeakySplit(leaky_name(split.name), folds, seed, leaky_folds(labelled, folds, seed), tumour)
 
 
-def fold_slices(scores: Uri, rows: Iterable[Row], split: LeakySplit, fold: int) -> list[Row]:
-    """Scored slices of a fold: rows of the slices table, with the scan's own columns."""
-    columns = ("slice_index", "true_pixels", "tumour_pixels", "dice", "max_probability")
+@dataclass(frozen=True)
+class FoldSlice:
+    """A scored slice of a fold, with the patient and the scan that it is of."""
+
+    patient_id: str
+    scan_id: str
+    scored: ScoredSlice
+
+
+def fold_slices(scores: Uri, rows: Iterable[ScanScore], split: LeakySplit, fold: int) -> list[FoldSlice]:
+    """Scored slices of a fold; `scores` is the fold's score folder, `rows` those of its patients table."""
+    columns = ("slice_index", "true_pixels", "tumour_pixels", "overlap_pixels", "dice", "max_probability")
     return [
-        {**one, "patient_id": row["patient_id"], "scan_id": row["scan_id"]}
+        FoldSlice(row.patient_id, row.scan_id, scored)
         for row in rows
-        for one in slice_rows(scores, row, columns)
-        if split.fold_of.get((row["scan_id"], one["slice_index"])) == fold
+        for scored in slice_rows(scores, row, columns)
+        if split.fold_of.get((row.scan_id, scored.slice_index)) == fold
     ]
 
 
-def scan_rows(slices: Iterable[Row]) -> list[Row]:
+def scan_rows(slices: Iterable[FoldSlice]) -> list[ScanScore]:
     """Scored slices put together by scan, as rows of the patients table; no surface distance."""
-    by_scan: dict[str, list[Row]] = {}
-    for one in slices:
-        by_scan.setdefault(one["scan_id"], []).append(one)
-    return [_scan_row(found) for _, found in sorted(by_scan.items())]
+    by_scan: dict[str, list[FoldSlice]] = {}
+    for of_fold in slices:
+        by_scan.setdefault(of_fold.scan_id, []).append(of_fold)
+    return [_scan_row(of_scan) for _, of_scan in sorted(by_scan.items())]
 
 
-def _scan_row(slices: Sequence[Row]) -> Row:
-    row: Row = {name: slices[0][name] for name in ("patient_id", "scan_id")}
-    row |= dict.fromkeys(("dice", "iou", "slice_mean_dice", "hd95", "predicted_volume", "model_id"))
-    row |= {"true_volume": sum(one["true_pixels"] for one in slices), "labelled_slices": len(slices)}
-    if slices[0]["dice"] is None:
+def _scan_row(slices: Sequence[FoldSlice]) -> ScanScore:
+    scored = [of_fold.scored for of_fold in slices]
+    true = sum(one.true_pixels or 0 for one in scored)
+    row = ScanScore(
+        slices[0].patient_id,
+        slices[0].scan_id,
+        true_volume=true,
+        slices=len(scored),
+        labelled_slices=len(scored),
+    )
+    if any(one.dice is None or one.overlap_pixels is None for one in scored):
         return row
-    predicted = sum(one["tumour_pixels"] for one in slices)
-    # Dice is 2 I / (P + T), so the pixels in both follow.
-    both = sum(round(one["dice"] * (one["tumour_pixels"] + one["true_pixels"]) / 2) for one in slices)
-    return row | {
-        "dice": dice_from_counts(both, predicted, row["true_volume"]),
-        "iou": iou_from_counts(both, predicted, row["true_volume"]),
-        "slice_mean_dice": float(np.mean([one["dice"] for one in slices])),
-        "predicted_volume": predicted,
-    }
+    predicted = sum(one.tumour_pixels or 0 for one in scored)
+    both = sum(one.overlap_pixels or 0 for one in scored)
+    return dataclasses.replace(
+        row,
+        dice=dice_from_counts(both, predicted, true),
+        iou=iou_from_counts(both, predicted, true),
+        slice_mean_dice=float(np.mean([one.dice for one in scored if one.dice is not None])),
+        predicted_volume=predicted,
+    )
 
 
-def truth_and_probability(slices: Iterable[Row]) -> dict[str, Floats]:
+def truth_and_probability(slices: Iterable[FoldSlice]) -> dict[str, Floats]:
     """What `slice_summary` takes, by patient."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for one in slices:
-        pair = (float(one["true_pixels"] > 0), one["max_probability"])
-        found.setdefault(one["patient_id"], []).append(pair)
-    return {patient: np.array(pairs, np.float64) for patient, pairs in found.items()}
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for of_fold in slices:
+        pair = (float((of_fold.scored.true_pixels or 0) > 0), of_fold.scored.max_probability)
+        pairs.setdefault(of_fold.patient_id, []).append(pair)
+    return {patient: np.array(of_patient, np.float64) for patient, of_patient in pairs.items()}

@@ -1,9 +1,8 @@
-"""A scoring run: find the scans, score what is missing, publish and evaluate; or verify what was written."""
+"""A scoring run: find the scans, score what is missing, publish and evaluate."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import time
 import uuid
@@ -13,41 +12,55 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicemill.config import ScoreConfig
-from slicemill.core.scans.readiness import Readiness
+from slicemill.core.evaluation.document import document
+from slicemill.core.evaluation.intervals import Interval
+from slicemill.core.evaluation.options import PredictionOptions
+from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
-from slicemill.errors import InputError, LakeVersionError
-from slicemill.experiments.evaluate import compare, evaluate
+from slicemill.errors import InputError
+from slicemill.experiments.evaluate import Comparison, Evaluation, compare, evaluate
 from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.io import storage
-from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import read_split
 from slicemill.io.places import Scores
-from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
-from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card, load_card
-from slicemill.io.scores.tables import Row, entries, publish
+from slicemill.io.run.card import Card, load_card
+from slicemill.io.scores.folder import claim
+from slicemill.io.scores.scope import Scope, lake_scope, raw_scope
+from slicemill.io.scores.source import ScoreTask
+from slicemill.io.scores.tables import entries, publish
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.commits import Commit, by_scan
 from slicemill.io.storage.lock import sole_writer
-from slicemill.io.storage.uri import canonical, display, join
-from slicemill.model.predicting.scoring import ScoreSettings, loaded
+from slicemill.io.storage.uri import canonical, display
+from slicemill.model.predicting.settings import ScoreSettings, loaded
 from slicemill.schemas import SCHEMA_VERSION
-from slicemill.spark.score import CHANGED, FAILED, SCORED, ScoreTask, check_entries, score_scans
+from slicemill.spark.score import CHANGED, FAILED, SCORED, score_scans
 from slicemill.spark.session import Session, cores
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
-#: Outputs or scans that a summary names; the log names all.
+#: Scans that a summary names; the log names all.
 _NAMED = 20
 
 
 @dataclass(frozen=True)
-class _Scope:
-    """The scans that this run answers for, how many files discovery saw, and how many scans are not ready."""
+class _Results:
+    """What a run left: rows of its scans in the patients table, what became of the new ones, and the time."""
 
-    tasks: tuple[ScoreTask, ...]
-    files: int
-    waiting: int = 0
+    scope: Scope
+    rows: Sequence[ScanScore]
+    states: Mapping[str, str]
+    seconds: float
+
+    @property
+    def failed(self) -> list[str]:
+        return sorted(scan_id for scan_id, state in self.states.items() if state == FAILED)
+
+    @property
+    def slices_per_second(self) -> float | None:
+        scored = [row.slices for row in self.rows if self.states.get(row.scan_id) == SCORED]
+        return round(sum(scored) / self.seconds, 2) if scored else None
 
 
 def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[str, Any]:
@@ -57,136 +70,74 @@ def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[s
     purpose, and all patients of the split at that. Raises ModelFileError for a model that can't be trusted,
     InputError or ConfigError for wrong input.
     """
-    home = canonical(config.out)
-    model = canonical(config.model or "")
+    home, model = canonical(config.out), canonical(config.model or "")
     card = load_card(model)
     if not leaky:
         refuse_leaky(card.split, "--model")
-    settings = _settings(config, model, card, spark)
+    settings = score_settings(config, model, card, spark)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker. A driver may have
     # no GPU.
     loaded(dataclasses.replace(settings, device="cpu", precision="fp32", threads=None))
     if not card.training_profile:
         log.warning("the model card has no training profile: scans can't be compared with the training scans")
-    scope = _raw_scope(config, settings, card) if config.raw else _lake_scope(config, settings, card, leaky)
+    scope = _scope(config, settings, card, leaky)
     job_id = f"score-{uuid.uuid4().hex[:12]}"
     with sole_writer(home, job_id):
-        suffix = _suffix(home, card)
+        suffix = claim(home, card.model_id)
         writer = ScoreWriter(home, f"masks{suffix}", card.model_id, job_id)
-        there = by_scan(entries(home))
-        fresh = [_with_stale(task, there, card) for task in scope.tasks if not _done(task, there)]
-        log.info(
-            "%d scans found, %d to score, %d done before, %d still being written",
-            len(scope.tasks) + scope.waiting,
-            len(fresh),
-            len(scope.tasks) - len(fresh),
-            scope.waiting,
-        )
+        new = _new_tasks(home, scope, card)
         start = time.monotonic()
-        states = score_scans(spark, fresh, settings, writer, config.max_pixels)
+        states = score_scans(spark, new, settings, writer, config.max_pixels)
         seconds = time.monotonic() - start
-        rows = publish(home)
-        summary = _summary(config, scope, states, rows, seconds, card)
-        evaluation = {
-            **_evaluation(config, home, scope, rows, settings, card),
+        results = _Results(scope, _own_rows(scope, publish(home), card), states, seconds)
+        # Of new folders the old are not read again, so a classifier is judged on splits only.
+        classifier = card.task == "classify" and config.lake is not None
+        evaluation = evaluate(home, results.rows, settings.threshold, classifier=classifier)
+        comparison = compare(home, results.rows, config.compare_with) if config.compare_with else None
+        stored = {
+            "schema_version": SCHEMA_VERSION,
+            "model_id": card.model_id,
+            "threshold": settings.threshold,
+            "options": list(settings.options.names),
+            "split": config.split,
+            "part": config.part if config.split else None,
+            **_evaluation_document(evaluation),
+            "comparison": comparison and _comparison_document(comparison),
             "model": model_facts(model, card),
-            "slices_per_second": summary["slices_per_second"] or scoring_speed(home, suffix),
+            "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
-        storage.write_json(Scores(home).summary(suffix), evaluation)
-    return summary | _headline(evaluation)
+        storage.write_json(Scores(home).summary(suffix), stored)
+    return _counts(config, results, card) | _headline(evaluation, comparison)
 
 
-def verify(config: ScoreConfig, spark: Session) -> dict[str, Any]:
-    """Compare every output with the manifest; the status falls short if one is missing or changed."""
-    home = canonical(config.out)
-    found = entries(home)
-    if not found:
-        raise InputError(
-            f"{display(home)} holds no scores",
-            expected="a folder that slicemill score wrote",
-            found="no manifest",
-        )
-    checks = check_entries(spark, home, [entry.uri for entry in found])
-    missing = sorted(name for check in checks for name in check.missing)
-    changed = sorted(name for check in checks for name in check.changed)
-    for what, names in (("missing", missing), ("changed", changed)):
-        for name in names:
-            log.error("%s: %s", what, name)
-    return {
-        "job": "score",
-        "status": "data_short" if missing or changed else "done",
-        "verified_scans": len(found),
-        "verified_outputs": sum(check.outputs for check in checks),
-        "missing": len(missing),
-        "changed": len(changed),
-        "named": [*missing, *changed][:_NAMED],
-    }
-
-
-def _settings(config: ScoreConfig, model: Uri, card: Card, spark: Session) -> ScoreSettings:
+def score_settings(config: ScoreConfig, model: Uri, card: Card, spark: Session) -> ScoreSettings:
+    """How this run scores: what the configuration leaves open the card decides."""
     slots = int(spark.conf.get("spark.task.cpus", "1") or 1)
+    options = PredictionOptions.from_names(card.options).overruled(
+        flips=_asked(config.tta, "flips"),
+        smooth_slices=_asked(config.smoothing, "slices"),
+        largest_component=_asked(config.components, "largest"),
+    )
     return ScoreSettings(
         model=model,
         model_id=card.model_id,
+        threshold=config.threshold if config.threshold is not None else card.threshold,
+        options=options,
         device=config.device,
         precision=config.precision,
         threads=slots if cores(spark) > 1 else None,
         batch_size=config.batch_size,
-        threshold=config.threshold if config.threshold is not None else card.threshold,
-        flips=_on(config.tta, "flips", FLIPS, card),
-        smooth_slices=_on(config.smoothing, "slices", SMOOTH_SLICES, card),
-        largest_component=_on(config.components, "largest", LARGEST_COMPONENT, card),
     )
 
 
-def _on(asked: str, on: str, option: str, card: Card) -> bool:
-    return option in card.options if asked == "auto" else asked == on
+def _asked(value: str, on: str) -> bool | None:
+    return None if value == "auto" else value == on
 
 
-def _suffix(home: Uri, card: Card) -> str:
-    """Nothing for the first model that ever scored into this folder, -<model_id> for every other."""
-    uri = Scores(home).card
-    if not storage.exists(uri):
-        storage.write_json(uri, {"schema_version": SCHEMA_VERSION, "model_id": card.model_id})
-        return ""
-    there = storage.read_json(uri)
-    if there.get("schema_version") != SCHEMA_VERSION:
-        raise LakeVersionError(
-            f"the scores {display(home)} are of another schema version",
-            expected=SCHEMA_VERSION,
-            found=there.get("schema_version"),
-            advice="Score into a new folder.",
-        )
-    return "" if there.get("model_id") == card.model_id else f"-{card.model_id}"
-
-
-def _key(fingerprint: str, settings: ScoreSettings, card: Card) -> str:
-    """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
-    text = "|".join([fingerprint, str(settings.threshold), *settings.options])
-    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return f"{card.model_id}-{digest}"
-
-
-def _raw_scope(config: ScoreConfig, settings: ScoreSettings, card: Card) -> _Scope:
-    files = list_raw(config.raw)
-    found = find_scans(config.raw, files, scan_pattern(config.scan_pattern))
-    for problem in found.problems:
-        log.warning("%s: %s", problem.reason, display(problem.uri))
-    ready = Readiness(config.ready_marker, 60 * config.quiet_minutes)
-    waiting = ready.waiting(found.scans, ((file.uri, file.modified) for file in files), time.time())
-    scans = [scan for scan in found.scans if scan.scan_id not in waiting]
-    tasks = tuple(
-        ScoreTask(
-            scan.scan_id, scan.fingerprint, _key(scan.fingerprint, settings, card), (), scan.size, raw=scan
-        )
-        for scan in scans
-    )
-    return _Scope(tasks, sum(scan.files for scan in scans), len(waiting))
-
-
-def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky: bool) -> _Scope:
+def _scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky: bool) -> Scope:
+    if config.raw:
+        return raw_scope(config, settings.entry_key)
     home = canonical(config.lake or "")
-    rows = read_scans(home, ("patient_id", "scan_id", "slices", "data_uri", "content_hash"))
     split = read_split(home, config.split or "")
     if card.members and split.folds is not None and split.hash == card.split_hash:
         raise InputError(
@@ -194,111 +145,106 @@ def _lake_scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky:
             expected="patients of another split, or new scans by --raw",
             found=f"{split.name}, {config.part}",
         )
-    patients = split.assigned.keys() if leaky else split.patients(config.part)
-    chosen = [row for row in rows if row["patient_id"] in patients]
-    tasks = tuple(
-        ScoreTask(
-            row["scan_id"],
-            row["content_hash"],
-            _key(row["content_hash"], settings, card),
-            (),
-            row["slices"],
-            lake=home,
-            lake_row=row,
-        )
-        for row in chosen
+    return lake_scope(
+        home, split.assigned.keys() if leaky else split.patients(config.part), settings.entry_key
     )
-    return _Scope(tasks, sum(row["slices"] for row in chosen))
 
 
-def _done(task: ScoreTask, there: Mapping[str, Sequence[Commit]]) -> bool:
-    return any(commit.key == task.key for commit in there.get(task.scan_id, ()))
-
-
-def _with_stale(task: ScoreTask, there: Mapping[str, Sequence[Commit]], card: Card) -> ScoreTask:
-    stale = tuple(
-        commit.uri
-        for commit in there.get(task.scan_id, ())
-        if commit.key.startswith(card.model_id) and commit.key != task.key
+def _new_tasks(home: Uri, scope: Scope, card: Card) -> list[ScoreTask]:
+    """Scans without a manifest entry, each with the entries of its earlier states."""
+    commits = by_scan(entries(home))
+    new = [
+        dataclasses.replace(task, stale=_stale(task, commits.get(task.scan_id, ()), card))
+        for task in scope.tasks
+        if all(commit.key != task.key for commit in commits.get(task.scan_id, ()))
+    ]
+    log.info(
+        "%d scans found, %d to score, %d done before, %d still being written",
+        len(scope.tasks) + scope.waiting,
+        len(new),
+        len(scope.tasks) - len(new),
+        scope.waiting,
     )
-    return dataclasses.replace(task, stale=stale)
+    return new
 
 
-def _in_scope(scope: _Scope, rows: Sequence[Row], card: Card) -> list[Row]:
+def _stale(task: ScoreTask, commits: Sequence[Commit], card: Card) -> tuple[Uri, ...]:
+    return tuple(
+        commit.uri for commit in commits if commit.key.startswith(card.model_id) and commit.key != task.key
+    )
+
+
+def _own_rows(scope: Scope, rows: Sequence[ScanScore], card: Card) -> list[ScanScore]:
     scans = {task.scan_id for task in scope.tasks}
-    return [row for row in rows if row["scan_id"] in scans and row["model_id"] == card.model_id]
+    return [row for row in rows if row.scan_id in scans and row.model_id == card.model_id]
 
 
-def _summary(
-    config: ScoreConfig,
-    scope: _Scope,
-    states: Mapping[str, str],
-    rows: Sequence[Row],
-    seconds: float,
-    card: Card,
-) -> dict[str, Any]:
-    here = _in_scope(scope, rows, card)
-    quarantined = sum(row["quarantined"] for row in here)
-    became = Counter(states.values())
-    scored = became[SCORED]
-    new_slices = sum(row["slices"] for row in here if states.get(row["scan_id"]) == SCORED)
-    failed = sorted(scan_id for scan_id, state in states.items() if state == FAILED)
+def _counts(config: ScoreConfig, results: _Results, card: Card) -> dict[str, Any]:
+    rows, scope, failed = results.rows, results.scope, results.failed
+    quarantined = sum(row.quarantined for row in rows)
+    states = Counter(results.states.values())
     status = "data_short" if quarantined > config.max_bad_fraction * scope.files else "done"
-    error = (
-        {"error": f"could not be read: {', '.join(failed[:_NAMED])}; see standard error"} if failed else {}
-    )
+    named = ", ".join(failed[:_NAMED])
     return {
         "job": "score",
         "status": "failed" if failed else status,
-        **error,
+        **({"error": f"could not be read: {named}; see standard error"} if failed else {}),
         "scans": len(scope.tasks) + scope.waiting,
-        "slices": sum(row["slices"] for row in here),
-        "scored": scored,
-        "skipped_done": len(scope.tasks) - len(states),
+        "slices": sum(row.slices for row in rows),
+        "scored": states[SCORED],
+        "skipped_done": len(scope.tasks) - len(results.states),
         "waiting": scope.waiting,
-        "changed_while_read": became[CHANGED],
+        "changed_while_read": states[CHANGED],
         "failed": len(failed),
         "quarantined": quarantined,
-        "scans_with_warnings": sum(bool(row["warnings"]) for row in here),
-        "slices_per_second": round(new_slices / seconds, 2) if scored else None,
+        "scans_with_warnings": sum(bool(row.warnings) for row in rows),
+        "slices_per_second": results.slices_per_second,
         "model_id": card.model_id,
         **({"members": len(card.members)} if card.members else {}),
-        "patients_csv": display(join(canonical(config.out), "patients.csv")),
+        "patients_csv": display(Scores(canonical(config.out)).patients_csv),
     }
 
 
-def _evaluation(
-    config: ScoreConfig,
-    home: Uri,
-    scope: _Scope,
-    rows: Sequence[Row],
-    settings: ScoreSettings,
-    card: Card,
-) -> dict[str, Any]:
-    here = _in_scope(scope, rows, card)
-    # Of new folders the old are not read again, so a classifier is judged on splits only.
-    classifier = card.task == "classify" and config.lake is not None
+def _evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as summary.json has it: the numbers of unseen patients first, the others apart."""
+    stored: dict[str, Any] = document(evaluation.unseen)
+    if evaluation.slices:
+        stored |= document(evaluation.slices)
+    return stored | {"seen_known": evaluation.seen_known, "seen": document(evaluation.seen)}
+
+
+def _comparison_document(comparison: Comparison) -> dict[str, Any]:
     return {
-        "schema_version": SCHEMA_VERSION,
-        "model_id": card.model_id,
-        "threshold": settings.threshold,
-        "options": list(settings.options),
-        "split": config.split,
-        "part": config.part if config.split else None,
-        **evaluate(home, here, settings.threshold, classifier=classifier),
-        "comparison": compare(home, here, config.compare_with) if config.compare_with else None,
+        "with": comparison.other,
+        "model_id": comparison.model_id,
+        "scans": comparison.scans,
+        **document(comparison.difference),
     }
 
 
-def _headline(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of the evaluation that the summary line shows."""
-    found: dict[str, Any] = {}
-    for name in ("mean_patient_dice", "median_patient_dice", "slice_accuracy", "slice_auroc"):
-        if name in evaluation:
-            found[name] = evaluation[name] and evaluation[name]["value"]
-    if evaluation["mean_patient_dice"]:
-        interval = evaluation["mean_patient_dice"]
-        found["mean_patient_dice_interval"] = [interval["low"], interval["high"]]
-    if evaluation["comparison"]:
-        found["comparison"] = evaluation["comparison"]
-    return found
+def _headline(evaluation: Evaluation, comparison: Comparison | None) -> dict[str, Any]:
+    """The numbers of the evaluation that the summary line shows: of patients that the model has not seen."""
+    unseen, seen, slices = evaluation.unseen, evaluation.seen, evaluation.slices
+    mean = unseen.mean_patient_dice
+    headline: dict[str, Any] = {
+        "mean_patient_dice": _value(mean),
+        "median_patient_dice": _value(unseen.median_patient_dice),
+        "partly_labelled_scans": unseen.partly_labelled_scans,
+    }
+    if mean and mean.low is not None:
+        headline["mean_patient_dice_interval"] = [mean.low, mean.high]
+    if slices:
+        headline |= {
+            "slice_accuracy": _value(slices.slice_accuracy),
+            "slice_auroc": _value(slices.slice_auroc),
+        }
+    headline["seen_scans"] = seen.scans if seen else (0 if evaluation.seen_known else None)
+    if seen:
+        headline["mean_patient_dice_of_seen"] = _value(seen.mean_patient_dice)
+    if comparison:
+        headline["comparison"] = _comparison_document(comparison)
+    return headline
+
+
+def _value(interval: Interval | None) -> float | None:
+    return interval and interval.value

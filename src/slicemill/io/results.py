@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
+from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
 from slicemill.core.scans.scan import Scan
 from slicemill.io import storage
@@ -68,12 +69,12 @@ class Results:
             return scan if scan.slices else None
         return None
 
-    def predicted_scan(self, row: Row) -> PredictedScan | None:
+    def predicted_scan(self, row: ScanScore) -> PredictedScan | None:
         """A scan with its predicted slices, by its row of the scored scans.
 
         None where neither lake nor raw folders hold it, or none of its slices was scored.
         """
-        scan = self.scan(row["scan_id"]) if row["slices"] else None
+        scan = self.scan(row.scan_id) if row.slices else None
         if scan is None or self.scores is None:
             return None
         return PredictedScan(scan, self.scores.predictions(row))
@@ -81,7 +82,7 @@ class Results:
     def predicted_scan_of(self, scan_id: str) -> PredictedScan | None:
         """A scan with its predicted slices, by its id; None as from `predicted_scan`, or if never scored."""
         rows = self.scores.scans if self.scores else ()
-        row = next((row for row in rows if row["scan_id"] == scan_id), None)
+        row = next((row for row in rows if row.scan_id == scan_id), None)
         return self.predicted_scan(row) if row else None
 
 

@@ -46,5 +46,6 @@ def _given(results: Results) -> tuple[tuple[str, str], ...]:
 
 
 def _synthetic(results: Results) -> bool:
-    scans = [*(results.lake.scans if results.lake else ()), *(results.scores.scans if results.scores else ())]
-    return any(str(scan["scan_id"]).startswith(_SYNTHETIC) for scan in scans)
+    scan_ids = [str(scan["scan_id"]) for scan in (results.lake.scans if results.lake else ())]
+    scan_ids += [row.scan_id for row in (results.scores.scans if results.scores else ())]
+    return any(scan_id.startswith(_SYNTHETIC) for scan_id in scan_ids)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.io.scores.results import Row, SliceScore
+from slicemill.core.evaluation.rows import ScanScore
+from slicemill.io.scores.results import SliceScore
 from slicemill.pages.headline import Headline, headline, institutions
 from slicemill.types import Floats
 
@@ -37,19 +38,17 @@ MAX_SLICE_SCANS = 400
 WORST_SLICES, OF_ONE_SCAN = 10, 2
 
 
-def by_dice(rows: Sequence[Row]) -> list[Row]:
+def by_dice(rows: Sequence[ScanScore]) -> list[ScanScore]:
     """Rows with a Dice, the lowest first; of equals by scan id."""
-    return sorted(
-        (row for row in rows if row["dice"] is not None), key=lambda row: (row["dice"], row["scan_id"])
-    )
+    return sorted((row for row in rows if row.dice is not None), key=lambda row: (row.dice, row.scan_id))
 
 
-def _largest_first(row: Row) -> tuple[int, str]:
+def _largest_first(row: ScanScore) -> tuple[int, str]:
     # A classifier predicts no volume.
-    return -(row["predicted_volume"] or 0), row["scan_id"]
+    return -(row.predicted_volume or 0), row.scan_id
 
 
-def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def examples(rows: Sequence[ScanScore]) -> dict[str, list[ScanScore]]:
     """The worst, middle and best scans by Dice, none twice; without truth, the largest predictions.
 
     None of a classifier, which gives a scan no number.
@@ -70,19 +69,21 @@ def examples(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def pages(rows: Sequence[Row], all_rows: Sequence[Row], scan_ids: Sequence[str]) -> list[Row]:
+def pages(
+    rows: Sequence[ScanScore], all_rows: Sequence[ScanScore], scan_ids: Sequence[str]
+) -> list[ScanScore]:
     """Scans that get a page: those of `all_rows` by their ids, then the three worst and two best of `rows`.
 
     Of a classifier, the first five.
     """
-    by_id = {row["scan_id"]: row for row in all_rows}
+    by_id = {row.scan_id: row for row in all_rows}
     ranked = by_dice(rows) or sorted(rows, key=_largest_first)
     ends = ranked[:5] if is_classifier(rows) else ranked[:3] + ranked[-2:]
     chosen = [by_id[scan_id] for scan_id in scan_ids if scan_id in by_id] + ends
-    return list({row["scan_id"]: row for row in chosen}.values())
+    return list({row.scan_id: row for row in chosen}.values())
 
 
-def compared_scans(rows: Sequence[Row]) -> list[Row]:
+def compared_scans(rows: Sequence[ScanScore]) -> list[ScanScore]:
     """Scans whose slices are read: all up to `MAX_SLICE_SCANS`.
 
     Of more, half are the ones of lowest Dice, half those with most voxels predicted beyond the truth.
@@ -90,18 +91,14 @@ def compared_scans(rows: Sequence[Row]) -> list[Row]:
     if len(rows) <= MAX_SLICE_SCANS:
         return list(rows)
     half = MAX_SLICE_SCANS // 2
-    excess = sorted(
-        rows, key=lambda row: ((row["true_volume"] or 0) - (row["predicted_volume"] or 0), row["scan_id"])
-    )
-    chosen = {row["scan_id"]: row for row in [*by_dice(rows)[:half], *excess[:half]]}
+    excess = sorted(rows, key=lambda row: ((row.true_volume or 0) - (row.predicted_volume or 0), row.scan_id))
+    chosen = {row.scan_id: row for row in [*by_dice(rows)[:half], *excess[:half]]}
     return list(chosen.values())
 
 
-def is_classifier(rows: Sequence[Row]) -> bool:
+def is_classifier(rows: Sequence[ScanScore]) -> bool:
     """Whether these scans were scored by a classifier, which draws no masks."""
-    return any(row["slices"] for row in rows) and all(
-        row["predicted_volume"] is None for row in rows if row["slices"]
-    )
+    return any(row.slices for row in rows) and all(row.predicted_volume is None for row in rows if row.slices)
 
 
 def false_alarms(slices: Sequence[SliceScore]) -> list[SliceScore]:

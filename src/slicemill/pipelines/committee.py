@@ -12,6 +12,7 @@ import numpy as np
 
 from slicemill.config import CommitteeConfig
 from slicemill.core.evaluation.drift import joined_profile
+from slicemill.core.evaluation.seen import joined_patients
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError
 from slicemill.io import storage
@@ -104,6 +105,7 @@ def committee_card(cards: Sequence[Card]) -> Card:
         options=tuple(sorted(name for name, count in options.items() if 2 * count > len(cards))),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         members=tuple(sorted(card.model_id for card in cards)),
+        patients=joined_patients([card.patients for card in cards]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slicemill.config import CompareConfig
+from slicemill.core.evaluation.document import document
+from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.evaluation.seen import unseen_and_seen
 from slicemill.core.evaluation.summary import (
-    Row,
+    Metric,
     paired_difference,
     patient_accuracy,
     patient_interval,
@@ -28,6 +32,7 @@ from slicemill.io.machine import command, describe
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.run.record import read_run
+from slicemill.io.scores.folder import model_suffix
 from slicemill.io.scores.results import read_scores
 from slicemill.io.storage.uri import canonical, display, join, stored_uri
 from slicemill.pages.comparison import as_html, as_markdown
@@ -42,14 +47,18 @@ LEAKING = "LEAKING"
 
 @dataclass(frozen=True)
 class Result:
-    """A run as far as it is compared: facts ready for JSON, and values by patient."""
+    """A run as far as it is compared: facts ready for JSON, and values by patient.
+
+    `rows` and `accuracy` are of patients that the model has not seen, `seen` are rows of the others.
+    """
 
     judged_on: str
     facts: Mapping[str, Any]
-    rows: Sequence[Row] = ()
+    rows: Sequence[ScanScore] = ()
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    seen: Sequence[ScanScore] = ()
 
-    def by_patient(self, metric: str) -> Mapping[str, float]:
+    def by_patient(self, metric: Metric) -> Mapping[str, float]:
         """What differences are of: Dice, or a classifier's accuracy."""
         if self.facts["task"] == "classify":
             return self.accuracy
@@ -88,17 +97,19 @@ def run(config: CompareConfig) -> dict[str, Any]:
 
 
 def _line(result: Result) -> dict[str, Any]:
-    patients = {row["patient_id"] for row in result.rows} or set(result.accuracy)
+    patients = {row.patient_id for row in result.rows} or set(result.accuracy)
     return {
         "judged_on": result.judged_on,
         "patients": len(patients),
-        "mean_patient_dice": patient_interval(result.rows, "dice"),
-        "slice_mean_dice": patient_interval(result.rows, "slice_mean_dice"),
+        "mean_patient_dice": document(patient_interval(result.rows, "dice")),
+        "slice_mean_dice": document(patient_interval(result.rows, "slice_mean_dice")),
+        "seen_patients": len({row.patient_id for row in result.seen}),
+        "mean_patient_dice_of_seen": document(patient_interval(result.seen, "dice")),
         **result.facts,
     }
 
 
-def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, Any]]:
+def differences(results: Mapping[str, Result], metric: Metric) -> list[dict[str, Any]]:
     """Each pair of results that can be compared, over the patients that both have, first minus second."""
     found = []
     for (first, one), (second, other) in itertools.combinations(results.items(), 2):
@@ -108,7 +119,9 @@ def differences(results: Mapping[str, Result], metric: str) -> list[dict[str, An
         )
         if same and ours.keys() & theirs.keys():
             of = metric if one.facts["task"] == "segment" else "patient_accuracy"
-            found.append({"first": first, "second": second, "of": of, **paired_difference(ours, theirs)})
+            found.append(
+                {"first": first, "second": second, "of": of, **document(paired_difference(ours, theirs))}
+            )
     return found
 
 
@@ -158,7 +171,13 @@ def _crossval(told: Mapping[str, Any]) -> Result:
         "command": told["command"],
     }
     judged_on = LEAKING if told["split"].startswith(LEAKY) else OUT_OF_FOLD
-    return Result(judged_on, facts, told["out_of_fold"], told.get("patient_accuracy", {}))
+    return Result(judged_on, facts, _rows(told["out_of_fold"]), told.get("patient_accuracy", {}))
+
+
+def _rows(stored: Sequence[Mapping[str, Any]]) -> list[ScanScore]:
+    """Rows of the patients table from what crossval.json holds of them."""
+    names = [field.name for field in dataclasses.fields(ScanScore)]
+    return [ScanScore(**{name: row[name] for name in names if name in row}) for row in stored]
 
 
 def _total(values: Sequence[float | None]) -> float | None:
@@ -168,8 +187,7 @@ def _total(values: Sequence[float | None]) -> float | None:
 
 def _scores(uri: Uri) -> Result:
     found = read_scores(uri, None, leaky=True)
-    first = storage.read_json(Scores(uri).card)["model_id"]
-    summary = Scores(uri).summary("" if found.model_id == first else f"-{found.model_id}")
+    summary = Scores(uri).summary(model_suffix(uri, found.model_id))
     told = _told(summary, "model")
     model = told["model"]
     facts = {
@@ -179,11 +197,12 @@ def _scores(uri: Uri) -> Result:
         "training_device": model["training_device"],
         "scoring_slices_per_second": told["slices_per_second"],
     }
+    unseen, seen = unseen_and_seen(found.scans)
     if model["task"] != "classify":
-        return Result(SCORED, facts, found.scans)
-    slices = slices_by_patient(uri, [dict(row) for row in found.scans])
-    facts |= slice_summary(slices, told["threshold"])
-    return Result(SCORED, facts, found.scans, patient_accuracy(slices, told["threshold"]))
+        return Result(SCORED, facts, unseen, seen=seen)
+    slices = slices_by_patient(uri, unseen)
+    facts |= document(slice_summary(slices, told["threshold"]))
+    return Result(SCORED, facts, unseen, patient_accuracy(slices, told["threshold"]), seen)
 
 
 def _run(uri: Uri) -> Result:
@@ -210,10 +229,7 @@ def _run(uri: Uri) -> Result:
         )
     scans = read_scans(stored_uri(card.training["lake"]), ("scan_id", "patient_id"))
     patients = {row["scan_id"]: row["patient_id"] for row in scans}
-    rows = [
-        {"patient_id": patients[scan], "scan_id": scan, "dice": dice, "slice_mean_dice": None}
-        for scan, dice in best.validation.dice_by_scan.items()
-    ]
+    rows = [ScanScore(patients[scan], scan, dice=dice) for scan, dice in best.validation.dice_by_scan.items()]
     return Result(VALIDATION, facts, rows)
 
 

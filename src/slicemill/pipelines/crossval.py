@@ -6,12 +6,15 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
 from slicemill.config.changes import changed_settings
+from slicemill.core.evaluation.document import document
+from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.summary import dice_summary, patient_accuracy, patient_means, slice_summary
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
@@ -33,7 +36,7 @@ from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
 from slicemill.io.run.card import card_uri, load_card
-from slicemill.io.scores.tables import Row, patient_rows
+from slicemill.io.scores.tables import patient_rows
 from slicemill.io.storage.uri import canonical, display, join, parent, stored_uri
 from slicemill.model.networks.registry import check_settings
 from slicemill.schemas import SCHEMA_VERSION
@@ -46,8 +49,8 @@ log = logging.getLogger(__name__)
 #: Settings that say how a fold is launched, not what comes out.
 _LAUNCH = frozenset({"resume"})
 
-#: What a row of the patients table tells of a scan out of fold.
-_KEPT = (
+#: What crossval.json holds of a scan's row of the patients table.
+_COLUMNS = (
     "patient_id",
     "scan_id",
     "dice",
@@ -59,6 +62,15 @@ _KEPT = (
     "labelled_slices",
     "model_id",
 )
+
+
+@dataclass(frozen=True)
+class _FoldScores:
+    """A fold's scores: the number of the fold, its score folder, and rows of the patients table."""
+
+    fold: int
+    home: Uri
+    rows: Sequence[ScanScore]
 
 
 def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
@@ -77,13 +89,19 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
         )
     leaky = _leaky(config, split) if config.leaky_slices else None
     with ThreadPoolExecutor(config.parallel) as pool:
-        found = list(pool.map(lambda fold: _fold(config, fold, spark, leaky), range(split.folds)))
+        folds = list(pool.map(lambda fold: _fold(config, fold, spark, leaky), range(split.folds)))
     if leaky is not None:
-        result = _leaky_result(config, leaky, home, found)
+        result = _leaky_result(config, leaky, home, folds)
     else:
-        result = _result(config, split.name, split.hash, home, _out_of_fold(home, split, found), found)
+        rows = _out_of_fold(home, split, folds)
+        of_scan = {row.scan_id: fold.fold for fold in folds for row in fold.rows}
+        result = _result(config, split.name, split.hash, home, rows, [fold.rows for fold in folds], of_scan)
         if config.task == "classify":
-            slices = {patient: rows for fold in found if fold for patient, rows in _slices(fold).items()}
+            slices = {
+                patient: values
+                for fold in folds
+                for patient, values in slices_by_patient(fold.home, fold.rows).items()
+            }
             result |= _classified(slices, config)
     storage.write_json(join(out, "crossval.json"), result)
     return _summary(result, out)
@@ -96,8 +114,8 @@ def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
     return resolve(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
 
 
-def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None) -> list[Row]:
-    """Train and score one fold, as far as that is not done; rows of its patients table."""
+def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None) -> _FoldScores:
+    """Train and score one fold, as far as that is not done."""
     trained = fold_config(config, fold)
     check_settings(dataclasses.asdict(trained))
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
@@ -122,9 +140,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
     )
     score(settings, spark, leaky=leaky is not None)
     model_id = load_card(stored_uri(trained.out)).model_id
-    return [
-        {**row, "fold": fold, "scores": scores} for row in patient_rows(scores) if row["model_id"] == model_id
-    ]
+    return _FoldScores(fold, scores, [row for row in patient_rows(scores) if row.model_id == model_id])
 
 
 def _leaky(config: CrossvalConfig, split: Split) -> LeakySplit:
@@ -136,15 +152,17 @@ def _leaky(config: CrossvalConfig, split: Split) -> LeakySplit:
 
 
 def _leaky_result(
-    config: CrossvalConfig, leaky: LeakySplit, home: Uri, folds: Sequence[Sequence[Row]]
+    config: CrossvalConfig, leaky: LeakySplit, home: Uri, folds: Sequence[_FoldScores]
 ) -> dict[str, Any]:
-    by_fold = [fold_slices(rows[0]["scores"], rows, leaky, fold) for fold, rows in enumerate(folds)]
-    slices = [one for found in by_fold for one in found]
+    by_fold = [fold_slices(fold.home, fold.rows, leaky, fold.fold) for fold in folds]
+    slices = [scored for of_fold in by_fold for scored in of_fold]
     if len(slices) != len(leaky.fold_of):
         raise InputError(
             "the folds do not score each slice once", expected=len(leaky.fold_of), found=len(slices)
         )
-    result = _result(config, leaky.name, leaky.hash, home, scan_rows(slices), list(map(scan_rows, by_fold)))
+    result = _result(
+        config, leaky.name, leaky.hash, home, scan_rows(slices), list(map(scan_rows, by_fold)), {}
+    )
     result["warning"] = leaky.record()["warning"]
     if config.task == "classify":
         result |= _classified(truth_and_probability(slices), config)
@@ -153,7 +171,7 @@ def _leaky_result(
 
 def _classified(slices: Mapping[str, Floats], config: CrossvalConfig) -> dict[str, Any]:
     return {
-        **slice_summary(slices, config.threshold),
+        **document(slice_summary(slices, config.threshold)),
         "patient_accuracy": patient_accuracy(slices, config.threshold),
     }
 
@@ -179,15 +197,15 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
     return True
 
 
-def _out_of_fold(home: Uri, split: Split, folds: Sequence[Sequence[Row]]) -> list[Row]:
+def _out_of_fold(home: Uri, split: Split, folds: Sequence[_FoldScores]) -> list[ScanScore]:
     """All folds' rows, each patient's from the one model that never saw that patient."""
     patients = {row["scan_id"]: row["patient_id"] for row in read_scans(home, ("scan_id", "patient_id"))}
-    rows = [row for fold in folds for row in fold]
+    rows = [row for fold in folds for row in fold.rows]
     for fold in folds:
-        for run_uri in {join(parent(row["scores"]), "run") for row in fold}:
-            refuse_leak(_seen(run_uri, patients), {row["patient_id"] for row in fold})
+        run_uri = join(parent(fold.home), "run")
+        refuse_leak(_seen(run_uri, patients), {row.patient_id for row in fold.rows})
     expected = sorted(scan for scan, patient in patients.items() if patient in split.assigned)
-    scored = sorted(row["scan_id"] for row in rows)
+    scored = sorted(row.scan_id for row in rows)
     if scored != expected:
         raise InputError(
             "the folds do not score each scan of the split once",
@@ -195,7 +213,7 @@ def _out_of_fold(home: Uri, split: Split, folds: Sequence[Sequence[Row]]) -> lis
             found=f"{len(scored)}, {len(set(expected) - set(scored))} of them missing",
             advice="A scan that can't be scored is named in the folds' scores: mend and ingest it.",
         )
-    return sorted(rows, key=lambda row: (row["patient_id"], row["scan_id"]))
+    return sorted(rows, key=lambda row: (row.patient_id, row.scan_id))
 
 
 def _seen(run_uri: Uri, patients: dict[str, str]) -> set[str]:
@@ -220,12 +238,13 @@ def _result(
     split: str,
     split_hash: str,
     home: Uri,
-    rows: Sequence[Row],
-    folds: Sequence[Sequence[Row]],
+    rows: Sequence[ScanScore],
+    folds: Sequence[Sequence[ScanScore]],
+    fold_of: Mapping[str, int],
 ) -> dict[str, Any]:
     named = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
     institutions = {row["scan_id"]: row["institution"] for row in named}
-    patients = {row["patient_id"] for row in rows}
+    patients = {row.patient_id for row in rows}
     runs = [stored_uri(fold_config(config, fold).out) for fold in range(len(folds))]
     cards = [load_card(run) for run in runs]
     return {
@@ -240,43 +259,39 @@ def _result(
             {
                 "fold": fold,
                 "model_id": card.model_id,
-                "patients": len({row["patient_id"] for row in found}),
-                "mean_patient_dice": _mean(found),
+                "patients": len({row.patient_id for row in of_fold}),
+                "mean_patient_dice": _mean(of_fold),
                 "validation": dict(card.metrics),
                 **model_facts(run, card),
                 "scoring_slices_per_second": scoring_speed(join(parent(run), "scores")),
             }
-            for fold, (run, card, found) in enumerate(zip(runs, cards, folds, strict=True))
+            for fold, (run, card, of_fold) in enumerate(zip(runs, cards, folds, strict=True))
         ],
-        **dice_summary(rows),
+        **document(dice_summary(rows)),
         "by_institution": _by_institution(rows, institutions),
         "out_of_fold": [
             {
-                **{name: row[name] for name in _KEPT},
-                "fold": row.get("fold"),
-                "institution": institutions[row["scan_id"]],
+                **{name: getattr(row, name) for name in _COLUMNS},
+                "fold": fold_of.get(row.scan_id),
+                "institution": institutions[row.scan_id],
             }
             for row in rows
         ],
     }
 
 
-def _slices(fold: Sequence[Row]) -> dict[str, Any]:
-    return slices_by_patient(fold[0]["scores"], fold)
-
-
-def _mean(rows: Sequence[Row]) -> float | None:
+def _mean(rows: Sequence[ScanScore]) -> float | None:
     means = list(patient_means(rows).values())
     return float(np.mean(means)) if means else None
 
 
-def _by_institution(rows: Sequence[Row], institutions: dict[str, str | None]) -> dict[str, Any]:
-    groups: dict[str, list[Row]] = {}
+def _by_institution(rows: Sequence[ScanScore], institutions: dict[str, str | None]) -> dict[str, Any]:
+    groups: dict[str, list[ScanScore]] = {}
     for row in rows:
-        groups.setdefault(institutions[row["scan_id"]] or "unknown", []).append(row)
+        groups.setdefault(institutions[row.scan_id] or "unknown", []).append(row)
     return {
-        name: {"patients": len({row["patient_id"] for row in found}), "mean_patient_dice": _mean(found)}
-        for name, found in sorted(groups.items())
+        name: {"patients": len({row.patient_id for row in of_place}), "mean_patient_dice": _mean(of_place)}
+        for name, of_place in sorted(groups.items())
     }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from slicemill.config import ScoreConfig
-from slicemill.experiments.scoring import score, verify
+from slicemill.experiments.scoring import score
 from slicemill.spark.session import Session
 
 
 def run(config: ScoreConfig, spark: Session) -> dict[str, Any]:
-    """Score what has no manifest entry yet, or only verify what was written, and return the summary.
+    """Score what has no manifest entry yet, and return the summary.
 
     Raises ModelFileError for a model that can't be trusted, InputError or ConfigError for wrong input.
     """
-    return verify(config, spark) if config.verify else score(config, spark)
+    return score(config, spark)

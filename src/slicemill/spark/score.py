@@ -18,17 +18,16 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from slicemill.core.balance import balanced
-from slicemill.core.scans.discovery import ScanTask
 from slicemill.core.scans.scan import Scan
 from slicemill.errors import MachineError, ModelFileError, SlicemillError
 from slicemill.io import storage
-from slicemill.io.lake.reader import read_lake_scan
-from slicemill.io.raw.scan_reader import read_scan, unchanged
 from slicemill.io.scores.check import EntryCheck, check_entry
+from slicemill.io.scores.source import ScoreTask
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.model.predicting.batches import Prediction
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.predicting.scoring import ScoreSettings, loaded, predictions, scored_scan
+from slicemill.model.predicting.scoring import predictions, scan_output
+from slicemill.model.predicting.settings import ScoreSettings, loaded
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
 from slicemill.spark.worker import reuse_freed_memory
@@ -46,29 +45,6 @@ SCORED, CHANGED, FAILED, STOPPED = "scored", "changed", "failed", "stopped"
 
 Result = tuple[str, str, str | None]
 _RESULT = "scan_id string, state string, reason string"
-
-
-@dataclass(frozen=True)
-class ScoreTask:
-    """One scan to score: a raw scan, or a row of a lake's scans table."""
-
-    scan_id: str
-    fingerprint: str
-    key: str
-    stale: tuple[Uri, ...]
-    size: int
-    raw: ScanTask | None = None
-    lake: Uri | None = None
-    lake_row: dict[str, Any] | None = None
-
-    def read(self, max_pixels: int) -> Scan | None:
-        """The scan's checked slices; None if its folder is no longer what was listed."""
-        if self.raw is not None:
-            scan = read_scan(self.raw, max_pixels)
-            return scan if unchanged(self.raw) else None
-        if self.lake is None or self.lake_row is None:
-            raise ValueError(f"{self.scan_id} has no source")
-        return read_lake_scan(self.lake, self.lake_row)
 
 
 def score_scans(
@@ -190,7 +166,7 @@ class _Worker:
             if self._finished_before(task):
                 set_aside.append((task.scan_id, SCORED, None))
                 continue
-            waiting.append((task, reader.submit(task.read, self.max_pixels)))
+            waiting.append((task, reader.submit(task.source.read, self.max_pixels)))
             if len(waiting) > 1:
                 yield from first()
         while waiting:
@@ -203,6 +179,6 @@ class _Worker:
         return again and storage.exists(self.writer.entry_uri(task.scan_id, task.key))
 
     def _write(self, task: ScoreTask, scan: Scan, prediction: Prediction, predictor: Predictor) -> str:
-        scored = scored_scan(scan, prediction, predictor.card, self.settings)
-        self.writer.write(scored, task.fingerprint, task.key, task.stale)
+        output = scan_output(scan, prediction, predictor.card, self.settings)
+        self.writer.write(output, task.fingerprint, task.key, task.stale)
         return task.scan_id

@@ -8,7 +8,7 @@ narrow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,23 @@ from slicemill.types import Floats
 _CHUNK = 4_000_000
 
 
+class Interval(NamedTuple):
+    """A statistic and the ends of its interval; one value alone has no interval, and ends of None."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def ends(self, digits: int, unit: str = "") -> str:
+        """The interval in words, such as "95% interval 0.512 to 0.734"."""
+        if self.low is None or self.high is None:
+            return "of one patient, so without an interval"
+        return f"95% interval {self.low:.{digits}f} to {self.high:.{digits}f}{unit}"
+
+
 def mean_interval(
     values: Sequence[float] | Floats, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
+) -> Interval:
     """Mean of `values`, and the ends of its interval at `level`.
 
     The same values in any order, resamples and seed give the same interval. Raises ValueError without values,
@@ -31,7 +45,7 @@ def mean_interval(
 
 def median_interval(
     values: Sequence[float] | Floats, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
+) -> Interval:
     """Median of `values`, and the ends of its interval, as `mean_interval` does for the mean."""
     return _interval(values, "median", resamples, seed, level)
 
@@ -42,7 +56,7 @@ def grouped_interval(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-) -> tuple[float, float, float]:
+) -> Interval:
     """A statistic of all rows of `groups`, and the ends of its interval when whole groups are drawn.
 
     `statistic` takes the rows of the drawn groups, one after another; draws for which it gives nan are left
@@ -51,11 +65,13 @@ def grouped_interval(
     whole = statistic(np.concatenate(groups)) if groups else np.nan
     if not np.isfinite(whole):
         raise ValueError(f"bootstrap: expected a finite statistic, found {whole} of {len(groups)} groups")
+    if len(groups) == 1:
+        return Interval(float(whole), None, None)
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(groups), (resamples, len(groups)))
     drawn = np.array([statistic(np.concatenate([groups[group] for group in draw])) for draw in draws])
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(whole), float(low), float(high)
+    return Interval(float(whole), float(low), float(high))
 
 
 def _interval(
@@ -64,7 +80,7 @@ def _interval(
     resamples: int,
     seed: int,
     level: float,
-) -> tuple[float, float, float]:
+) -> Interval:
     sample = np.sort(np.asarray(values, np.float64), axis=None)
     if sample.size == 0 or not np.isfinite(sample).all():
         wrong = np.count_nonzero(~np.isfinite(sample))
@@ -76,9 +92,11 @@ def _interval(
             f"bootstrap: expected resamples >= 1 and a level in (0, 1), found {resamples} and {level}"
         )
     reduce = np.mean if statistic == "mean" else np.median
+    if sample.size == 1:
+        return Interval(float(sample[0]), None, None)
     drawn = np.concatenate([reduce(part, axis=1) for part in _resamples(sample, resamples, seed)])
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(reduce(sample)), float(low), float(high)
+    return Interval(float(reduce(sample)), float(low), float(high))
 
 
 def _resamples(sample: Floats, resamples: int, seed: int) -> Iterator[Floats]:

@@ -65,6 +65,8 @@ class TrainPlan:
     """Hash of the content of the files above."""
     training_profile: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What the training scans look like, for the model card; see `slicemill.core.evaluation.drift`."""
+    patients: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """Hashes of the patients of train and val, for the model card; see `slicemill.core.evaluation.seen`."""
     threads: int = 1
     """CPU threads of each rank."""
     floors: tuple[float | None, ...] = ()

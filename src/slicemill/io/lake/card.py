@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from slicemill.config.lake import FIRST_SCAN_PATTERN, PUBLIC_SCAN_PATTERN
-from slicemill.errors import ConfigError, InputError, LakeVersionError
+from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.places import Lake
+from slicemill.io.schema_version import require_schema_version
 from slicemill.io.storage.uri import display
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
@@ -55,14 +56,11 @@ def open_lake(home: Uri, bucket: int, pattern: re.Pattern[str]) -> None:
 
 
 def _check_version(home: Uri, stored: Any) -> None:
-    version = stored.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise LakeVersionError(
-            f"the lake {display(home)} was written by another schema version",
-            expected=SCHEMA_VERSION,
-            found=version,
-            advice="Ingest again into a new folder, or use the release that wrote it.",
-        )
+    require_schema_version(
+        stored,
+        f"the lake {display(home)}",
+        "Ingest again into a new folder, or use the release that wrote it.",
+    )
 
 
 def _check(flag: str, expected: object, found: object) -> None:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from slicemill.core.scans.channels import ChannelMode
-from slicemill.errors import InputError, LakeVersionError, ModelFileError
+from slicemill.errors import InputError, ModelFileError
 from slicemill.io import storage
+from slicemill.io.schema_version import require_schema_version
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
-
-#: Options of scoring: the mean over a slice and its flips; its neighbours have a say in it; a scan keeps its
-#: largest component alone.
-FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT = "flips", "smooth-slices", "largest-component"
 
 #: Hex digits of the weights' SHA-256 that make a model id.
 _ID_DIGITS = 16
@@ -68,6 +65,9 @@ class Card:
     """When training ended, ISO 8601, UTC."""
     members: tuple[str, ...] = ()
     """Model ids of a committee's members; they lie in `member_uri`. None in a model of one network."""
+    patients: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Hashes of the patients that it was trained (train) and chosen (val) on, by part; see
+    `slicemill.core.evaluation.seen`. Empty in cards of earlier releases: then they are not known."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -128,14 +128,9 @@ def load_card(run_uri: Uri) -> Card:
 def _parse(uri: Uri, value: object) -> Card:
     if not isinstance(value, dict):
         raise _broken(uri, "a JSON object", type(value).__name__)
-    version = value.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise LakeVersionError(
-            f"{display(uri)} is of another schema version",
-            expected=SCHEMA_VERSION,
-            found=version,
-            advice="Train again with this release, or score with the release that trained it.",
-        )
+    require_schema_version(
+        value, display(uri), "Train again with this release, or score with the release that trained it."
+    )
     known = {field.name for field in dataclasses.fields(Card)}
     # Cards of earlier releases lack them; their defaults say so.
     value = {name: default() for name, default in _ADDED_LATER.items()} | value
@@ -167,6 +162,7 @@ _ADDED_LATER: dict[str, Callable[[], Any]] = {
     "initial_weights": dict,
     "channel_mode": lambda: "rgb",
     "members": list,
+    "patients": dict,
 }
 
 _Kind = type | tuple[type, ...]
@@ -190,6 +186,7 @@ _KINDS: dict[str, _Kind] = {
     "initial_weights": dict,
     "options": list,
     "members": list,
+    "patients": dict,
     "created": str,
     "model_id": str,
 }

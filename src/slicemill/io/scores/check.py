@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from slicemill.errors import InputError
 from slicemill.io import storage
-from slicemill.io.parquet import read_file
 from slicemill.io.run.card import sha256
+from slicemill.io.scores.tables import read_entry
 from slicemill.io.storage.uri import join
-from slicemill.schemas import MANIFEST
 from slicemill.types import Uri
 
 
@@ -27,16 +26,17 @@ def check_entry(home: Uri, entry_uri: Uri) -> EntryCheck:
 
     Raises InputError if the entry itself can't be read, LakeVersionError if it is of another version.
     """
-    (entry,) = read_file(entry_uri, MANIFEST, ["outputs", "output_hashes"]).to_pylist()
-    outputs = entry["outputs"]
-    found = storage.each(lambda output: _hash(join(home, output)), outputs, home)
-    missing = [output for output, digest in zip(outputs, found, strict=True) if digest is None]
-    changed = [
-        output
-        for output, digest, stated in zip(outputs, found, entry["output_hashes"], strict=True)
-        if digest not in (None, stated)
-    ]
-    return EntryCheck(len(outputs), tuple(missing), tuple(changed))
+    entry = read_entry(entry_uri)
+    hashes = storage.each(lambda output: _hash(join(home, output)), entry.outputs, home)
+    return EntryCheck(
+        len(entry.outputs),
+        missing=tuple(output for output, digest in zip(entry.outputs, hashes, strict=True) if digest is None),
+        changed=tuple(
+            output
+            for output, digest, stated in zip(entry.outputs, hashes, entry.output_hashes, strict=True)
+            if digest not in (None, stated)
+        ),
+    )
 
 
 def _hash(uri: Uri) -> str | None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.scans.scan import Scan
 from slicemill.io import storage
-from slicemill.io.parquet import ONE_FILE, read_file
+from slicemill.io.parquet import ONE_FILE
 from slicemill.io.places import Scores
-from slicemill.io.scores.tables import refuse_leaky_scores, slice_rows
+from slicemill.io.scores.folder import refuse_leaky_scores
+from slicemill.io.scores.tables import patient_rows, slice_rows
 from slicemill.io.storage.uri import join
-from slicemill.schemas import SCORED_PATIENTS
 from slicemill.types import SliceMask, Uri
-
-Row = Mapping[str, Any]
 
 _NUMBERS = ("slice_index", "tumour_pixels", "true_pixels", "max_probability", "dice")
 _MASKS = ("slice_index", "height", "width", "mask", "tumour_pixels", "dice", "max_probability")
@@ -74,7 +72,7 @@ class ScoreTables:
 
     home: Uri
     model_id: str
-    scans: tuple[Row, ...]
+    scans: tuple[ScanScore, ...]
     other_models: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -82,18 +80,17 @@ class ScoreTables:
         """Where the folder's tables lie, for engines that read them by themselves."""
         return Scores(self.home)
 
-    def slices(self, scans: Sequence[Row]) -> list[SliceScore]:
+    def slices(self, scans: Sequence[ScanScore]) -> list[SliceScore]:
         """The numbers of every scored slice of scans, given by their rows."""
         by_scan = storage.each(self._slice_scores, scans, self.home)
         return [score for scores in by_scan for score in scores]
 
-    def _slice_scores(self, row: Row) -> list[SliceScore]:
+    def _slice_scores(self, row: ScanScore) -> list[SliceScore]:
         return [_slice_score(row, stored) for stored in slice_rows(self.home, row, _NUMBERS)]
 
-    def predictions(self, row: Row) -> dict[int, PredictedSlice]:
+    def predictions(self, row: ScanScore) -> dict[int, PredictedSlice]:
         """The predicted masks of a scan, given by its row, by slice number."""
-        stored = slice_rows(self.home, row, _MASKS)
-        return {slice_row["slice_index"]: _predicted(slice_row) for slice_row in stored}
+        return {stored.slice_index: _predicted(stored) for stored in slice_rows(self.home, row, _MASKS)}
 
 
 def read_scores(home: Uri, model_id: str | None = None, *, leaky: bool = False) -> ScoreTables:
@@ -108,37 +105,37 @@ def read_scores(home: Uri, model_id: str | None = None, *, leaky: bool = False) 
     if not storage.exists(uri):
         storage.list_files(home)
         return ScoreTables(home, model_id or "", ())
-    rows = sorted(read_file(uri, SCORED_PATIENTS).to_pylist(), key=lambda row: row["scored_at"])
-    models = Counter(row["model_id"] for row in rows)
+    rows = sorted(patient_rows(home), key=lambda row: row.scored_at.timestamp() if row.scored_at else 0.0)
+    models = Counter(row.model_id for row in rows)
     if model_id not in models and rows:
-        model_id = rows[-1]["model_id"]
+        model_id = rows[-1].model_id
     # Two runs with two thresholds leave two rows of a scan: the later one counts.
-    latest = {row["scan_id"]: row for row in rows if row["model_id"] == model_id}
+    latest = {row.scan_id: row for row in rows if row.model_id == model_id}
     others = {name: count for name, count in models.items() if name != model_id}
     return ScoreTables(home, model_id or "", tuple(latest[scan_id] for scan_id in sorted(latest)), others)
 
 
-def _slice_score(row: Row, stored: Row) -> SliceScore:
-    predicted, probability = stored["tumour_pixels"], stored["max_probability"]
+def _slice_score(row: ScanScore, stored: ScoredSlice) -> SliceScore:
+    predicted, probability = stored.tumour_pixels, stored.max_probability
     return SliceScore(
-        patient_id=row["patient_id"],
-        scan_id=row["scan_id"],
-        slice_index=stored["slice_index"],
+        patient_id=row.patient_id,
+        scan_id=row.scan_id,
+        slice_index=stored.slice_index,
         predicted=predicted,
-        true=stored["true_pixels"],
+        true=stored.true_pixels,
         max_probability=probability,
-        dice=stored["dice"],
-        positive=probability >= row["threshold"] if predicted is None else predicted > 0,
+        dice=stored.dice,
+        positive=probability >= row.threshold if predicted is None else predicted > 0,
     )
 
 
-def _predicted(stored: Row) -> PredictedSlice:
-    return PredictedSlice(_mask(stored), stored["tumour_pixels"], stored["dice"], stored["max_probability"])
+def _predicted(stored: ScoredSlice) -> PredictedSlice:
+    return PredictedSlice(_mask(stored), stored.tumour_pixels, stored.dice, stored.max_probability)
 
 
-def _mask(stored: Row) -> SliceMask | None:
-    if stored["mask"] is None:
+def _mask(stored: ScoredSlice) -> SliceMask | None:
+    if stored.mask is None:
         return None
-    shape = stored["height"], stored["width"]
-    bits = np.unpackbits(np.frombuffer(stored["mask"], np.uint8), count=shape[0] * shape[1])
+    shape = stored.height, stored.width
+    bits = np.unpackbits(np.frombuffer(stored.mask, np.uint8), count=shape[0] * shape[1])
     return bits.reshape(shape)

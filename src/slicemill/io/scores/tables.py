@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
-from slicemill.core.splits import refuse_leaky
+from slicemill.core.evaluation.rows import ManifestEntry, ScanScore, ScoredSlice
 from slicemill.io import storage
 from slicemill.io.parquet import read_file, read_small_or_empty, write_small
 from slicemill.io.places import Scores
-from slicemill.io.scores.writer import MANIFEST_SUFFIX
 from slicemill.io.storage.commits import Commit, list_commits
-from slicemill.io.storage.uri import display
-from slicemill.schemas import MANIFEST, SCORED_PATIENTS, SCORED_SLICES
+from slicemill.schemas import MANIFEST, SCHEMA_VERSION, SCORED_PATIENTS, SCORED_SLICES
 from slicemill.types import Uri
 
-Row = dict[str, Any]
+MANIFEST_SUFFIX = ".parquet"
+
+_SCORE_FIELDS = tuple(field.name for field in dataclasses.fields(ScanScore))
+_ENTRY_FIELDS = ("source_fingerprint", "outputs", "output_hashes", "job_id")
 
 
 def entries(home: Uri) -> list[Commit]:
@@ -28,58 +28,61 @@ def entries(home: Uri) -> list[Commit]:
     return list_commits(Scores(home).manifest, MANIFEST_SUFFIX)
 
 
-def patient_rows(home: Uri) -> list[Row]:
+def read_entry(uri: Uri) -> ManifestEntry:
+    """One manifest entry.
+
+    Raises InputError if it can't be read, LakeVersionError if it is of another version.
+    """
+    (row,) = read_file(uri, MANIFEST).to_pylist()
+    known = {name: _value(row[name]) for name in _ENTRY_FIELDS}
+    return ManifestEntry(score=_score({**row, "manifest": uri.rpartition("/")[2]}), **known)
+
+
+def patient_rows(home: Uri) -> list[ScanScore]:
     """Rows of the patients table, none where there is no table."""
-    rows: list[Row] = read_small_or_empty(Scores(home).patients, SCORED_PATIENTS).to_pylist()
-    return rows
+    return [_score(row) for row in read_small_or_empty(Scores(home).patients, SCORED_PATIENTS).to_pylist()]
 
 
-def refuse_leaky_scores(home: Uri) -> None:
-    """Raise ConfigError for scores by a model of a split that leaks on purpose."""
-    uri = Scores(home).summary("")
-    if storage.exists(uri):
-        refuse_leaky(storage.read_json(uri).get("model", {}).get("split", ""), display(home))
-
-
-def publish(home: Uri) -> list[Row]:
+def publish(home: Uri) -> list[ScanScore]:
     """Write the patients table and its CSV from the manifest; return the rows.
 
     Entries that the table holds already are not read again.
     """
     commits = {commit.uri.rpartition("/")[2]: commit for commit in entries(home)}
-    earlier = {row["manifest"]: row for row in patient_rows(home) if row["manifest"] in commits}
+    earlier = {row.manifest: row for row in patient_rows(home) if row.manifest in commits}
     missing = [commit for name, commit in commits.items() if name not in earlier]
-    rows = [*earlier.values(), *storage.each(_entry, missing, home)]
-    rows.sort(key=lambda row: (row["patient_id"], row["scan_id"], row["model_id"]))
-    write_small(Scores(home).patients, SCORED_PATIENTS, rows)
+    rows = [*earlier.values(), *storage.each(lambda commit: read_entry(commit.uri).score, missing, home)]
+    rows.sort(key=lambda row: (row.patient_id, row.scan_id, row.model_id))
+    write_small(Scores(home).patients, SCORED_PATIENTS, [vars(row) for row in rows])
     storage.write_bytes(Scores(home).patients_csv, _csv(rows))
     return rows
 
 
-def slice_rows(home: Uri, patient_row: Mapping[str, Any], columns: Sequence[str]) -> list[Row]:
-    """Predicted slices of a scan, by its row of the patients table."""
-    if not patient_row["slices"]:
+def slice_rows(home: Uri, scan: ScanScore, columns: Sequence[str]) -> list[ScoredSlice]:
+    """Predicted slices of a scan, by its row of the patients table; other columns have their defaults."""
+    if not scan.slices:
         return []
-    uri = Scores(home).scan(patient_row["patient_id"], patient_row["scan_id"], patient_row["model_id"])
-    rows: list[Row] = read_file(uri, SCORED_SLICES, columns).to_pylist()
-    return rows
+    uri = Scores(home).scan(scan.patient_id, scan.scan_id, scan.model_id)
+    # Columns that an earlier release did not write are passed over.
+    return [ScoredSlice(**row) for row in read_file(uri, SCORED_SLICES, columns).to_pylist()]
 
 
-def _entry(commit: Commit) -> Row:
-    table: pa.Table = read_file(commit.uri, MANIFEST)
-    row: Row = table.to_pylist()[0]
-    return {
-        **{name: row.get(name) for name in SCORED_PATIENTS.names},
-        "manifest": commit.uri.rpartition("/")[2],
-    }
+def _score(row: Mapping[str, Any]) -> ScanScore:
+    return ScanScore(**{name: _value(row[name]) for name in _SCORE_FIELDS if name in row})
 
 
-def _csv(rows: Sequence[Row]) -> bytes:
+def _value(stored: Any) -> Any:
+    return tuple(stored) if isinstance(stored, list) else stored
+
+
+def _csv(rows: Sequence[ScanScore]) -> bytes:
+    """Rows as CSV: patients that the model has seen come last, their column says so."""
     sink = io.StringIO()
-    writer = csv.DictWriter(sink, SCORED_PATIENTS.names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(row[name]) for name in SCORED_PATIENTS.names})
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(SCORED_PATIENTS.names)
+    for row in sorted(rows, key=lambda row: bool(row.seen)):
+        cells = {"schema_version": SCHEMA_VERSION, **vars(row)}
+        writer.writerow([_cell(cells[name]) for name in SCORED_PATIENTS.names])
     return sink.getvalue().encode()
 
 
@@ -88,4 +91,4 @@ def _cell(value: Any) -> Any:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds")
-    return "; ".join(map(str, value)) if isinstance(value, list) else value
+    return "; ".join(map(str, value)) if isinstance(value, tuple) else value

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from slicemill.core.evaluation.rows import ManifestEntry, ScanScore, ScoredSlice
 from slicemill.core.scans.integrity import Problem
 from slicemill.core.scans.scan import Scan
 from slicemill.io import places, storage
 from slicemill.io.lake.rows import QuarantineRow, columns
-from slicemill.io.parquet import parquet_bytes, read_file, to_arrow
+from slicemill.io.parquet import parquet_bytes, to_arrow
 from slicemill.io.places import Lake, Scores
 from slicemill.io.raw.tiff_write import encode_mask
+from slicemill.io.scores.tables import MANIFEST_SUFFIX, read_entry
 from slicemill.io.storage.commits import commit_uri
 from slicemill.io.storage.uri import join, relative
 from slicemill.schemas import MANIFEST, QUARANTINE, SCORED_SLICES
 from slicemill.types import ScanMasks, Uri
 
-MANIFEST_SUFFIX = ".parquet"
-
-#: Decimals of a stored probability: what lies below differs between processors and processes.
-_DECIMALS = 5
+#: An output: where it goes, and its bytes.
+_Output = tuple[Uri, bytes]
 
 
 @dataclass(frozen=True)
-class ScoredScan:
-    """What scoring found for one scan: 0/1 masks (S, H, W), peak probabilities (S,), Dice a slice, scores.
+class ScanOutput:
+    """What scoring made of one scan: 0/1 masks (S, H, W), rows of its slices, and its own row.
 
     A classifier gives no masks.
     """
 
     scan: Scan
     masks: ScanMasks | None
-    peaks: npt.NDArray[np.float32]
-    slice_dice: tuple[float | None, ...]
-    scores: Mapping[str, Any]
+    slices: tuple[ScoredSlice, ...]
+    score: ScanScore
 
 
 @dataclass(frozen=True)
@@ -56,42 +52,44 @@ class ScoreWriter:
         """Where the manifest entry of a scan lies."""
         return commit_uri(Scores(self.scores).manifest, scan_id, key, MANIFEST_SUFFIX)
 
-    def write(self, scored: ScoredScan, fingerprint: str, key: str, stale: Sequence[Uri]) -> dict[str, Any]:
+    def write(self, output: ScanOutput, fingerprint: str, key: str, stale: Sequence[Uri]) -> ManifestEntry:
         """Write all outputs of a scan, then its manifest entry; return the entry.
 
         `stale` are manifest entries of an earlier input of the same scan and model: they go first, and before
         them what they vouch for and this input no longer gives, such as the mask of a slice that is gone.
         """
-        outputs = self._masks(scored)
-        if scored.scan.slices:
-            outputs.append(self._slices(scored))
-        if scored.scan.problems:
-            outputs.append(self._quarantine(scored.scan.scan_id, scored.scan.problems))
-        self._remove_stale(stale, {uri for uri, _ in outputs})
-        hashes = storage.each(lambda output: self._put(*output), outputs, self.scores)
-        entry = {
-            **scored.scores,
-            "patient_id": scored.scan.patient_id,
-            "scan_id": scored.scan.scan_id,
-            "quarantined": len(scored.scan.problems),
-            "model_id": self.model_id,
-            "scored_at": datetime.now(UTC),
-            "source_fingerprint": fingerprint,
-            "outputs": [relative(uri, self.scores) for uri, _ in outputs],
-            "output_hashes": hashes,
-            "job_id": self.job_id,
-        }
-        uri = self.entry_uri(scored.scan.scan_id, key)
-        storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [entry])))
+        files = self._masks(output)
+        if output.slices:
+            files.append(self._slices(output))
+        if output.scan.problems:
+            files.append(self._quarantine(output.scan.scan_id, output.scan.problems))
+        self._remove_stale(stale, {uri for uri, _ in files})
+        hashes = storage.each(lambda file: self._put(*file), files, self.scores)
+        uri = self.entry_uri(output.scan.scan_id, key)
+        entry = ManifestEntry(
+            score=dataclasses.replace(
+                output.score,
+                quarantined=len(output.scan.problems),
+                model_id=self.model_id,
+                scored_at=datetime.now(UTC),
+                manifest=uri.rpartition("/")[2],
+            ),
+            source_fingerprint=fingerprint,
+            outputs=tuple(relative(uri, self.scores) for uri, _ in files),
+            output_hashes=tuple(hashes),
+            job_id=self.job_id,
+        )
+        stored = {**vars(entry.score), **vars(entry)}
+        storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [stored])))
         return entry
 
-    def _remove_stale(self, stale: Sequence[Uri], kept: set[Uri]) -> None:
+    def _remove_stale(self, stale: Sequence[Uri], current: set[Uri]) -> None:
         for entry in stale:
             if not storage.exists(entry):
                 continue  # an earlier attempt of this task came so far
-            for output in read_file(entry, MANIFEST, ["outputs"]).to_pylist()[0]["outputs"]:
+            for output in read_entry(entry).outputs:
                 uri = join(self.scores, output)
-                if uri not in kept:
+                if uri not in current:
                     storage.remove(uri)
             storage.remove(entry)
 
@@ -99,40 +97,23 @@ class ScoreWriter:
         storage.write_bytes(uri, data)
         return hashlib.sha256(data).hexdigest()
 
-    def _masks(self, scored: ScoredScan) -> list[tuple[Uri, bytes]]:
-        if scored.masks is None:
+    def _masks(self, output: ScanOutput) -> list[_Output]:
+        if output.masks is None:
             return []
-        scan_id = scored.scan.scan_id
+        scan_id = output.scan.scan_id
         home = join(self.scores, self.mask_folder, scan_id)
         return [
-            (join(home, f"{scan_id}_{one.slice_index}_pred.tif"), encode_mask(mask))
-            for one, mask in zip(scored.scan.slices, scored.masks, strict=True)
+            (join(home, f"{scan_id}_{source.slice_index}_pred.tif"), encode_mask(mask))
+            for source, mask in zip(output.scan.slices, output.masks, strict=True)
         ]
 
-    def _slices(self, scored: ScoredScan) -> tuple[Uri, bytes]:
-        scan = scored.scan
-        masks = scored.masks if scored.masks is not None else [None] * len(scan.slices)
-        rows = [
-            {
-                "scan_id": scan.scan_id,
-                "slice_index": one.slice_index,
-                "height": one.image.shape[0],
-                "width": one.image.shape[1],
-                "mask": None if mask is None else np.packbits(mask).tobytes(),
-                "tumour_pixels": None if mask is None else int(np.count_nonzero(mask)),
-                "true_pixels": None if one.mask is None else int(np.count_nonzero(one.mask)),
-                "max_probability": round(float(peak), _DECIMALS),
-                "dice": slice_dice,
-                "model_id": self.model_id,
-            }
-            for one, mask, peak, slice_dice in zip(
-                scan.slices, masks, scored.peaks, scored.slice_dice, strict=True
-            )
-        ]
+    def _slices(self, output: ScanOutput) -> _Output:
+        scan = output.scan
+        rows = [{**vars(row), "scan_id": scan.scan_id, "model_id": self.model_id} for row in output.slices]
         uri = Scores(self.scores).scan(scan.patient_id, scan.scan_id, self.model_id)
         return uri, parquet_bytes(to_arrow(SCORED_SLICES, rows))
 
-    def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> tuple[Uri, bytes]:
+    def _quarantine(self, scan_id: str, problems: Sequence[Problem]) -> _Output:
         time = datetime.now(UTC)
         rows = [columns(QuarantineRow.of(problem, self.job_id, time)) for problem in problems]
         name = places.file_name(scan_id, f"--{self.model_id}.parquet")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.channels import ChannelMode, input_normalisation, input_slices, layout_for
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.scans.profile import scan_missing_sequences
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 
 #: Source pixels that are turned into network input, or back, at once: float32 planes of 200 MB.
 _PIXELS = 16_000_000
+_NO_OPTIONS = PredictionOptions()
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,11 @@ def predict_scans(
     predictor: Predictor,
     batch_size: int,
     threshold: float,
-    flips: bool = False,
-    smooth: bool = False,
+    options: PredictionOptions = _NO_OPTIONS,
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
-    """Predict scans, each given with any companion, in their order; see `smooth_slices` for `smooth`.
+    """Predict scans, each given with any companion, in their order.
+
+    Of the options flips and smooth_slices are done here; the largest component is the caller's to take.
 
     Slices meet in a batch at the network's size, whatever their own. Every batch is full, the last one filled
     up with a slice of its own: the kernels are then the same for each slice, and its numbers to the last bit,
@@ -149,18 +152,20 @@ def predict_scans(
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
     for item, scan in scans:
-        one = _Open(item, scan, *scan_input(scan, predictor.card.channel_mode), threshold, smooth)
+        one = _Open(
+            item, scan, *scan_input(scan, predictor.card.channel_mode), threshold, options.smooth_slices
+        )
         open_scans.append(one)
         for piece in _cut(one, batch_size - _slices(filling), batch_size):
             filling.append(piece)
             if _slices(filling) == batch_size:
-                launched = _launch(filling, predictor, batch_size, flips)
+                launched = _launch(filling, predictor, batch_size, options.flips)
                 flying.land()
                 filling, flying = [], launched
         yield from _finished(open_scans)
     flying.land()
     if filling:
-        _launch(filling, predictor, batch_size, flips).land()
+        _launch(filling, predictor, batch_size, options.flips).land()
     yield from _finished(open_scans)
 
 

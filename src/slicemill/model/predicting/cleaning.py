@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from itertools import combinations
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from slicemill.io.run.card import LARGEST_COMPONENT, SMOOTH_SLICES
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.types import ScanMasks
-
-#: Every choice of these options, the fewest first.
-CHOICES = tuple(
-    chosen for count in range(3) for chosen in combinations((SMOOTH_SLICES, LARGEST_COMPONENT), count)
-)
 
 #: What stands for a probability of 1, in a byte.
 LEVELS = 255
@@ -25,14 +17,14 @@ _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 def clean_mask(
-    probabilities: npt.NDArray[np.float32], threshold: float, options: Collection[str]
+    probabilities: npt.NDArray[np.float32], threshold: float, options: PredictionOptions
 ) -> ScanMasks:
     """A scan's 0/1 mask from its float32 probabilities, both with axes (S, H, W), by these options."""
-    if SMOOTH_SLICES in options:
+    if options.smooth_slices:
         masks = smooth_slices(np.rint(probabilities * LEVELS).astype(np.uint8), threshold)
     else:
         masks = (probabilities >= threshold).view(np.uint8)
-    return largest_component(masks) if LARGEST_COMPONENT in options else masks
+    return largest_component(masks) if options.largest_component else masks
 
 
 def smooth_slices(levels: npt.NDArray[np.uint8], threshold: float) -> ScanMasks:
@@ -59,5 +51,5 @@ def largest_component(masks: ScanMasks) -> ScanMasks:
         return masks
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept: ScanMasks = (labels == sizes.argmax()).astype(np.uint8)
-    return kept
+    largest: ScanMasks = (labels == sizes.argmax()).astype(np.uint8)
+    return largest

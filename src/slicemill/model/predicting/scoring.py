@@ -1,83 +1,30 @@
-"""From decoded scans to their predicted masks and scores, with one predictor a process."""
+"""From decoded scans to their predicted masks and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.evaluation.drift import drift_warnings
+from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
+from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.scans.profile import scan_missing_sequences, statistics
-from slicemill.core.scans.scan import Scan
-from slicemill.errors import ModelFileError
-from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES, Card
-from slicemill.io.scores.writer import ScoredScan
-from slicemill.io.storage.uri import display
+from slicemill.core.scans.scan import Scan, Slice
+from slicemill.io.run.card import Card
+from slicemill.io.scores.writer import ScanOutput
 from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.types import ScanMasks, Uri
+from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
+from slicemill.types import ScanMasks, SliceMask
 
 _T = TypeVar("_T")
 
-#: Slices of a forward pass unless asked otherwise. On a CPU more fall out of its caches.
-BATCH_SIZES = {"cpu": 8, "cuda": 64}
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How to score: which model, on what, from which probability on, with which test-time options."""
-
-    model: Uri
-    model_id: str
-    device: str
-    precision: str
-    threads: int | None
-    batch_size: int | None
-    threshold: float
-    flips: bool = False
-    smooth_slices: bool = False
-    largest_component: bool = False
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Names of the test-time options that are on: they change the output."""
-        named = {
-            FLIPS: self.flips,
-            SMOOTH_SLICES: self.smooth_slices,
-            LARGEST_COMPONENT: self.largest_component,
-        }
-        return tuple(name for name, on in named.items() if on)
-
-
-def loaded(settings: ScoreSettings, gpu: int = 0) -> Predictor:
-    """The predictor of this process, loaded once.
-
-    Raises ModelFileError if the run holds another model than the settings name.
-    """
-    predictor = _loaded(
-        settings.model, settings.model_id, settings.device, settings.precision, settings.threads, gpu
-    )
-    if predictor.model_id != settings.model_id:
-        raise ModelFileError(
-            f"{display(settings.model)} was written again while it scored",
-            expected=f"model {settings.model_id}",
-            found=predictor.model_id,
-            advice="Score again.",
-        )
-    return predictor
-
-
-# By the id too: a worker outlives a job, and the next one may bring another model in the same place.
-@lru_cache(maxsize=2)
-def _loaded(
-    model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int
-) -> Predictor:
-    return Predictor.load(model, device, precision, threads, gpu)
+#: Decimals of a stored probability: what lies below differs between processors and processes.
+_DECIMALS = 5
 
 
 def predictions(
@@ -85,64 +32,80 @@ def predictions(
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans as the settings say; see `predict_scans`."""
     batch_size = settings.batch_size or BATCH_SIZES[predictor.device.type]
-    return predict_scans(
-        scans, predictor, batch_size, settings.threshold, settings.flips, settings.smooth_slices
-    )
+    return predict_scans(scans, predictor, batch_size, settings.threshold, settings.options)
 
 
-def scored_scan(scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings) -> ScoredScan:
+def scan_output(scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings) -> ScanOutput:
     """A predicted scan compared with its truth where there is one, and with the training scans."""
     masks = prediction.masks
-    if masks is not None and settings.largest_component:
+    if masks is not None and settings.options.largest_component:
         masks = largest_component(masks)
-    return ScoredScan(
-        scan, masks, prediction.peaks, _slice_dice(scan, masks), _scores(scan, masks, card, settings)
+    planes = [None] * len(scan.slices) if masks is None else list(masks)
+    slices = tuple(
+        _scored_slice(source, mask, float(peak))
+        for source, mask, peak in zip(scan.slices, planes, prediction.peaks, strict=True)
+    )
+    return ScanOutput(scan, masks, slices, _scan_score(scan, masks, card, settings))
+
+
+def _scored_slice(source: Slice, mask: SliceMask | None, peak: float) -> ScoredSlice:
+    overlap, dice = None, None
+    if mask is not None and source.mask is not None:
+        counts = slice_counts(mask[None], source.mask[None])[0]
+        overlap, dice = int(counts[0]), dice_from_counts(*map(int, counts))
+    return ScoredSlice(
+        slice_index=source.slice_index,
+        height=source.image.shape[0],
+        width=source.image.shape[1],
+        mask=None if mask is None else np.packbits(mask).tobytes(),
+        tumour_pixels=_area(mask),
+        true_pixels=_area(source.mask),
+        overlap_pixels=overlap,
+        max_probability=round(peak, _DECIMALS),
+        dice=dice,
     )
 
 
-def _slice_dice(scan: Scan, predicted: ScanMasks | None) -> tuple[float | None, ...]:
-    if predicted is None:
-        return (None,) * len(scan.slices)
-    found: list[float | None] = []
-    for one, mask in zip(scan.slices, predicted, strict=True):
-        counts = None if one.mask is None else slice_counts(mask[None], one.mask[None])[0]
-        found.append(None if counts is None else dice_from_counts(*(int(count) for count in counts)))
-    return tuple(found)
+def _area(mask: SliceMask | None) -> int | None:
+    return None if mask is None else int(np.count_nonzero(mask))
 
 
-def _scores(
-    scan: Scan, predicted: ScanMasks | None, card: Card, settings: ScoreSettings
-) -> Mapping[str, Any]:
-    labelled = [position for position, one in enumerate(scan.slices) if one.mask is not None]
+def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: ScoreSettings) -> ScanScore:
+    labelled = [position for position, source in enumerate(scan.slices) if source.mask is not None]
     volume = 0 if predicted is None else int(np.count_nonzero(predicted))
-    row: dict[str, Any] = {
-        "predicted_volume": None if card.task == "classify" else volume,
-        "slices": len(scan.slices),
-        "labelled_slices": len(labelled),
-        "warnings": _warnings(scan, card),
-        "options": list(settings.options),
-        "threshold": settings.threshold,
-    }
-    if not labelled:
-        return row
-    true = np.stack([one.mask for one in scan.slices if one.mask is not None])
-    row["true_volume"] = int(np.count_nonzero(true))
-    if predicted is not None:
-        scores = scan_scores(predicted[labelled], true)
-        row |= {name: getattr(scores, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
-    return row
+    numbers: dict[str, Any] = {"predicted_volume": None if card.task == "classify" else volume}
+    if labelled:
+        true = np.stack([source.mask for source in scan.slices if source.mask is not None])
+        numbers["true_volume"] = int(np.count_nonzero(true))
+        if predicted is not None:
+            agreement = scan_scores(predicted[labelled], true)
+            numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
+    return ScanScore(
+        patient_id=scan.patient_id,
+        scan_id=scan.scan_id,
+        slices=len(scan.slices),
+        labelled_slices=len(labelled),
+        warnings=tuple(_warnings(scan, card, len(labelled))),
+        options=settings.options.names,
+        threshold=settings.threshold,
+        seen=was_seen(card.patients, scan.patient_id),
+        **numbers,
+    )
 
 
-def _warnings(scan: Scan, card: Card) -> list[str]:
-    found = drift_warnings(_profile_columns(scan), card.training_profile) if scan.slices else []
-    if not scan.slices:
-        found.append("no usable slice")
-    rejected = sum(one.mask_status == "rejected" for one in scan.slices)
+def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
+    if scan.slices:
+        yield from drift_warnings(_profile_columns(scan), card.training_profile)
+    else:
+        yield "no usable slice"
+    rejected = sum(source.mask_status == "rejected" for source in scan.slices)
     if rejected:
-        found.append(f"{rejected} bad masks left out of the truth")
+        yield f"{rejected} bad masks left out of the truth"
+    if 0 < labelled < len(scan.slices):
+        total = len(scan.slices)
+        yield f"{total - labelled} of {total} slices have no usable mask: Dice is of the other {labelled}"
     if scan.problems:
-        found.append(f"{len(scan.problems)} files set aside")
-    return found
+        yield f"{len(scan.problems)} files set aside"
 
 
 def _profile_columns(scan: Scan) -> dict[str, Any]:
@@ -152,5 +115,5 @@ def _profile_columns(scan: Scan) -> dict[str, Any]:
         "height": height,
         "width": width,
         "missing_sequences": scan_missing_sequences(scan),
-        **statistics(np.sum([one.histogram for one in scan.slices], axis=0)),
+        **statistics(np.sum([source.histogram for source in scan.slices], axis=0)),
     }

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io.raw.tiff import count_values
-from slicemill.io.run.card import FLIPS, Card
+from slicemill.io.run.card import Card
 from slicemill.io.storage.uri import canonical, file_uri
 from slicemill.model.predicting import predictor
 from slicemill.model.predicting.batches import scan_input
 from slicemill.model.predicting.cleaning import clean_mask
-from slicemill.model.predicting.scoring import BATCH_SIZES
+from slicemill.model.predicting.settings import BATCH_SIZES
 from slicemill.types import ScanImages, ScanMasks
 
 
@@ -72,11 +73,11 @@ class Predictor:
         """
         self._check(volume)
         threshold = self.card.threshold if threshold is None else threshold
-        names = tuple(self.card.options if options is None else options)
-        batches = self._batches(_scan(volume), flips=FLIPS in names)
+        chosen = PredictionOptions.from_names(self.card.options if options is None else options)
+        batches = self._batches(_scan(volume), flips=chosen.flips)
         probabilities = np.concatenate(list(batches))[: len(volume)]
-        masks = None if probabilities.ndim == 1 else clean_mask(probabilities, threshold, names)
-        return VolumePrediction(masks, probabilities, threshold, names)
+        masks = None if probabilities.ndim == 1 else clean_mask(probabilities, threshold, chosen)
+        return VolumePrediction(masks, probabilities, threshold, chosen.names)
 
     def _check(self, volume: ScanImages) -> None:
         channels = len(self.card.channels)

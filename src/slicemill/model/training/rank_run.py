@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.normalise import NORMALISATION
 from slicemill.core.training.plan import CHANNELS, TrainPlan
 from slicemill.core.training.pruning import gives_up
@@ -214,7 +215,7 @@ def _save_epoch(learner: Learner, state: RunState) -> None:
     save_checkpoint(learner, state)
 
 
-def _dice_by_options(learner: Learner, state: RunState) -> dict[tuple[str, ...], float]:
+def _dice_by_options(learner: Learner, state: RunState) -> dict[PredictionOptions, float]:
     """Validation Dice of the published epoch's weights, by the options of scoring."""
     if learner.plan.settings.task != "segment":
         return {}
@@ -228,7 +229,7 @@ def _dice_by_options(learner: Learner, state: RunState) -> dict[tuple[str, ...],
 def _finish(
     learner: Learner,
     state: RunState,
-    by_options: Mapping[tuple[str, ...], float],
+    by_options: Mapping[PredictionOptions, float],
     origin: InitialWeights,
 ) -> dict[str, Any]:
     """Publish the chosen epoch's weights, then the card that vouches for them."""
@@ -236,7 +237,7 @@ def _finish(
     best = state.published
     values = metric_values(best.validation)
     numbers = {name: value for name, value in values.items() if name != "val_dice_by_scan"}
-    options = best_options(by_options, sum(map(len, plan.validation))) if by_options else ()
+    options = best_options(by_options, sum(map(len, plan.validation))) if by_options else PredictionOptions()
     numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
     weights = storage.read_bytes(Run.of(plan).best_weights)
     card = Card(
@@ -259,7 +260,8 @@ def _finish(
         initial_weights=dataclasses.asdict(origin),
         weights_sha256=sha256(weights),
         channel_mode=settings.channels,
-        options=options,
+        options=options.names,
+        patients=plan.patients,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     storage.write_bytes(Run.of(plan).weights, weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,21 +11,24 @@ import numpy.typing as npt
 from torch import nn
 
 from slicemill.core.evaluation.dice import dice, dice_from_counts
+from slicemill.core.evaluation.options import (
+    ALL_OPTIONS,
+    CLEANINGS,
+    FLIPS,
+    LARGEST_COMPONENT,
+    SMOOTH_SLICES,
+    PredictionOptions,
+)
 from slicemill.core.evaluation.roc import Labels, roc_curve
 from slicemill.core.training.plan import LabelledFile
 from slicemill.core.training.records import ClassificationMetrics, Metrics, SegmentationMetrics
 from slicemill.errors import TrainingError
-from slicemill.io.run.card import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES
 from slicemill.model.loading.loader import LabelledSlice
-from slicemill.model.predicting.cleaning import CHOICES, clean_mask
+from slicemill.model.predicting.cleaning import clean_mask
 from slicemill.model.predicting.predictor import probabilities
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.ranks import Rank, all_reduce_sum
 from slicemill.types import Floats
-
-#: Without and with test-time flips, and these with every cleaning of masks.
-_VIEWS: tuple[tuple[str, ...], ...] = ((), (FLIPS,))
-_OPTIONS = tuple((*view, *choice) for view in _VIEWS for choice in CHOICES)
 
 #: Dice that flips must add to be worth four times the work of scoring.
 _FLIPS_WORTH = 0.005
@@ -46,40 +50,40 @@ def validate(learner: Learner, size: int) -> Metrics:
     return result
 
 
-def dice_by_options(learner: Learner, size: int) -> dict[tuple[str, ...], float]:
+def dice_by_options(learner: Learner, size: int) -> dict[PredictionOptions, float]:
     """Mean validation Dice of a network that segments, by the options of scoring.
 
     The same on every rank; empty without a validation part.
     """
     scans = _scans(learner)
     network = learner.published.eval()
-    by_scan = {(options, file.scan_id): 0.0 for options in _OPTIONS for file in scans}
-    for view in _VIEWS:
-        predicted = _predicted(learner, network, size, flips=bool(view))
+    by_scan = {(options, file.scan_id): 0.0 for options in ALL_OPTIONS for file in scans}
+    for flips in (False, True):
+        predicted = _predicted(learner, network, size, flips=flips)
         for scan_id, batches in itertools.groupby(predicted, key=lambda batch: batch[0]):
             found, true = (np.concatenate(part) for part in list(zip(*batches, strict=True))[1:])
-            for choice in CHOICES:
-                cleaned = clean_mask(found, learner.plan.settings.threshold, choice)
-                by_scan[(*view, *choice), scan_id] = dice(cleaned, true)
+            for cleaning in CLEANINGS:
+                cleaned = clean_mask(found, learner.plan.settings.threshold, cleaning)
+                by_scan[dataclasses.replace(cleaning, flips=flips), scan_id] = dice(cleaned, true)
     network.train()
     total = iter(all_reduce_sum(list(by_scan.values()), learner.rank))
     return {
-        options: float(np.mean(list(itertools.islice(total, len(scans))))) for options in _OPTIONS if scans
+        options: float(np.mean(list(itertools.islice(total, len(scans))))) for options in ALL_OPTIONS if scans
     }
 
 
-def best_options(by_options: Mapping[tuple[str, ...], float], scans: int) -> tuple[str, ...]:
+def best_options(by_options: Mapping[PredictionOptions, float], scans: int) -> PredictionOptions:
     """The options of scoring to expect most of, from their mean Dice on this many validation scans.
 
     A few scans say little: what was seen of others counts as `_SEEN_SCANS` more. Flips must be worth their
     work. Of equals the most options.
     """
 
-    def expected(options: tuple[str, ...]) -> tuple[float, int]:
-        here = scans * (by_options[options] - by_options[()])
-        elsewhere = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options)
-        cost = _FLIPS_WORTH if FLIPS in options else 0.0
-        return round((here + elsewhere) / (scans + _SEEN_SCANS) - cost, 6), len(options)
+    def expected(options: PredictionOptions) -> tuple[float, int]:
+        here = scans * (by_options[options] - by_options[PredictionOptions()])
+        elsewhere = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options.names)
+        cost = _FLIPS_WORTH if options.flips else 0.0
+        return round((here + elsewhere) / (scans + _SEEN_SCANS) - cost, 6), len(options.names)
 
     return max(by_options, key=expected)
 

@@ -35,14 +35,10 @@ def distribution(
     low, high = limits if limits else (float(sample.min()), float(sample.max()))
     bins = np.linspace(low, high if high > low else low + 1, 21)
     axes.hist(sample, bins=bins.tolist(), color=BLUE, edgecolor="none", rwidth=0.92)
-    mean, below, above = mean_interval(sample)
-    axes.axvspan(below, above, color=VERMILLION, alpha=0.22, linewidth=0)
-    axes.axvline(
-        mean,
-        color=VERMILLION,
-        linewidth=1.8,
-        label=f"mean {mean:.3f} (95% interval {below:.3f} to {above:.3f})",
-    )
+    mean = mean_interval(sample)
+    if mean.low is not None and mean.high is not None:
+        axes.axvspan(mean.low, mean.high, color=VERMILLION, alpha=0.22, linewidth=0)
+    axes.axvline(mean.value, color=VERMILLION, linewidth=1.8, label=f"mean {mean.value:.3f} ({mean.ends(3)})")
     axes.set(xlabel=name, ylabel=f"Number of {counted}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
@@ -71,9 +67,10 @@ def grouped(groups: Groups, name: str, limits: tuple[float, float] | None = None
             alpha=0.65,
             markeredgewidth=0,
         )
-        mean, below, above = mean_interval(sample)
-        axes.plot([below, above], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt")
-        axes.plot([mean], [place], "D", color=INK, markersize=5)
+        mean = mean_interval(sample)
+        if mean.low is not None and mean.high is not None:
+            axes.plot([mean.low, mean.high], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt")
+        axes.plot([mean.value], [place], "D", color=INK, markersize=5)
     axes.set_yticks(range(len(shown)), [f"{group} ({len(values)})" for group, values in shown.items()])
     axes.set(xlabel=name, ylim=(len(shown) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")

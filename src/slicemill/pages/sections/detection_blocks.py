@@ -84,10 +84,13 @@ def _curves(known: Detection) -> Iterator[Block]:
 
 def _overall(slices: Sequence[SliceScore], threshold: float) -> Iterator[Tile]:
     summary = slice_summary(truth_and_probability(slices), threshold)
-    for key, name in (("slice_accuracy", "Slice accuracy"), ("slice_auroc", "Area under the ROC curve")):
-        if summary[key]:
-            value, low, high = (summary[key][part] for part in ("value", "low", "high"))
-            yield Tile(name, f"{value:.3f}", f"95% interval {low:.3f} to {high:.3f}, over patients")
+    intervals = (
+        ("Slice accuracy", summary.slice_accuracy),
+        ("Area under the ROC curve", summary.slice_auroc),
+    )
+    for name, interval in intervals:
+        if interval:
+            yield Tile(name, f"{interval.value:.3f}", f"{interval.ends(3)}, over patients")
 
 
 def _tiles(counts: _Counts) -> tuple[Tile, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slicemill.io.results import Results, Row
+from slicemill.core.evaluation.rows import ScanScore
+from slicemill.io.results import Results
 from slicemill.io.scores.results import PredictedScan, ScoreTables, SliceScore
 from slicemill.pages.figures.overlay import (
     largest_slice,
@@ -53,7 +54,7 @@ class Wanted:
 
 def draw(results: Results, scores: ScoreTables, wanted: Sequence[Wanted]) -> list[Made | None]:
     """Make every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
-    rows = {row["scan_id"]: row for row in scores.scans}
+    rows = {row.scan_id: row for row in scores.scans}
     made: list[Made | None] = [None] * len(wanted)
     for scan_id in dict.fromkeys(one.scan_id for one in wanted):
         scored = results.predicted_scan(rows[scan_id])
@@ -73,7 +74,7 @@ def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Secti
     shown = headline(results).scans
     compared = compared_scans(shown)
     slices = scores.slices(compared)
-    threshold = shown[0]["threshold"] if is_classifier(shown) else None
+    threshold = shown[0].threshold if is_classifier(shown) else None
     groups = {
         **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(shown).items()},
         "slice: alarm": [_slice_overlay(one) for one in false_alarms(slices)],
@@ -96,13 +97,13 @@ def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Secti
     return sections, anchors
 
 
-def _example(row: Row) -> Wanted:
+def _example(row: ScanScore) -> Wanted:
     def make(scored: PredictedScan) -> Overlay:
         place = largest_slice(scored)
-        dice = "no truth" if row["dice"] is None else f"scan's Dice {row['dice']:.3f}"
-        return overlay(scored, place, row["scan_id"], f"slice {place}, {dice}")
+        dice = "no truth" if row.dice is None else f"scan's Dice {row.dice:.3f}"
+        return overlay(scored, place, row.scan_id, f"slice {place}, {dice}")
 
-    return Wanted(row["scan_id"], make)
+    return Wanted(row.scan_id, make)
 
 
 def _slice_overlay(one: SliceScore) -> Wanted:
@@ -117,10 +118,10 @@ def _slice_overlay(one: SliceScore) -> Wanted:
     return Wanted(one.scan_id, lambda scored: overlay(scored, one.slice_index, one.scan_id, detail))
 
 
-def _page(row: Row, place: int) -> Wanted:
-    dice = "No Dice." if row["dice"] is None else f"Dice {row['dice']:.3f}."
+def _page(row: ScanScore, place: int) -> Wanted:
+    dice = "No Dice." if row.dice is None else f"Dice {row.dice:.3f}."
     return Wanted(
-        row["scan_id"], lambda scored: viewer(scored, f"scan-{place + 1}", f"{dice} {row['slices']} slices.")
+        row.scan_id, lambda scored: viewer(scored, f"scan-{place + 1}", f"{dice} {row.slices} slices.")
     )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from slicemill.core.evaluation.intervals import mean_interval, median_interval
-from slicemill.core.evaluation.summary import patient_means
+from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.evaluation.summary import partly_labelled, patient_means, surface_summary
 from slicemill.io.places import Scores
-from slicemill.io.results import Results, Row
+from slicemill.io.results import Results
 from slicemill.io.scores.results import ScoreTables
 from slicemill.io.storage.uri import display
 from slicemill.pages.figures import results as result_figures
@@ -53,6 +54,7 @@ def result_section(results: Results, anchors: Mapping[str, str]) -> Section:
             *_model_notes(results, scores),
             Note(first.sentence, "warning" if first.warning else "plain"),
             *_numbers(first.scans, scores),
+            *_partly_labelled(first.scans),
             *_warnings(scores),
             *_charts(results, first.scans),
             *_table(results, scores, anchors),
@@ -79,20 +81,20 @@ def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
     return found
 
 
-def _numbers(rows: Sequence[Row], scores: ScoreTables) -> list[Block]:
+def _numbers(rows: Sequence[ScanScore], scores: ScoreTables) -> list[Block]:
     tiles = _dice_tiles(rows)
     classifier = is_classifier(rows)
-    truthful = sum(bool(row["labelled_slices"]) if classifier else row["dice"] is not None for row in rows)
+    truthful = sum(bool(row.labelled_slices) if classifier else row.dice is not None for row in rows)
     tiles += [
         Tile(
             "Scans",
             f"{len(rows):,}",
-            f"{truthful:,} with truth, {len({row['patient_id'] for row in rows}):,} patients",
+            f"{truthful:,} with truth, {len({row.patient_id for row in rows}):,} patients",
         ),
         Tile(
             "Slices",
-            f"{sum(row['slices'] for row in rows):,}",
-            f"{sum(row['quarantined'] for row in rows):,} files set aside",
+            f"{sum(row.slices for row in rows):,}",
+            f"{sum(row.quarantined for row in rows):,} files set aside",
         ),
     ]
     blocks: list[Block] = [Tiles(tuple(tiles))]
@@ -100,8 +102,8 @@ def _numbers(rows: Sequence[Row], scores: ScoreTables) -> list[Block]:
         blocks.append(Note("A classifier made these scores: it draws no masks, so there is no Dice."))
     elif not truthful:
         blocks.append(Note("None of these scans has a true mask, so there is no Dice.", "missing"))
-    options = Counter(option for row in rows for option in row["options"])
-    thresholds = sorted({row["threshold"] for row in rows})
+    options = Counter(option for row in rows for option in row.options)
+    thresholds = sorted({row.threshold for row in rows})
     used = f"Model {scores.model_id}, threshold {' and '.join(f'{value:g}' for value in thresholds)}, "
     used += f"test-time options: {', '.join(sorted(options)) or 'none'}."
     rule = (
@@ -115,50 +117,71 @@ def _numbers(rows: Sequence[Row], scores: ScoreTables) -> list[Block]:
     return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
 
 
-def _warnings(scores: ScoreTables) -> list[Block]:
-    warned = [row for row in scores.scans if row["warnings"]]
-    if not warned:
+def _partly_labelled(rows: Sequence[ScanScore]) -> list[Block]:
+    partly = [row for row in rows if partly_labelled(row)]
+    if not partly:
         return []
     text = (
-        f"{len(warned):,} of {len(scores.scans):,} scans carry a warning, in the last column of the table. "
-        f"The first, {warned[0]['scan_id']}: {'; '.join(warned[0]['warnings'])}."
+        f"{len(partly):,} of {len(rows):,} scans have masks for some of their slices only. Their Dice is of "
+        "these slices; the last column of the table names them."
     )
     return [Note(text, "warning")]
 
 
-def _dice_tiles(rows: Sequence[Row]) -> list[Tile]:
+def _warnings(scores: ScoreTables) -> list[Block]:
+    warned = [row for row in scores.scans if row.warnings]
+    if not warned:
+        return []
+    text = (
+        f"{len(warned):,} of {len(scores.scans):,} scans carry a warning, in the last column of the table. "
+        f"The first, {warned[0].scan_id}: {'; '.join(warned[0].warnings)}."
+    )
+    return [Note(text, "warning")]
+
+
+def _dice_tiles(rows: Sequence[ScanScore]) -> list[Tile]:
     dice = list(patient_means(rows).values())
     if not dice:
         return []
-    mean, below, above = mean_interval(dice)
-    median, low, high = median_interval(dice)
-    slices, least, most = mean_interval(list(patient_means(rows, "slice_mean_dice").values()))
+    mean, median = mean_interval(dice), median_interval(dice)
+    slices = mean_interval(list(patient_means(rows, "slice_mean_dice").values()))
     tiles = [
-        Tile("Mean patient Dice", f"{mean:.3f}", f"95% interval {below:.3f} to {above:.3f}"),
-        Tile("Median patient Dice", f"{median:.3f}", f"95% interval {low:.3f} to {high:.3f}"),
+        Tile("Mean patient Dice", f"{mean.value:.3f}", mean.ends(3)),
+        Tile("Median patient Dice", f"{median.value:.3f}", median.ends(3)),
         Tile(
             "Slice-mean Dice",
-            f"{slices:.3f}",
-            f"95% interval {least:.3f} to {most:.3f}; empty slices count 1 if found empty",
+            f"{slices.value:.3f}",
+            f"{slices.ends(3)}; empty slices count 1 if predicted empty",
         ),
     ]
-    distances = list(patient_means(rows, "hd95").values())
-    if distances:
-        far, near_end, far_end = median_interval(distances)
-        tiles.append(Tile("Median HD95", f"{far:.1f} px", f"95% interval {near_end:.1f} to {far_end:.1f} px"))
+    surface = surface_summary(rows)
+    if surface.median is not None:
+        measured = f"of {surface.measured} of {surface.patients} patients"
+        if surface.measured < surface.patients:
+            measured += f": in {surface.patients - surface.measured} no predicted tumour meets a true one"
+        tiles.append(
+            Tile(
+                "Median HD95",
+                f"{surface.median.value:.1f} px",
+                f"{surface.median.ends(1, ' px')}, {measured}",
+            )
+        )
+    elif surface.patients:
+        tiles.append(Tile("Median HD95", "none", f"0 of {surface.patients} patients have a distance"))
     return tiles
 
 
-def _charts(results: Results, rows: Sequence[Row]) -> list[Block]:
+def _charts(results: Results, rows: Sequence[ScanScore]) -> list[Block]:
     scored = by_dice(rows)
     if not scored:
         return []
     dice = list(patient_means(scored).values())
-    true, predicted = ([row[key] for row in scored] for key in ("true_volume", "predicted_volume"))
+    true, predicted = [row.true_volume or 0 for row in scored], [row.predicted_volume or 0 for row in scored]
+    scan_dice = [row.dice for row in scored if row.dice is not None]
     by_place: dict[str, list[float]] = {}
     places = institutions(results, scored)
-    for row in scored:
-        by_place.setdefault(places[row["scan_id"]], []).append(row["dice"])
+    for row, value in zip(scored, scan_dice, strict=True):
+        by_place.setdefault(places[row.scan_id], []).append(value)
     return [
         Charts(
             (
@@ -178,7 +201,7 @@ def _charts(results: Results, rows: Sequence[Row]) -> list[Block]:
                     "Scatter of predicted against true volume, with the line of equality.",
                 ),
                 Chart(
-                    picture(result_figures.dice_by_volume(true, [row["dice"] for row in scored])),
+                    picture(result_figures.dice_by_volume(true, scan_dice)),
                     "Dice against the true tumour's volume.",
                     "Scatter of Dice against true tumour volume.",
                 ),
@@ -188,9 +211,9 @@ def _charts(results: Results, rows: Sequence[Row]) -> list[Block]:
 
 
 def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) -> list[Block]:
-    parts = parts_of_scores(results)
-    ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row["dice"] is None)]
-    names = [TableColumn("Scan"), TableColumn("Institution"), *([TableColumn("Part")] if parts else [])]
+    part_names = _part_names(scores.scans, parts_of_scores(results))
+    ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row.dice is None)]
+    names = [TableColumn("Scan"), TableColumn("Institution"), *([TableColumn("Part")] if part_names else [])]
     numbers = [
         ("Dice", ""),
         ("IoU", ""),
@@ -207,7 +230,10 @@ def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) ->
         TableColumn("Warnings"),
     )
     places = institutions(results, ordered)
-    rows = tuple(_cells(row, places[row["scan_id"]], parts, anchors) for row in ordered[:MAX_TABLE_ROWS])
+    rows = tuple(
+        _cells(row, places[row.scan_id], part_names.get(row.scan_id), anchors)
+        for row in ordered[:MAX_TABLE_ROWS]
+    )
     more = f"All {len(ordered):,} scans are in the table as CSV: "
     if len(ordered) > MAX_TABLE_ROWS:
         more = f"Shown are the {MAX_TABLE_ROWS:,} scans of lowest Dice. " + more
@@ -226,19 +252,26 @@ def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) ->
     ]
 
 
-def _cells(row: Row, place: str, parts: Mapping[str, str], anchors: Mapping[str, str]) -> tuple[Cell, ...]:
-    part = [words(parts.get(row["patient_id"], "not in the split"))] if parts else []
+def _part_names(rows: Sequence[ScanScore], parts: Mapping[str, str]) -> dict[str, str]:
+    """Part of the split by scan id, or whether the model has seen the patient; empty if nothing is known."""
+    unknown = {True: "seen by the model", False: "new to the model", None: "not in the split"}
+    if not parts and all(row.seen is None for row in rows):
+        return {}
+    return {row.scan_id: parts.get(row.patient_id, unknown[row.seen]) for row in rows}
+
+
+def _cells(row: ScanScore, place: str, part: str | None, anchors: Mapping[str, str]) -> tuple[Cell, ...]:
     return (
-        words(row["scan_id"], anchors.get(row["scan_id"])),
+        words(row.scan_id, anchors.get(row.scan_id)),
         words(place),
-        *part,
-        number(row["dice"], 3),
-        number(row["iou"], 3),
-        number(row["slice_mean_dice"], 3),
-        number(row["hd95"], 1),
-        number(row["predicted_volume"]),
-        number(row["true_volume"]),
-        number(row["slices"]),
-        number(row["quarantined"]),
-        words("; ".join(row["warnings"])),
+        *([] if part is None else [words(part)]),
+        number(row.dice, 3),
+        number(row.iou, 3),
+        number(row.slice_mean_dice, 3),
+        number(row.hd95, 1),
+        number(row.predicted_volume),
+        number(row.true_volume),
+        number(row.slices),
+        number(row.quarantined),
+        words("; ".join(row.warnings)),
     )

@@ -1,0 +1,83 @@
+"""The scans that a scoring run answers for: raw folders that are ready, or the patients of a part."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from slicemill.config import ScoreConfig
+from slicemill.core.scans.readiness import Readiness
+from slicemill.errors import ConfigError
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.raw.listing import find_scans, list_raw, result_folders, scan_pattern
+from slicemill.io.scores.source import LakeSource, RawSource, ScoreTask
+from slicemill.io.storage.uri import canonical, display
+from slicemill.types import Uri
+
+log = logging.getLogger(__name__)
+
+#: Key of a manifest entry from the fingerprint of a scan's input.
+KeyOf = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Scans of a run, how many files they were listed with, and how many scans are still being written."""
+
+    tasks: tuple[ScoreTask, ...]
+    files: int
+    waiting: int = 0
+
+
+def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
+    """Scans below `--raw` that are ready; results that lie below it are left out.
+
+    Raises InputError if there is nothing to score, ConfigError if `--raw` lies inside `--out`.
+    """
+    home = canonical(config.out)
+    for uri in map(canonical, config.raw):
+        if f"{uri}/".startswith(f"{home}/"):
+            raise ConfigError(
+                "--raw lies inside --out",
+                expected="scores beside the raw folders, or below them",
+                found=display(uri),
+                advice="Give another --out.",
+            )
+    files = list_raw(config.raw)
+    discovery = find_scans(
+        config.raw, files, scan_pattern(config.scan_pattern), own=[home, *result_folders(files)]
+    )
+    for problem in discovery.problems:
+        log.warning("%s: %s", problem.reason, display(problem.uri))
+    ready = Readiness(config.ready_marker, 60 * config.quiet_minutes)
+    waiting = ready.waiting(discovery.scans, ((file.uri, file.modified) for file in files), time.time())
+    folders = [folder for folder in discovery.scans if folder.scan_id not in waiting]
+    tasks = tuple(
+        ScoreTask(
+            folder.scan_id, folder.fingerprint, key_of(folder.fingerprint), folder.size, RawSource(folder)
+        )
+        for folder in folders
+    )
+    return Scope(tasks, sum(folder.files for folder in folders), len(waiting))
+
+
+def lake_scope(lake: Uri, patients: Collection[str], key_of: KeyOf) -> Scope:
+    """Scans of these patients in a lake, by its canonical URI."""
+    rows = [
+        row
+        for row in read_scans(lake, ("patient_id", "scan_id", "slices", "data_uri", "content_hash"))
+        if row["patient_id"] in patients
+    ]
+    tasks = tuple(
+        ScoreTask(
+            row["scan_id"],
+            row["content_hash"],
+            key_of(row["content_hash"]),
+            row["slices"],
+            LakeSource(lake, row),
+        )
+        for row in rows
+    )
+    return Scope(tasks, sum(row["slices"] for row in rows))

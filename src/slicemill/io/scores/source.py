@@ -1,0 +1,59 @@
+"""A scan to score: where its slices come from, and which manifest entry it will have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from slicemill.core.scans.discovery import ScanTask
+from slicemill.core.scans.scan import Scan
+from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.raw.scan_reader import read_scan, unchanged
+from slicemill.types import Uri
+
+
+class ScanSource(Protocol):
+    """Where a scan's slices come from."""
+
+    def read(self, max_pixels: int) -> Scan | None:
+        """The scan's checked slices; None if it is no longer what was listed."""
+
+
+@dataclass(frozen=True)
+class RawSource:
+    """A folder of raw slices."""
+
+    folder: ScanTask
+
+    def read(self, max_pixels: int) -> Scan | None:
+        """The folder's slices, decoded and checked; None if it changed since it was listed."""
+        scan = read_scan(self.folder, max_pixels)
+        return scan if unchanged(self.folder) else None
+
+
+@dataclass(frozen=True)
+class LakeSource:
+    """A row of a lake's scans table."""
+
+    lake: Uri
+    row: Mapping[str, Any]
+
+    def read(self, max_pixels: int) -> Scan | None:
+        """The scan as ingest stored it."""
+        return read_lake_scan(self.lake, self.row)
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One scan to score: its source, the size that work is shared by, and the manifest entry's key.
+
+    `stale` are manifest entries that the new one replaces.
+    """
+
+    scan_id: str
+    fingerprint: str
+    key: str
+    size: int
+    source: ScanSource
+    stale: tuple[Uri, ...] = ()
