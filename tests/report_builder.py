@@ -19,8 +19,8 @@ import pyarrow as pa
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.dice import ScanScores, dice_from_counts, scan_scores, slice_counts
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
+from slicemill.core.profiles.lake_profile import summarise
 from slicemill.core.scans.discovery import FoundFile, discover
-from slicemill.core.scans.profile import summarise
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.core.splits import split_hash
 from slicemill.io import storage

@@ -33,8 +33,8 @@ def test_each_difference_is_said_in_words() -> None:
     profile = training_profile(TRAINING)
     found = drift_warnings(scan(90, (512, 512), ("pre-contrast", "post-contrast")), profile)
     assert found == [
-        "pre-contrast is missing: its channel repeats FLAIR (in training in 1 of 22 scans)",
-        "post-contrast is missing: its channel repeats FLAIR (in training in 0 of 22 scans)",
+        "pre-contrast is missing: its channel is FLAIR or one value (in training in 1 of 22 scans)",
+        "post-contrast is missing: its channel is FLAIR or one value (in training in 0 of 22 scans)",
         "slices are 512x512, in training 256x256",
         "FLAIR intensity is far from training: mean 90 (usual 41 to 59)",
     ]

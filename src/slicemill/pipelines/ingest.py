@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slicemill.config import IngestConfig
+from slicemill.core.profiles.lake_profile import summarise
 from slicemill.core.scans.discovery import Discovery, ScanTask
 from slicemill.core.scans.findings import folder_findings, unlabelled
-from slicemill.core.scans.profile import summarise
 from slicemill.io import storage
 from slicemill.io.lake.card import open_lake
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
@@ -83,6 +83,7 @@ class IngestSummary:
     unmatched_folders: int
     unlabelled_scans: int
     unlabelled_slices: int
+    implausible_masks: int
     clinical_patients: int | None
     lake: str
     error: str | None = None
@@ -225,6 +226,7 @@ def _summary(
 ) -> IngestSummary:
     status, error = _status(config, discovery, fresh, content)
     bare = [row for row in content.scans if not row.labelled_slices]
+    _warn_of_doubts(content.scans)
     return IngestSummary(
         status,
         scans=len(content.scans),
@@ -241,10 +243,21 @@ def _summary(
         unmatched_folders=len(discovery.unmatched),
         unlabelled_scans=len(bare),
         unlabelled_slices=sum(unlabelled(content.scans).values()),
+        implausible_masks=sum(len(row.implausible_masks or ()) for row in content.scans),
         clinical_patients=_joined(content, clinical),
         lake=display(canonical(config.lake)),
         error=error,
     )
+
+
+def _warn_of_doubts(scans: Sequence[ScanRow]) -> None:
+    doubtful = [row.scan_id for row in scans if row.doubts]
+    if doubtful:
+        log.warning(
+            "%d scans have implausible masks, saturation or lost contrast, see profile.json: %s",
+            len(doubtful),
+            _some(doubtful),
+        )
 
 
 def _status(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import SplitConfig
-from slicemill.core.scans.profile import equal_images
+from slicemill.core.profiles.lake_profile import equal_images
 from slicemill.core.splits import (
     PARTS,
     PatientFacts,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pyspark.sql import SparkSession
 
+from slicemill.core.profiles.scan_profile import ScanProfile
 from slicemill.core.scans.discovery import ScanTask, pack
-from slicemill.core.scans.profile import ScanProfile
 from slicemill.io.lake.commits import ScanCommit
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.raw.scan_reader import read_scan

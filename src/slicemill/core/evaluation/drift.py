@@ -72,7 +72,7 @@ def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[
     is compared with nothing; a missing sequence is named all the same.
     """
     found = [
-        f"{name} is missing: its channel repeats FLAIR ({_in_training(name, profile)})"
+        f"{name} is missing: its channel is FLAIR or one value ({_in_training(name, profile)})"
         for name in scan["missing_sequences"]
     ]
     sizes = [tuple(size) for size in profile.get("sizes", ())]

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.core.scans.scan import FLAIR
+from slicemill.core.scans.scan import FLAIR, SEQUENCES
 from slicemill.types import SliceImage
 
 #: What a run decides by: a layout for all scans, or each scan's by whether it lacks a sequence.
@@ -24,9 +24,10 @@ Layout = Literal["rgb", "flair25d"]
 
 
 def layout_for(mode: ChannelMode, missing_sequences: Collection[str]) -> Layout:
-    """The layout of a scan that lacks these sequences (`slicemill.core.scans.profile`)."""
+    """The layout of a scan that lacks these sequences (`slicemill.core.profiles.sequences`)."""
     if mode == "auto":
-        return "flair25d" if missing_sequences else "rgb"
+        # Without FLAIR, its neighbours hold nothing that could stand in.
+        return "flair25d" if missing_sequences and SEQUENCES[FLAIR] not in missing_sequences else "rgb"
     return mode
 
 

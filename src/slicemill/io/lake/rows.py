@@ -49,6 +49,8 @@ class ScanRow:
     source_fingerprint: str
     content_hash: str
     job_id: str
+    implausible_masks: Sequence[int] | None = None
+    doubts: Sequence[str] | None = None
     schema_version: int = SCHEMA_VERSION
 
 

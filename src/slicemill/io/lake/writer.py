@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from slicemill.core.profiles.scan_profile import ScanProfile
 from slicemill.core.scans.discovery import ScanTask
-from slicemill.core.scans.profile import ScanProfile
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io import places, storage
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
@@ -52,7 +52,7 @@ class LakeWriter:
             self.remove_data(task.scan_id, task.patient_id)
             commit = ScanCommit(None, None, quarantine)
         else:
-            totals = TotalsRow(**profile.totals_row())
+            totals = TotalsRow(**profile.totals().row())
             commit = ScanCommit(self._write(task, scan, profile), totals, quarantine)
         uri = commit_uri(Lake(self.lake).commits, task.scan_id, task.fingerprint, COMMIT_SUFFIX)
         storage.write_json(uri, commit.to_json(), indent=None)
@@ -62,7 +62,7 @@ class LakeWriter:
         in_file = [arrow_field(PATIENT_ID)] if self.bucket else []
         patient = {"patient_id": task.patient_id} if self.bucket else {}
         slice_rows = [{**_slice_row(scan.scan_id, slice_), **patient} for slice_ in scan.slices]
-        profile_rows = [{**row, **patient} for row in profile.slice_rows()]
+        profile_rows = [{**channel.row(), **patient} for channel in profile.channel_profiles()]
         data_uri = self.data_uri(Lake(self.lake).slices, task.scan_id, task.patient_id)
         pixels = {
             "image": pixel_column([slice_.image for slice_ in scan.slices]),
@@ -76,7 +76,7 @@ class LakeWriter:
             scan_id=task.scan_id,
             scan_date=task.scan_date,
             institution=task.institution,
-            **profile.scan_columns(),
+            **profile.scan_columns().row(),
             quarantined=len(scan.problems),
             data_uri=relative(data_uri, self.lake),
             source_fingerprint=task.fingerprint,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from slicemill.core.evaluation.options import PredictionOptions
+from slicemill.core.profiles.sequences import scan_missing_sequences
 from slicemill.core.scans.channels import ChannelMode, input_normalisation, input_slices, layout_for
 from slicemill.core.scans.normalise import from_histogram
-from slicemill.core.scans.profile import scan_missing_sequences
 from slicemill.core.scans.scan import Scan
 from slicemill.model.predicting.cleaning import LEVELS, smooth_slices
 from slicemill.model.predicting.predictor import Predictor, at_source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +11,9 @@ from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_
 from slicemill.core.evaluation.drift import drift_warnings
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
-from slicemill.core.scans.profile import scan_missing_sequences, statistics
+from slicemill.core.profiles.doubts import scan_doubts
+from slicemill.core.profiles.sequences import SliceChannels, missing_sequences, slice_channels
+from slicemill.core.profiles.statistics import statistics
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.run.card import Card
 from slicemill.io.scores.writer import ScanOutput
@@ -95,7 +97,9 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
 
 def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
     if scan.slices:
-        yield from drift_warnings(_profile_columns(scan), card.training_profile)
+        channels = [slice_channels(source) for source in scan.slices]
+        yield from drift_warnings(_profile_columns(scan, channels), card.training_profile)
+        yield from scan_doubts(scan, channels).sentences
     else:
         yield "no usable slice"
     rejected = sum(source.mask_status == "rejected" for source in scan.slices)
@@ -108,12 +112,12 @@ def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
         yield f"{len(scan.problems)} files set aside"
 
 
-def _profile_columns(scan: Scan) -> dict[str, Any]:
+def _profile_columns(scan: Scan, channels: Sequence[SliceChannels]) -> dict[str, Any]:
     """`slicemill.core.evaluation.drift.PROFILE_COLUMNS` of a scan, as the scans table has them."""
     height, width, _ = scan.slices[0].image.shape
     return {
         "height": height,
         "width": width,
-        "missing_sequences": scan_missing_sequences(scan),
-        **statistics(np.sum([source.histogram for source in scan.slices], axis=0)),
+        "missing_sequences": missing_sequences(channels),
+        **statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name,
     }
