@@ -39,6 +39,15 @@ def test_a_state_survives_a_checkpoint(lines: list[EpochLine], sizes: InputSizes
     assert RunState.from_json(state.to_json()) == state
 
 
+def test_a_loss_is_stored_where_it_is_known() -> None:
+    metrics = ClassificationMetrics(0.5, None, loss=0.25)
+    line = EpochLine(1, 2.0, metrics)
+
+    assert line.to_json()["val_loss"] == 0.25
+    assert "val_loss" not in EpochLine(1, 2.0).to_json()
+    assert parse_epochs(format_epochs([line])) == (line,)
+
+
 def test_a_line_of_an_earlier_release_keeps_its_names() -> None:
     line = (
         '{"epoch": 2, "image_size": 64, "learning_rate": 0.001, "lost_steps": 0, "seconds": 1.5,'

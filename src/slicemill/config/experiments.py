@@ -41,6 +41,7 @@ class SweepConfig(TrainConfig):
             ("--budget-minutes", self.budget_minutes is not None),
             ("--find-learning-rate", self.find_learning_rate),
             ("--resume", self.resume),
+            ("--overwrite", self.overwrite),
         ):
             if given:
                 raise ConfigError(

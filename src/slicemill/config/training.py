@@ -84,6 +84,8 @@ class TrainConfig:
     carries the hash that is checked. imagenet where the network has such weights, else none, by default."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
+    overwrite: bool = False
+    """Replace the finished run in --out: its model, metrics, checkpoints and pictures are removed first."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware has it, fp16 on a GPU without."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -128,6 +130,10 @@ class TrainConfig:
             f"1 to the {per_rank} slices of a process",
             self.accumulate,
         )
+        if self.resume and self.overwrite:
+            raise ConfigError(
+                "--resume and --overwrite exclude each other", expected="one of them", found="both"
+            )
         self._check_recipe()
 
     def _check_recipe(self) -> None:
@@ -171,6 +177,7 @@ class CrossvalConfig(TrainConfig):
         for flag, given in (
             ("--fold", self.fold is not None),
             ("--find-learning-rate", self.find_learning_rate),
+            ("--overwrite", self.overwrite),
         ):
             if given:
                 raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.storage.lock import sole_writer
-from slicemill.io.storage.uri import canonical, join, stored_uri
+from slicemill.io.storage.uri import canonical, display, join, stored_uri
 from slicemill.model.networks.registry import DEFAULT, IMAGENET, RANDOM
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
@@ -52,13 +53,36 @@ ScanRow = Mapping[str, Any]
 def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
     """Write the plan into its run, train by it, and return the summary of rank 0.
 
-    Raises BusyError if another training writes to the same run.
+    Raises BusyError if another training writes into the run's folder, and as `refuse_finished` does.
     """
-    log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
     run = Run.of(plan)
-    with sole_writer(run.home, "train"):
+    with sole_writer(run.home, f"train-{uuid.uuid4().hex[:12]}"):
+        refuse_finished(plan.settings)
+        if not plan.settings.resume:
+            clear_run(run)
+        log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
         storage.write_bytes(run.plan, plan.to_json().encode())
         return launch(spark, plan)
+
+
+def refuse_finished(config: TrainConfig) -> None:
+    """Raise ConfigError if --out holds a finished run, which neither --resume nor --overwrite is about."""
+    run = Run(canonical(config.out))
+    if storage.exists(run.card) and not config.resume and not config.overwrite:
+        raise ConfigError(
+            f"{display(run.home)} holds a finished run",
+            expected="a folder without a model card",
+            found="model.json",
+            advice="Give another --out, --resume to go on with it, or --overwrite to replace it.",
+        )
+
+
+def clear_run(run: Run) -> None:
+    """Remove what an earlier training left in the run's folder, the card that vouches for it first."""
+    folders = (run.figures, run.tensorboard, run.checkpoints, run.failures)
+    files = [run.card, run.weights, run.metrics, run.learning_rates, run.tracking, run.plan]
+    for uri in (*files, *(file.uri for folder in folders for file in storage.list_or_none(folder))):
+        storage.remove(uri)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:

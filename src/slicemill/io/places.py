@@ -167,6 +167,16 @@ class Run:
         return join(self.home, "checkpoints", "best.safetensors")
 
     @property
+    def checkpoints(self) -> Uri:
+        """Folder of what a run needs to go on."""
+        return join(self.home, "checkpoints")
+
+    @property
+    def failures(self) -> Uri:
+        """Folder of why ranks stopped, and of the mark that they had met."""
+        return join(self.home, "failures")
+
+    @property
     def started(self) -> Uri:
         """Says that all ranks of the latest launch had met."""
         return join(self.home, "failures", "started")

@@ -47,7 +47,7 @@ from slicemill.types import Floats, Uri
 log = logging.getLogger(__name__)
 
 #: Settings that say how a fold is launched, not what comes out.
-_LAUNCH = frozenset({"resume"})
+_LAUNCH = frozenset({"resume", "overwrite"})
 
 #: What crossval.json holds of a scan's row of the patients table.
 _COLUMNS = (

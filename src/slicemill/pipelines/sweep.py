@@ -41,7 +41,8 @@ _FAILURES = 3
 
 #: Settings of a training run that are no part of its result, or a place.
 _NOT_KEPT = frozenset(
-    {"lake", "split", "out", "resume", "fold", "figures", "track", "experiment", "run_name", "device"}
+    {"lake", "split", "out", "resume", "overwrite", "fold", "device"}
+    | {"figures", "track", "experiment", "run_name"}
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import labelled_slices
-from slicemill.experiments.training import launch_plan, make_plan, resolve, scans_by_part
+from slicemill.experiments.training import launch_plan, make_plan, refuse_finished, resolve, scans_by_part
 from slicemill.io.storage.uri import display, stored_uri
 from slicemill.model.networks.registry import check_settings
 from slicemill.spark.session import Session
@@ -17,11 +17,13 @@ from slicemill.spark.train import threads_per_rank
 def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     """Train as configured and return the summary.
 
-    Raises ConfigError for a split, fold, part or network that does not exist, InputError for a lake that
-    can't be trained on, MachineError or TrainingError if the ranks can't start or go on.
+    Raises ConfigError for a split, fold, part or network that does not exist, or for a run that is finished;
+    InputError for a lake that can't be trained on; BusyError if another training writes into --out;
+    MachineError or TrainingError if the ranks can't start or go on.
     """
     config = resolve(config)
     check_settings(dataclasses.asdict(config))
+    refuse_finished(config)
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
     return {

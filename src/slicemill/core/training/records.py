@@ -24,6 +24,8 @@ class SegmentationMetrics:
     """Mean over scans."""
     dice_by_scan: Mapping[str, float] = field(default_factory=dict)
     """Volumetric Dice at source resolution."""
+    loss: float | None = None
+    """What training minimises, without augmentation: its mean over slices. Earlier releases lack it."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,19 @@ class ClassificationMetrics:
     """Share of slices that are told right."""
     auroc: float | None = None
     """Area under the ROC curve; None where only one class occurs."""
+    loss: float | None = None
+    """What training minimises, without augmentation: its mean over slices. Earlier releases lack it."""
 
 
 Metrics = SegmentationMetrics | ClassificationMetrics
 
 
 def metric_values(metrics: Metrics) -> dict[str, Any]:
-    """Metrics as they are stored: `dice` under `val_dice`."""
-    return {f"{_PREFIX}{name}": value for name, value in dataclasses.asdict(metrics).items()}
+    """Metrics as they are stored: `dice` under `val_dice`; a loss that is not known is left out."""
+    values = dataclasses.asdict(metrics)
+    if values["loss"] is None:
+        del values["loss"]
+    return {f"{_PREFIX}{name}": value for name, value in values.items()}
 
 
 @dataclass(frozen=True)

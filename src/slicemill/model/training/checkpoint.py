@@ -32,7 +32,7 @@ _STATE = "slicemill.state"
 
 #: Settings that may differ between a run and its continuation.
 _FREE_SETTINGS = frozenset(
-    {"resume", "out", "lake", "device", "init_weights", "cache"}
+    {"resume", "overwrite", "out", "lake", "device", "init_weights", "cache"}
     | {"figures", "tensorboard", "track", "experiment", "run_name"}
 )
 

@@ -29,6 +29,7 @@ TRUTH, PREDICTION = "#56b4e9", "#e69f00"
 #: Curves: the line of metrics.jsonl, and its name on the axis.
 _CURVES = {
     "train_loss": "training loss",
+    "val_loss": "validation loss",
     "val_dice": "mean validation Dice",
     "val_accuracy": "validation accuracy",
     "val_auroc": "area under the ROC curve",

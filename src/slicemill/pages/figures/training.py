@@ -21,8 +21,15 @@ Value = Callable[[EpochLine], float | None]
 
 @drawn
 def loss(epochs: Epochs) -> Figure:
-    """Mean training loss of each epoch."""
-    return _curve(epochs, lambda line: line.train_loss, "Training loss")
+    """Mean training and validation loss of each epoch; validation is without augmentation."""
+    figure = _curve(epochs, lambda line: line.train_loss, "Loss")
+    axes = figure.axes[0]
+    axes.lines[0].set_label("training")
+    numbers, losses = _points(epochs, lambda line: line.validation.loss)
+    if numbers:
+        axes.plot(numbers, losses, "s--", color=BLUE, markersize=4, label="validation")
+        axes.legend(loc="upper right")
+    return figure
 
 
 @drawn

@@ -48,8 +48,8 @@ def _curves(run: RunRecord) -> list[Block]:
     charts = [
         Chart(
             picture(training_figures.loss(epochs)),
-            "Mean training loss of each epoch.",
-            "Curve of the training loss.",
+            "Mean loss of each epoch: training with augmentation, validation without.",
+            "Curves of the training and validation loss.",
         )
     ]
     notes: list[Block] = []
