@@ -125,6 +125,17 @@ def test_slices_with_tumour_come_as_often_as_asked(make, tiny_scans) -> None:
     assert source.count.read == len(keys) + 2 * len(keys & tumour)
 
 
+def test_every_patient_comes_as_often_and_the_count_holds(make) -> None:
+    # 19 labelled slices of four patients: 4.75 each, rounded.
+    plan = make(sampling="patients", tumour_share=0.5)
+
+    _, real, source = _read(plan)
+
+    assert Counter(scan for scan, _ in real) == {"a": 5, "b": 5, "c": 5, "d": 5}
+    assert source.count.right
+    assert source.count.read == 20
+
+
 @pytest.mark.parametrize("room", [0, 35_000, 10**9])
 def test_a_cache_of_any_size_changes_nothing(make, monkeypatch, room: int) -> None:
     plan, cache = make(), SliceCache(room)

@@ -191,8 +191,8 @@ def _nan_in(monkeypatch, *steps: int) -> None:
     """Make the loss of these steps, counted from 1 over all epochs, nan."""
     real, calls = losses.SEGMENTATION["bce-dice"], itertools.count(1)
 
-    def sometimes_nan(*arguments: torch.Tensor) -> torch.Tensor:
-        return real(*arguments) * (float("nan") if next(calls) in steps else 1)
+    def sometimes_nan(*arguments: torch.Tensor, **options: float) -> torch.Tensor:
+        return real(*arguments, **options) * (float("nan") if next(calls) in steps else 1)
 
     monkeypatch.setitem(losses.SEGMENTATION, "bce-dice", sometimes_nan)
 

@@ -45,6 +45,8 @@ class TrainConfig:
     """Parts in which each process works through its slices of a step, for networks that need the memory."""
     loss: Literal["bce-dice", "dice-focal"] = "bce-dice"
     """What segmentation minimises; classify always minimises cross-entropy."""
+    dice_weight: float = 1.0
+    """Weight of the batch's Dice in that loss; the cross-entropy has 1."""
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     """How the learning rate changes over the run."""
     learning_rate: float = 2e-3
@@ -61,6 +63,10 @@ class TrainConfig:
     """Input: a slice's own channels, FLAIR of three neighbouring slices, or that where one is missing."""
     oversample: int = 1
     """Times that a slice with tumour comes in an epoch; every other slice comes once."""
+    sampling: Literal["slices", "patients"] = "slices"
+    """What comes equally often in an epoch: every slice, or every patient, whatever the number of slices."""
+    tumour_share: float | None = None
+    """Share of a scan's slices in an epoch that show tumour, where it has both kinds; as is by default."""
     cache: Literal["none", "ram"] = "none"
     """Keep decoded slices in memory after the first epoch, up to half of what is free."""
     ema: float = 0.99
@@ -139,6 +145,15 @@ class TrainConfig:
     def _check_recipe(self) -> None:
         require(self.learning_rate > 0, "--learning-rate", "above 0", self.learning_rate)
         require(self.oversample >= 1, "--oversample", "at least 1", self.oversample)
+        share = self.tumour_share
+        require(share is None or 0 <= share <= 1, "--tumour-share", "0 to 1", share)
+        if self.oversample > 1 and (share is not None or self.sampling == "patients"):
+            raise ConfigError(
+                "--oversample has no meaning where scans have quotas",
+                expected="--oversample alone, or --tumour-share and --sampling patients",
+                found=f"--oversample {self.oversample}",
+            )
+        require(self.dice_weight >= 0, "--dice-weight", "0 or more", self.dice_weight)
         rate = self.encoder_rate
         require(rate is None or 0 < rate <= 1, "--encoder-rate", "above 0, up to 1", rate)
         require(self.weight_decay >= 0, "--weight-decay", "0 or more", self.weight_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from slicemill.core.evaluation.seen import patient_hashes
 from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
+from slicemill.core.training.sampling import EVERY_SLICE, Sampling, patient_quotas
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
@@ -150,8 +152,10 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
     rows, lake = [*sides["train"], *sides["val"]], stored_uri(config.lake)
     return TrainPlan(
         settings=resolve(config),
-        train=balance(_files(config, sides["train"], config.oversample), config.num_processes),
-        validation=balance(_files(config, sides["val"], 1), config.num_processes),
+        train=balance(
+            _files(config, sides["train"], _sampling(config, sides["train"])), config.num_processes
+        ),
+        validation=balance(_files(config, sides["val"], itertools.repeat(EVERY_SLICE)), config.num_processes),
         normalisation=_normalisation(lake, {row["scan_id"]: _layout(config, row) for row in rows}),
         split_hash=read_split(lake, config.split).hash,
         data_hash=data_hash(rows),
@@ -161,7 +165,18 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
     )
 
 
-def _files(config: TrainConfig, rows: Iterable[ScanRow], oversample: int) -> list[LabelledFile]:
+def _sampling(config: TrainConfig, rows: Sequence[ScanRow]) -> list[Sampling]:
+    """How each scan is sampled in an epoch."""
+    slices = [row["labelled_slices"] for row in rows]
+    quotas: Sequence[int | None] = [None] * len(rows)
+    if config.sampling == "patients":
+        quotas = patient_quotas([row["patient_id"] for row in rows], slices)
+    elif config.tumour_share is not None:
+        quotas = slices
+    return [Sampling(config.oversample, quota, config.tumour_share) for quota in quotas]
+
+
+def _files(config: TrainConfig, rows: Iterable[ScanRow], sampling: Iterable[Sampling]) -> list[LabelledFile]:
     return [
         LabelledFile(
             scan_id=row["scan_id"],
@@ -169,9 +184,9 @@ def _files(config: TrainConfig, rows: Iterable[ScanRow], oversample: int) -> lis
             labelled_slices=row["labelled_slices"],
             layout=_layout(config, row),
             tumour_slices=row["tumour_slices"],
-            oversample=oversample,
+            sampling=drawn,
         )
-        for row in rows
+        for row, drawn in zip(rows, sampling, strict=False)
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from slicemill.config import TrainConfig
 from slicemill.core.balance import balanced
 from slicemill.core.scans.channels import Layout
+from slicemill.core.training.sampling import EVERY_SLICE, Sampling
 from slicemill.core.training.schedule import InputSizes
 from slicemill.types import Uri
 
@@ -33,15 +34,15 @@ class LabelledFile:
     """Input channels."""
     tumour_slices: int = 0
     """Those of the labelled rows whose mask is not empty."""
-    oversample: int = 1
-    """Times that each of these comes in an epoch; the others come once."""
+    sampling: Sampling = EVERY_SLICE
+    """How often its slices come in an epoch."""
     slices: tuple[int, ...] | None = None
     """Slice indices that count, for a split that leaks on purpose; all of them if None."""
 
     @property
     def draws(self) -> int:
         """Slices that the file gives in an epoch, repeats counted."""
-        return self.labelled_slices + (self.oversample - 1) * self.tumour_slices
+        return self.sampling.draws(self.labelled_slices, self.tumour_slices)
 
 
 Share = tuple[LabelledFile, ...]
@@ -136,8 +137,13 @@ class Execution:
 
 
 def _file(value: Mapping[str, Any]) -> LabelledFile:
-    slices = value.get("slices")
-    return LabelledFile(**{**value, "slices": None if slices is None else tuple(slices)})
+    known = dict(value)
+    slices = known.pop("slices", None)
+    # Earlier releases had but this one kind.
+    sampling = known.pop("sampling", None) or {"oversample": known.pop("oversample", 1)}
+    return LabelledFile(
+        **known, slices=None if slices is None else tuple(slices), sampling=Sampling(**sampling)
+    )
 
 
 def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:

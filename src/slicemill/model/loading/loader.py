@@ -21,6 +21,7 @@ import psutil
 
 from slicemill.core.scans.channels import input_slices
 from slicemill.core.training.plan import LabelledFile, Share, TrainPlan, draws
+from slicemill.core.training.sampling import EVERY_SLICE
 from slicemill.errors import SlicemillError, TrainingError
 from slicemill.io.lake.petastorm_files import petastorm_files
 from slicemill.model.loading.petastorm_seam import make_batch_reader
@@ -242,6 +243,7 @@ class EpochLoader:
         self._buffer = buffer
         self._draw = np.random.default_rng((seed, epoch, rank))
         self._cache = cache or SliceCache(0)
+        self._seed, self._epoch = seed, epoch
         self._due: dict[tuple[str, int], int] = {}
         self._drawn: Counter[tuple[str, int]] = Counter()
 
@@ -276,13 +278,15 @@ class EpochLoader:
         return self._counted(shuffled(self._repeated(self._cache.read(files)), self._buffer, self._draw))
 
     def _repeated(self, slices: Iterable[LabelledSlice]) -> Iterator[LabelledSlice]:
-        times = {file.scan_id: file.oversample for file in self._share}
-        for entry in slices:
-            due = times.get(entry.scan_id, 1)
-            if due > 1 and not entry.mask.any():
-                due = 1
-            self._due[entry.scan_id, entry.slice_index] = due
-            yield from itertools.repeat(entry, due)
+        files = {file.scan_id: file for file in self._share}
+        for scan_id, group in itertools.groupby(slices, key=lambda entry: entry.scan_id):
+            scan = list(group)
+            tumour = np.array([entry.mask.any() for entry in scan], dtype=bool)
+            sampling = files[scan_id].sampling if scan_id in files else EVERY_SLICE
+            times = sampling.times(tumour, scan_id, self._seed, self._epoch)
+            for entry, due in zip(scan, times.tolist(), strict=True):
+                self._due[entry.scan_id, entry.slice_index] = due
+                yield from itertools.repeat(entry, due)
 
     def _counted(self, slices: Iterable[LabelledSlice]) -> Iterator[LabelledSlice]:
         for entry in slices:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,7 +101,9 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
         average=_average(network, settings.ema),
         optimiser=AdamW(_parameter_groups(network, encoder, settings), lr=settings.learning_rate, fused=True),
         scaler=GradScaler(rank.device.type, enabled=precision == "fp16"),
-        loss=SEGMENTATION[settings.loss] if settings.task == "segment" else cross_entropy,
+        loss=partial(SEGMENTATION[settings.loss], dice_weight=settings.dice_weight)
+        if settings.task == "segment"
+        else cross_entropy,
         augmentation=Augmentation(settings.augment_strength) if settings.augment else None,
         cache=SliceCache.planned(plan),
     )

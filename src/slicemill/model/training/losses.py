@@ -19,20 +19,27 @@ FOCUS = 2.0
 #: Logits, targets and weights of a batch to a float32 scalar.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+#: The same with the weight of the Dice term, by keyword.
+SegmentationLoss = Callable[..., Tensor]
 
-def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Binary cross-entropy plus soft Dice over the batch.
+
+def bce_dice(logits: Tensor, targets: Tensor, weights: Tensor, dice_weight: float = 1.0) -> Tensor:
+    """Binary cross-entropy plus `dice_weight` times soft Dice over the batch.
 
     `logits`, `targets`: axes (N, 1, H, W), targets 0 to 1. `weights`: axes (N), 1 counts, 0 does not. The
     cross-entropy is averaged over all N slices, so that the ranks' mean weighs each slice alike even where
     some fill the step. Returns a float32 scalar.
     """
-    return _pixelwise(logits, targets, weights, focus=0.0) + _soft_dice(logits, targets, weights)
+    return _pixelwise(logits, targets, weights, focus=0.0) + dice_weight * _soft_dice(
+        logits, targets, weights
+    )
 
 
-def dice_focal(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def dice_focal(logits: Tensor, targets: Tensor, weights: Tensor, dice_weight: float = 1.0) -> Tensor:
     """Focal cross-entropy (Lin 2017) plus soft Dice over the batch; arguments as in `bce_dice`."""
-    return _pixelwise(logits, targets, weights, focus=FOCUS) + _soft_dice(logits, targets, weights)
+    return _pixelwise(logits, targets, weights, focus=FOCUS) + dice_weight * _soft_dice(
+        logits, targets, weights
+    )
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -41,7 +48,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 #: What segmentation can minimise, by its name.
-SEGMENTATION: dict[str, Loss] = {"bce-dice": bce_dice, "dice-focal": dice_focal}
+SEGMENTATION: dict[str, SegmentationLoss] = {"bce-dice": bce_dice, "dice-focal": dice_focal}
 
 
 def _shares(weights: Tensor, like: Tensor) -> Tensor:
