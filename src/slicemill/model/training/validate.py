@@ -240,7 +240,9 @@ def _targets(learner: Learner, masks: npt.NDArray[np.uint8], size: int) -> Tenso
     """What training's loss compares logits with; axes (N, 1, size, size), of a classifier (N, 1)."""
     if learner.plan.settings.task == "segment":
         return to_network_mask(torch.tensor(masks, device=learner.rank.device), size)
-    return torch.tensor(masks.any(axis=(1, 2))[:, None], dtype=torch.float32, device=learner.rank.device)
+    return torch.tensor(
+        np.asarray(masks.any(axis=(1, 2)))[:, None], dtype=torch.float32, device=learner.rank.device
+    )
 
 
 def _by_shape(batch: list[LabelledSlice]) -> list[list[LabelledSlice]]:
