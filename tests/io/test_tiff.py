@@ -61,6 +61,79 @@ def test_decoding_inverts_encoding_for_every_accepted_form(pixels: np.ndarray, f
     assert np.array_equal(decoded, pixels)
 
 
+@st.composite
+def deep_forms(draw: st.DrawFn) -> tuple[np.ndarray, Form]:
+    kind = draw(st.sampled_from(["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]))
+    samples = draw(st.sampled_from([1, 2])) if kind[1] != "8" else 1
+    shape = (draw(st.integers(1, 24)), draw(st.integers(1, 24)), samples)
+    random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    return random.integers(0, 200, shape).astype(kind), draw(forms())
+
+
+@settings(max_examples=100, deadline=None)
+@given(deep_forms())
+def test_numbers_of_every_type_come_back(drawn: tuple[np.ndarray, Form]) -> None:
+    pixels, form = drawn
+    if pixels.shape[2] == 1:
+        form = Form(**{**form.__dict__, "separate": False})
+    decoded = decode_tiff(build(pixels, form), LIMIT).pixels
+    assert decoded.dtype == pixels.dtype
+    assert np.array_equal(decoded, pixels)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 5, 8, 32773]),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.none() | st.integers(1, 9),
+    st.integers(0, 2**16),
+)
+def test_numbers_of_few_bits_come_back(
+    bits: int, compression: int, size, rows: int | None, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 1 << bits, (*size, 1), dtype=np.uint8)
+    raster = decode_tiff(build(pixels, Form(bits=bits, compression=compression, rows_per_strip=rows)), LIMIT)
+    assert (raster.form.bits, raster.pixels.dtype) == (bits, np.uint8)
+    assert np.array_equal(raster.pixels, pixels)
+
+
+@pytest.mark.parametrize("fill_order", [1, 2])
+@pytest.mark.parametrize("compression", [1, 2, 3, 4])
+def test_faxes_come_back(compression: int, fill_order: int) -> None:
+    pixels = np.zeros((37, 45, 1), np.uint8)
+    pixels[5:30, 9:40] = np.random.default_rng(0).random((25, 31, 1)) > 0.4
+    form = Form(bits=1, compression=compression, rows_per_strip=10, fill_order=fill_order)
+    assert np.array_equal(decode_tiff(build(pixels, form), LIMIT).pixels, pixels)
+
+
+@pytest.mark.parametrize("form", [Form(rows_per_strip=1), Form(tile=(16, 16))], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", [5, 32773])
+def test_one_decoder_reads_all_strips_of_a_file(monkeypatch, form: Form, compression: int) -> None:
+    opened = []
+    plain = Image.open
+    pixels = noise(400, 200, 1)
+    data = build(pixels, Form(**{**form.__dict__, "compression": compression}))
+    monkeypatch.setattr(Image, "open", lambda *args, **options: opened.append(1) or plain(*args, **options))
+    assert np.array_equal(decode_tiff(data, LIMIT).pixels, pixels)
+    assert len(opened) == 1
+
+
+def test_a_file_of_more_strips_than_bytes_pay_for_is_refused() -> None:
+    for compression in (1, 5, 8, 32773):
+        data = build(np.zeros((20_000, 4, 1), np.uint8), Form(rows_per_strip=1, compression=compression))
+        with pytest.raises(BadImageError) as caught:
+            decode_tiff(data, LIMIT)
+        assert (caught.value.reason, caught.value.found) == (Reason.TOO_LARGE, "20000")
+
+
+def test_a_file_of_many_padded_tiles_is_refused() -> None:
+    data = build(np.zeros((1, 4096, 1), np.uint8), Form(tile=(512, 16), compression=8))
+    with pytest.raises(BadImageError) as caught:
+        decode_tiff(data, LIMIT)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
 def test_what_pillow_writes_is_read_as_pillow_reads_it(compression: str) -> None:
     pixels = noise()
@@ -69,11 +142,80 @@ def test_what_pillow_writes_is_read_as_pillow_reads_it(compression: str) -> None
     assert np.array_equal(decode_slice(sink.getvalue(), LIMIT).pixels, pixels)
 
 
-def test_alpha_is_dropped_and_noted() -> None:
-    pixels = noise(channels=4)
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_is_dropped_and_noted(channels: int) -> None:
+    pixels = noise(channels=channels)
     decoded = decode_slice(build(pixels), LIMIT)
-    assert np.array_equal(decoded.pixels, pixels[..., :3])
-    assert decoded.notes == ("alpha dropped",)
+    assert np.array_equal(decoded.pixels, np.broadcast_to(pixels[..., :-1], (24, 20, 3)))
+    assert decoded.notes[0] == "alpha dropped"
+
+
+def test_opaque_associated_alpha_has_changed_no_colour() -> None:
+    pixels = noise(channels=4)
+    pixels[..., 3] = 255
+    assert np.array_equal(decode_slice(build(pixels, Form(extra=(1,))), LIMIT).pixels, pixels[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("channels", "form"),
+    [
+        (4, Form(extra=(0,))),
+        (2, Form(extra=(0,))),
+        (4, Form(extra=())),
+        (4, Form(extra=(999,))),
+        (4, Form(extra=(0,), separate=True, order=">")),
+        # Multiplied into the colours, and not opaque.
+        (4, Form(extra=(1,))),
+    ],
+)
+def test_a_sample_that_is_not_named_alpha_is_not_thrown_away(channels: int, form: Form) -> None:
+    with pytest.raises(BadImageError) as caught:
+        decode_slice(build(noise(channels=channels), form), LIMIT)
+    assert caught.value.reason is Reason.UNKNOWN_SAMPLE
+
+
+def described(text: str, order: str = "<", zero: bytes = b"\0") -> bytes:
+    description = tuple(text.encode() + zero)
+    return build(GREY, Form(order=order, tags={270: (270, 2, description)}))
+
+
+STACKS = (
+    "ImageJ=1.53t\nimages=20\nslices=20\nloop=false\n",
+    "ImageJ=1.53t\nimages=6\nchannels=3\nslices=2\nhyperstack=true\n",
+    "ImageJ=1.47\nframes=4\n",
+    "ImageJ=1.53t\r\nimages=20\r\nslices=20\r\n",
+    '{"shape": [20, 24, 20], "truncated": true}',
+)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("text", STACKS)
+def test_a_stack_in_one_directory_holds_several_frames(text: str, order: str) -> None:
+    with pytest.raises(BadImageError) as caught:
+        decode_slice(described(text, order), LIMIT)
+    assert caught.value.reason is Reason.SEVERAL_FRAMES
+
+
+def test_an_image_depth_holds_several_frames() -> None:
+    with pytest.raises(BadImageError) as caught:
+        decode_slice(build(GREY, Form(tags={32997: (32997, 4, (5,))})), LIMIT)
+    assert caught.value.reason is Reason.SEVERAL_FRAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ImageJ=1.53t\nimages=1\n",
+        "ImageJ=1.53t\nunit=mm\nspacing=3.0\n",
+        "images=20",
+        '{"shape": [24, 20]}',
+        '{"shape": [24, 20, 1], "truncated": true}',
+        '{"shape": "truncated": true}',
+        "",
+    ],
+)
+def test_a_description_of_one_image_is_of_no_account(text: str) -> None:
+    assert decode_slice(described(text), LIMIT).pixels.shape == (24, 20, 3)
 
 
 def test_grey_is_repeated_and_white_is_zero_inverted() -> None:
@@ -133,6 +275,10 @@ DAMAGE: dict[str, tuple[bytes, Reason]] = {
     "directory cut": (GOOD[: 8 + RGB.nbytes + 20], Reason.TRUNCATED),
     "tag values cut": (GOOD[:-4], Reason.TRUNCATED),
     "a PNG": (_png(), Reason.NOT_A_TIFF),
+    "more extra samples than samples": (build(RGB, _tags(t338=(3, (0,)))), Reason.UNREADABLE),
+    "a stencil": (build(GREY, Form(photometric=4)), Reason.UNEXPECTED_SHAPE),
+    "a fax": (build(GREY // 128, Form(bits=1, compression=4)), Reason.UNEXPECTED_DEPTH),
+    "complex numbers": (build(GREY.astype(np.uint32), _tags(t339=(3, (5,)))), Reason.UNEXPECTED_DEPTH),
     "a text": (b"patient,dice\nA,0.9\n", Reason.NOT_A_TIFF),
     "zeros": (bytes(4096), Reason.NOT_A_TIFF),
     "an HTML error page": (b"<html>503 Slow Down</html>", Reason.NOT_A_TIFF),

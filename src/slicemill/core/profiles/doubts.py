@@ -25,8 +25,9 @@ LARGE_SHARE = 0.25
 BACKGROUND_SHARE = 0.5
 #: Background is darker than this share of the brightest channel's p99, in every channel.
 _DARK_SHARE = 0.1
-#: A channel is saturated if more than this share of its voxels is 255.
-SATURATED_SHARE = 0.01
+#: A channel is saturated if more than this share of its voxels is 255. Scaling brings half a percent of 16 bits
+#: there, and what rounds to it.
+SATURATED_SHARE = 0.02
 #: A channel has lost its contrast if p01 and p99 are closer than this, in grey values.
 LEAST_CONTRAST = 20.0
 #: Slice numbers that a sentence names.
@@ -107,8 +108,8 @@ def _image_sentences(counts: Histograms) -> list[str]:
             continue
         full = histogram[255] / histogram.sum()
         span = numbers.p99[channel] - numbers.p01[channel]
-        if full > SATURATED_SHARE:
-            sentences.append(f"{name} is saturated: {full:.1%} of its voxels have the largest value")
         if span < LEAST_CONTRAST:
             sentences.append(f"{name} has lost its contrast: 98 % of its voxels span {span:.0f} grey values")
+        elif full > SATURATED_SHARE:
+            sentences.append(f"{name} is saturated: {full:.1%} of its voxels have the largest value")
     return sentences
