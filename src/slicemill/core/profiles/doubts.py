@@ -25,8 +25,8 @@ LARGE_SHARE = 0.25
 BACKGROUND_SHARE = 0.5
 #: Background is darker than this share of the brightest channel's p99, in every channel.
 _DARK_SHARE = 0.1
-#: A channel is saturated if more than this share of its voxels is 255. Scaling brings half a percent of 16 bits
-#: there, and what rounds to it.
+#: A channel is saturated if more than this share of its voxels is 255. Scaling brings
+#: half a percent of 16-bit voxels there, and what rounds to it.
 SATURATED_SHARE = 0.02
 #: A channel has lost its contrast if p01 and p99 are closer than this, in grey values.
 LEAST_CONTRAST = 20.0
