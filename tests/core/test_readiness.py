@@ -46,3 +46,23 @@ def test_a_scan_in_two_folders_waits_for_both() -> None:
     both = {**FILES, "s3://b/raw/deep/old/old_2.tif": 100.0, "s3://b/raw/old/_READY": 200.0}
     assert "old" in waiting(both, marker="_READY")
     assert "old" not in waiting({**both, "s3://b/raw/deep/old/_READY": 200.0}, marker="_READY")
+
+
+def test_a_folder_that_waits_for_longer_than_a_day_is_named() -> None:
+    day = 86_400.0
+    files = {
+        "s3://b/raw/dead/dead_1.tif": NOW - 2 * day,
+        "s3://b/raw/fresh/fresh_1.tif": NOW - day / 2,
+        "s3://b/raw/growing/growing_1.tif": NOW - 2 * day,
+        "s3://b/raw/growing/growing_2.tif": NOW - 1,
+        "s3://b/raw/future/future_1.tif": NOW + 3600,
+    }
+    rules = Readiness(marker="_READY")
+    assert rules.waiting(scans(files), files.items(), NOW) == {
+        "dead": True,
+        "fresh": False,
+        "growing": True,
+        "future": True,
+    }
+    quiet = Readiness(quiet=60.0)
+    assert quiet.waiting(scans(files), files.items(), NOW) == {"growing": True, "future": True}
