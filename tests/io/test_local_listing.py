@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slicemill.errors import InputError
+from slicemill.errors import StorageError
 from slicemill.io import storage
 from slicemill.io.storage.local_listing import list_local
 from slicemill.io.storage.uri import canonical
@@ -55,7 +55,7 @@ def test_a_folder_that_can_not_be_listed_stops_the_listing(
 
     monkeypatch.setattr(os, "listdir", denied)
     for listing in (storage.list_files, storage.list_or_none):
-        with pytest.raises(InputError, match=r"scan can't be listed; .*found Permission denied"):
+        with pytest.raises(StorageError, match=r"scan can't be listed; .*found Permission denied"):
             listing(canonical(str(tmp_path)))
 
 

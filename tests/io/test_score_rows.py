@@ -18,9 +18,6 @@ from slicemill.core.evaluation.seen import (
     unseen_and_seen,
     was_seen,
 )
-from slicemill.io import storage
-from slicemill.io.raw.listing import result_folders
-from slicemill.io.storage.uri import canonical
 from slicemill.schemas import MANIFEST, SCORED_PATIENTS, SCORED_SLICES
 
 
@@ -77,16 +74,3 @@ def test_rows_of_seen_patients_stand_apart() -> None:
 
 def test_a_document_is_what_json_holds() -> None:
     assert document({"a": (Interval(1.0, None, None),)}) == {"a": [{"value": 1.0, "low": None, "high": None}]}
-
-
-def test_a_score_folder_below_the_raw_folder_is_told_by_its_card(tmp_path) -> None:
-    for name in (
-        "scan/scan_1.tif",
-        "old/scores.json",
-        "old/masks/scan/scan_1_pred.tif",
-        "out/masks/s/s_1.tif",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    folders = result_folders(storage.list_files(canonical(str(tmp_path))))
-    assert folders == [canonical(f"{tmp_path}/old")]

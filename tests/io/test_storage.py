@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import slicemill
 from slicemill.errors import ConfigError, InputError, StorageError
 from slicemill.io import storage
+from slicemill.io.storage import files
 from slicemill.io.storage.uri import canonical, join, local_path, relative
 
 HOME = canonical("s3://bucket/lake")
@@ -171,3 +173,12 @@ def test_what_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
         storage.read_json(canonical(str(tmp_path / "card.json")))
+
+
+def test_time_is_that_of_the_storage(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_bytes(join(canonical(bucket), "file"), b"1")
+    (file,) = storage.list_files(canonical(bucket))
+    # Not `time.time` itself: the server of the tests runs in this process.
+    monkeypatch.setattr(files, "time", SimpleNamespace(time=lambda: 0.0))
+    assert abs(storage.now(canonical(bucket)) - file.modified) < 60
+    assert storage.now(canonical(str(tmp_path))) == 0.0

@@ -16,7 +16,7 @@ from raw_builder import SCAN_IDS, write_raw, write_scan
 from slicemill.config import IngestConfig
 from slicemill.config.lake import FIRST_SCAN_PATTERN
 from slicemill.core.scans.discovery import ScanTask
-from slicemill.errors import ConfigError, InputError
+from slicemill.errors import ConfigError, StorageError
 from slicemill.io.lake.commits import ScanCommit
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.lake.writer import LakeWriter
@@ -233,7 +233,7 @@ def test_a_folder_that_can_not_be_listed_prunes_nothing(
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", denied)
-    with pytest.raises(InputError, match="can't be listed"):
+    with pytest.raises(StorageError, match="can't be listed"):
         run(raw, lake, prune=True)
     assert len(data_files(lake)) == 6
 

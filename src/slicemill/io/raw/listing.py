@@ -10,11 +10,7 @@ from slicemill.core.scans.discovery import Discovery, FoundFile, discover
 from slicemill.core.scans.patients import BUILT_IN_PATTERNS, fitting_pattern
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
-from slicemill.io.storage.uri import canonical, display, parent
-from slicemill.types import Uri
-
-#: Files that only a lake or a score folder holds.
-_RESULT_CARDS = ("/lake.json", "/scores.json")
+from slicemill.io.storage.uri import canonical, display
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +43,6 @@ def scan_pattern(text: str) -> re.Pattern[str]:
 def list_raw(raw: Sequence[str]) -> list[storage.StoredFile]:
     """List every raw URI once; raise InputError for one that is not there."""
     return [file for uri in raw for file in storage.list_files(canonical(uri))]
-
-
-def result_folders(files: Sequence[storage.StoredFile]) -> list[Uri]:
-    """Lakes and score folders among listed files: what lies in them is not raw."""
-    return sorted({parent(file.uri) for file in files if file.uri.endswith(_RESULT_CARDS)})
 
 
 def find_scans(

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from slicemill.config import ScoreConfig
 from slicemill.core.scans.readiness import Readiness
 from slicemill.errors import ConfigError
+from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
-from slicemill.io.raw.listing import find_scans, list_raw, result_folders, scan_pattern
+from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
 from slicemill.io.scores.source import LakeSource, RawSource, ScoreTask
 from slicemill.io.storage.uri import canonical, display
 from slicemill.types import Uri
@@ -46,13 +47,14 @@ def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
                 advice="Give another --out.",
             )
     files = list_raw(config.raw)
-    discovery = find_scans(
-        config.raw, files, scan_pattern(config.scan_pattern), own=[home, *result_folders(files)]
-    )
+    discovery = find_scans(config.raw, files, scan_pattern(config.scan_pattern), own=[home])
     for problem in discovery.problems:
         log.warning("%s: %s", problem.reason, display(problem.uri))
     ready = Readiness(config.ready_marker, 60 * config.quiet_minutes)
-    waiting = ready.waiting(discovery.scans, ((file.uri, file.modified) for file in files), time.time())
+    now = min(storage.now(canonical(uri)) for uri in config.raw) if config.quiet_minutes else time.time()
+    waiting = ready.waiting(discovery.scans, ((file.uri, file.modified) for file in files), now)
+    for scan_id in sorted(scan_id for scan_id, too_long in waiting.items() if too_long):
+        log.warning("%s has waited for more than a day, or holds a file from the future", scan_id)
     folders = [folder for folder in discovery.scans if folder.scan_id not in waiting]
     tasks = tuple(
         ScoreTask(

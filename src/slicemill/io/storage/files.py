@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -96,6 +97,15 @@ def list_or_none(uri: Uri) -> list[StoredFile]:
         return sorted(_list_local(uri))
     with named(uri, "listed"):
         return sorted(_list_s3(uri))
+
+
+def now(uri: Uri) -> float:
+    """Seconds since 1970 by the clock that dates what is written at `uri`; a disk's is this machine's."""
+    if not is_s3(uri):
+        return time.time()
+    with named(uri, "looked up"):
+        seconds: float | None = s3().clock(uri)
+    return time.time() if seconds is None else seconds
 
 
 def exists(uri: Uri) -> bool:

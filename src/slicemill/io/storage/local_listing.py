@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from slicemill.errors import InputError
+from slicemill.errors import StorageError
 
 
 class LocalEntry(NamedTuple):
@@ -27,8 +27,8 @@ def list_local(root: str) -> Iterator[LocalEntry]:
     """Every file below `root`, each folder once, whatever links lead to it.
 
     Folders are walked before links to folders, so that a link never stands in for a folder that is there
-    under its own name. Nothing comes of a `root` that does not exist. Raises InputError if a folder can't be
-    listed: what is below it would look removed.
+    under its own name. Nothing comes of a `root` that does not exist. Raises StorageError if a folder can't
+    be listed: what is below it would look removed.
     """
     seen: set[tuple[int, int]] = set()
     links: deque[str] = deque()
@@ -83,8 +83,8 @@ def _entry(path: str) -> LocalEntry | None:
     return LocalEntry(path, size, version, max(status.st_mtime, status.st_ctime))
 
 
-def _unlistable(path: str, error: OSError) -> InputError:
-    return InputError(
+def _unlistable(path: str, error: OSError) -> StorageError:
+    return StorageError(
         f"{path} can't be listed",
         expected="a folder that this user may read",
         found=error.strerror or type(error).__name__,

@@ -186,6 +186,15 @@ class TaggedObject:
     age: float | None
 
 
+def clock(uri: Uri) -> float | None:
+    """Seconds since 1970 by the storage's own clock; None if it has none. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        answer = client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date).timestamp() if date else None
+
+
 def read_tagged(uri: Uri, *, hasty: bool = False) -> TaggedObject | None:
     """A small object with its ETag and age; None if it is not there. Raises OSError."""
     bucket, key = _split(uri)
