@@ -40,6 +40,7 @@ def finding_blocks(lake: LakeTables) -> list[Block]:
     return [
         Heading("Missing sequences and other findings"),
         _missing_sequences(lake.scans),
+        *_doubts(lake.scans),
         _other_findings(lake),
     ]
 
@@ -53,7 +54,9 @@ def _missing_sequences(scans: Sequence[Row]) -> Block:
     rows = tuple(
         (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"]))) for scan in lacking[:MAX_ROWS]
     )
-    caption = f"{len(lacking):,} of {len(scans):,} scans repeat FLAIR in place of a sequence: {said}."
+    caption = (
+        f"{len(lacking):,} of {len(scans):,} scans hold FLAIR or one value in place of a sequence: {said}."
+    )
     return TableBlock(
         "missing",
         caption,
@@ -61,6 +64,16 @@ def _missing_sequences(scans: Sequence[Row]) -> Block:
         rows,
         more=_cut(len(lacking)),
     )
+
+
+def _doubts(scans: Sequence[Row]) -> list[Block]:
+    """Implausible masks, saturation and lost contrast, by scan; nothing where there is none."""
+    # An earlier release did not write the column.
+    doubtful = [(scan["scan_id"], scan.get("doubts")) for scan in scans if scan.get("doubts")]
+    rows = tuple((words(scan_id), words("; ".join(doubts or ()))) for scan_id, doubts in doubtful)
+    caption = f"{len(doubtful):,} of {len(scans):,} scans have masks or grey values that should be looked at."
+    columns = (TableColumn("Scan"), TableColumn("What is doubtful"))
+    return [TableBlock("doubts", caption, columns, rows[:MAX_ROWS], more=_cut(len(rows)))] if doubtful else []
 
 
 def _other_findings(lake: LakeTables) -> TableBlock:
