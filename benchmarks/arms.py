@@ -1,0 +1,331 @@
+"""Variants of the training recipe at equal CPU time, on scans of a lake, one after the other.
+
+Each arm changes one thing of the recipe. It trains on the same scans for the same CPU seconds of one thread,
+starting included, and is judged on the same other patients' scans: volumetric Dice at source resolution, at
+probability 0.5, nothing cleaned. Differences to the first arm are paired by scan.
+
+    python benchmarks/arms.py --lake LAKE --out FOLDER --seconds 240 --arms base crop decoder-wide
+
+FOLDER gets one JSON file an arm, as soon as it is over; an arm that has one is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from slicemill.config import TrainConfig
+from slicemill.core.evaluation.dice import dice
+from slicemill.core.scans.normalise import from_histogram
+from slicemill.core.scans.scan import Scan
+from slicemill.core.training.schedule import Span, size_in
+from slicemill.io.lake.reader import read_lake_scan, read_scans
+from slicemill.io.storage.uri import canonical
+from slicemill.model.device import placed
+from slicemill.model.input import to_network_input, to_network_mask
+from slicemill.model.networks import unet
+from slicemill.model.networks.registry import architecture, initial_weights
+from slicemill.model.networks.weights import initialise_encoder
+from slicemill.model.predicting.fusion import fuse
+from slicemill.model.predicting.predictor import at_source, network_logits
+from slicemill.model.training.learner import Learner, make_learner
+from slicemill.model.training.ranks import Rank
+from slicemill.model.training.step import NetworkBatch, take_step
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What an arm changes."""
+
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    first_size: int = 64
+    final_size: int = 128
+    crop: bool = False
+    foreground: bool = False
+    sampling: str = "slices"
+    deep: bool = False
+    decoder: tuple[int, int, int, int] = unet.DECODER_CHANNELS
+
+
+ARMS = {
+    "base": Arm(),
+    "resnet18": Arm(settings={"model": "unet-resnet18"}),
+    "scratch": Arm(settings={"init_weights": "none"}),
+    "crop": Arm(crop=True, foreground=True),
+    "crop-alone": Arm(crop=True),
+    "foreground-alone": Arm(foreground=True),
+    "patients": Arm(sampling="patients"),
+    "tumour-third": Arm(sampling="tumour-third"),
+    "deep": Arm(deep=True),
+    "decoder-wide": Arm(decoder=(256, 128, 64, 32)),
+    "decoder-slim": Arm(decoder=(64, 32, 32, 16)),
+    "encoder-1": Arm(settings={"encoder_rate": 1.0}),
+    "encoder-0.1": Arm(settings={"encoder_rate": 0.1}),
+    "96-to-192": Arm(first_size=96, final_size=192),
+    "128": Arm(first_size=128, final_size=128),
+}
+
+
+@dataclass(frozen=True)
+class ScanArrays:
+    """A scan: images uint8 (S, H, W, C), masks uint8 0/1 (S, H, W), normalisation float32 (C, 4)."""
+
+    scan_id: str
+    images: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.uint8]
+    normalisation: npt.NDArray[np.float32]
+    box: tuple[int, int, int]
+    """Top, left and side of the square of the source that the network sees, in pixels."""
+
+
+def main() -> None:
+    """Train and judge the arms that have no result yet, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=240.0, help="CPU seconds of training an arm")
+    parser.add_argument("--judge", type=float, default=1 / 3, help="share of patients that judge")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["base"])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    scans: tuple[list[Scan], list[Scan]] | None = None
+    for name in args.arms:
+        file = args.out / f"{name}-{args.seed}.json"
+        if not file.exists():
+            scans = scans or load_scans(args.lake, args.judge)
+            train_scans, judge_scans = ([_scan_arrays(scan, ARMS[name]) for scan in part] for part in scans)
+            result = run_arm(ARMS[name], train_scans, judge_scans, args.seconds, args.seed)
+            file.write_text(json.dumps({"arm": name, "seed": args.seed, **result}, indent=1))
+        print(f"{name}: mean Dice {statistics.fmean(json.loads(file.read_text())['dice'].values()):.4f}")
+        sys.stdout.flush()
+
+
+def load_scans(lake: str, judge: float) -> tuple[list[Scan], list[Scan]]:
+    """The lake's labelled scans, those that train and those that judge; a patient is on one side."""
+    home = canonical(lake)
+    parts: tuple[list[Scan], list[Scan]] = ([], [])
+    for row in read_scans(home, ("patient_id", "scan_id", "data_uri", "slices", "labelled_slices")):
+        # The public data set has a mask for each slice.
+        if row["labelled_slices"] == row["slices"]:
+            digest = hashlib.blake2b(row["patient_id"].encode(), digest_size=4).digest()
+            judges = int.from_bytes(digest, "big") / 2**32 < judge
+            parts[judges].append(read_lake_scan(home, row))
+    return parts
+
+
+def _scan_arrays(scan: Scan, arm: Arm) -> ScanArrays:
+    images = scan.images
+    masks = np.stack([np.asarray(one.mask) for one in scan.slices])
+    brain = _brain(images)
+    voxels = images[brain] if arm.foreground else images.reshape(-1, images.shape[3])
+    histogram = np.stack([np.bincount(channel, minlength=256) for channel in voxels.T])
+    return ScanArrays(
+        scan.scan_id,
+        images,
+        masks,
+        _foreground_rule(histogram) if arm.foreground else from_histogram(histogram),
+        _square(brain) if arm.crop else (0, 0, max(images.shape[1:3])),
+    )
+
+
+def _brain(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Voxels of the head: brighter in some channel than a tenth of the channel's 99th percentile."""
+    return (images > 0.1 * np.percentile(images, 99, axis=(0, 1, 2))).any(axis=3)
+
+
+def _foreground_rule(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    grey, rows = np.arange(256.0), []
+    for counts in histogram:
+        share = np.cumsum(counts) / counts.sum()
+        low, high = (float(np.searchsorted(share, clip)) for clip in (0.01, 0.99))
+        clipped = np.clip(grey, low, high)
+        mean = np.average(clipped, weights=counts)
+        deviation = np.sqrt(np.average((clipped - mean) ** 2, weights=counts))
+        rows.append([low, high, mean, max(deviation, 1.0)])
+    return np.float32(rows)
+
+
+def _square(brain: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The smallest square within the slice that holds the head of all slices, but for stray voxels."""
+    spans = []
+    for axis in (0, 1):
+        counts = brain.sum(axis=(0, 2 - axis))
+        inside = np.flatnonzero(counts > 0.01 * counts.max())
+        spans.append((int(inside[0]), int(inside[-1]) + 1))
+    side = min(max(stop - start for start, stop in spans) + 4, min(brain.shape[1:]))
+    corner = [
+        min(max((start + stop - side) // 2, 0), extent - side)
+        for (start, stop), extent in zip(spans, brain.shape[1:], strict=True)
+    ]
+    return corner[0], corner[1], side
+
+
+def run_arm(
+    arm: Arm, train: Sequence[ScanArrays], judge: Sequence[ScanArrays], seconds: float, seed: int
+) -> dict[str, Any]:
+    """Train by an arm for some CPU seconds and give the Dice of the judging scans."""
+    started = time.process_time()
+    torch.manual_seed(seed)
+    learner = _learner(arm, seed)
+    slices, batches = 0, _batches(arm, train, seed)
+    while (progress := (time.process_time() - started) / seconds) < 1:
+        size = size_in(Span(progress, progress), arm.first_size, arm.final_size)
+        learner.set_rate(progress)
+        batch = _network_batch(next(batches), size, learner.augmentation)
+        take_step(learner, batch)
+        slices += len(batch.inputs)
+    network = learner.published.eval()
+    fuse(network, torch.randn(1, 3, arm.final_size, arm.final_size))
+    scores = {scan.scan_id: _judge(network, scan, arm.final_size) for scan in judge}
+    return {
+        "dice": scores,
+        "slices": slices,
+        "train_scans": len(train),
+        "epochs": slices / sum(len(scan.images) for scan in train),
+        "slices_per_cpu_second": slices / seconds,
+        "seconds": seconds,
+    }
+
+
+def _learner(arm: Arm, seed: int) -> Learner:
+    config = TrainConfig(
+        **{"lake": "", "split": "", "out": "", "model": "unet-lite0", "seed": seed, **arm.settings}
+    )
+    entry = architecture(str(config.model))
+    unet.DECODER_CHANNELS = arm.decoder
+    network: Any = entry.build({})
+    settings = dataclasses.asdict(config)
+    initialise_encoder(network, entry, initial_weights(settings))
+    if arm.deep:
+        network = _Deep(network)
+    plan: Any = _Plan(settings)
+    learner = make_learner(
+        plan, Rank(0, 1, torch.device("cpu")), placed(network, torch.device("cpu")), "fp32"
+    )
+    return dataclasses.replace(learner, loss=_deep_loss(learner.loss)) if arm.deep else learner
+
+
+@dataclass
+class _Plan:
+    """What a learner asks of a plan."""
+
+    settings: dict[str, Any]
+
+
+class _Deep(nn.Module):
+    """A U-Net whose two stages before the last are judged too while it trains (Lee 2015)."""
+
+    def __init__(self, network: unet.EncoderUNet) -> None:
+        super().__init__()
+        self.encoder, self.decoder = network.encoder, network.decoder
+        self.dropout, self.head, self.encode = network.dropout, network.head, network.encode
+        self.heads = nn.ModuleList([nn.Conv2d(width, 1, 1) for width in unet.DECODER_CHANNELS[1:3]])
+
+    def forward(self, images: Tensor) -> Any:
+        features = self.encode(images)
+        decoded, stages = features.pop(), []
+        for block in self.decoder:
+            grown = functional.interpolate(decoded, scale_factor=2.0, mode="nearest")
+            decoded = block(torch.cat([grown, features.pop()], dim=1))
+            stages.append(decoded)
+        logits = self.head(self.dropout(decoded))
+        if not self.training:
+            return logits
+        return [logits, *(head(stage) for head, stage in zip(self.heads, stages[1:3], strict=True))]
+
+
+def _deep_loss(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    def summed(outputs: Sequence[Tensor], targets: Tensor, weights: Tensor) -> Tensor:
+        # The finest counts most, as in nnU-Net.
+        shares = (4 / 7, 1 / 7, 2 / 7)
+        total = torch.zeros(())
+        for share, logits in zip(shares, outputs, strict=True):
+            smaller = functional.adaptive_avg_pool2d(targets, list(logits.shape[2:]))
+            total = total + share * loss(logits, smaller, weights)
+        return total
+
+    return summed
+
+
+Pick = tuple[ScanArrays, int]
+
+
+def _batches(arm: Arm, scans: Sequence[ScanArrays], seed: int) -> Iterator[list[Pick]]:
+    rng = np.random.default_rng(seed)
+    everything = [(scan, place) for scan in scans for place in range(len(scan.images))]
+    if arm.sampling == "slices":
+        while True:
+            order = rng.permutation(len(everything))
+            for start in range(0, len(order) - BATCH + 1, BATCH):
+                yield [everything[place] for place in order[start : start + BATCH]]
+    tumours = [pick for pick in everything if pick[0].masks[pick[1]].any()]
+    while True:
+        picks = []
+        for place in range(BATCH):
+            if arm.sampling == "patients":
+                scan = scans[rng.integers(len(scans))]
+                picks.append((scan, int(rng.integers(len(scan.images)))))
+            else:
+                pool = tumours if place % 3 == 0 else everything
+                picks.append(pool[rng.integers(len(pool))])
+        yield picks
+
+
+def _network_batch(picks: Sequence[Pick], size: int, augmentation: nn.Module | None) -> NetworkBatch:
+    inputs, masks = [], []
+    for scan, place in picks:
+        top, left, side = scan.box
+        window = (slice(place, place + 1), slice(top, top + side), slice(left, left + side))
+        rule = torch.from_numpy(scan.normalisation)[None]
+        inputs.append(
+            to_network_input(torch.from_numpy(np.ascontiguousarray(scan.images[window])), rule, size)
+        )
+        masks.append(to_network_mask(torch.from_numpy(np.ascontiguousarray(scan.masks[window])), size))
+    images, targets = torch.cat(inputs), torch.cat(masks)
+    if augmentation is not None:
+        with torch.no_grad():
+            images, targets = augmentation(images, targets)
+    return NetworkBatch(images.contiguous(memory_format=torch.channels_last), targets, torch.ones(len(picks)))
+
+
+def _contiguous(array: npt.NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _judge(network: nn.Module, scan: ScanArrays, size: int) -> float:
+    top, left, side = scan.box
+    rule = torch.from_numpy(np.repeat(scan.normalisation[None], 16, axis=0))
+    predicted = np.zeros(scan.masks.shape, np.uint8)
+    with torch.inference_mode():
+        for start in range(0, len(scan.images), 16):
+            part = scan.images[start : start + 16, top : top + side, left : left + side]
+            inputs = to_network_input(_contiguous(part), rule[: len(part)], size)
+            logits = network_logits(network, inputs, torch.device("cpu"), "fp32")
+            planes = at_source(logits, *part.shape[1:3]).numpy() >= 0.5
+            predicted[start : start + 16, top : top + side, left : left + side] = planes
+    return float(dice(predicted, scan.masks))
+
+
+if __name__ == "__main__":
+    main()
