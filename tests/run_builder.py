@@ -10,6 +10,7 @@ from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io import storage
 from slicemill.io.run.card import Card, save_card, sha256, weights_uri
 from slicemill.model.networks.registry import architecture
+from slicemill.model.predicting.self_test import run_self_test
 
 
 def write_run(run: str, seed: int = 0, size: int = 64) -> Card:
@@ -34,6 +35,7 @@ def write_run(run: str, seed: int = 0, size: int = 64) -> Card:
         versions={},
         training={"epochs": 0},
         weights_sha256=sha256(data),
+        self_test=run_self_test(network, len(SEQUENCES), size),
     )
     save_card(run, card)
     return card

@@ -31,7 +31,7 @@ def test_an_experiment_resolves_and_its_network_is_there(path: Path) -> None:
     CrossvalConfig(**PLACES, **settings)
 
     assert config.epochs
-    check_settings(dataclasses.asdict(config))
+    check_settings(config)
 
 
 def test_the_default_is_what_train_does_untold() -> None:
@@ -48,5 +48,5 @@ def test_the_spaces_can_be_searched() -> None:
 
     assert len(cells) == 72
     for cell in cells:
-        check_settings(dataclasses.asdict(dataclasses.replace(classify, **cell)))
+        check_settings(dataclasses.replace(classify, **cell))
     assert len(read_space(str(_named("segmentation-space")), default)) == 7

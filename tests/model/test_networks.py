@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from slicemill.config import TrainConfig
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
 from slicemill.io import storage
@@ -128,16 +129,8 @@ def test_an_encoder_of_its_own_rate_learns_that_much_slower(make) -> None:
     ],
 )
 def test_settings_that_a_network_has_no_use_for_are_refused(name: str, settings, said: str) -> None:
-    asked = {
-        "model": name,
-        "task": "segment",
-        "filters": None,
-        "dropout": None,
-        "init_weights": None,
-        "freeze_encoder": False,
-    }
     with pytest.raises(ConfigError, match=said):
-        check_settings(asked | settings)
+        check_settings(TrainConfig(lake="lake", split="five", out="out", model=name, **settings))
 
 
 class TestClassifier:

@@ -117,7 +117,7 @@ def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
 def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None) -> _FoldScores:
     """Train and score one fold, as far as that is not done."""
     trained = fold_config(config, fold)
-    check_settings(dataclasses.asdict(trained))
+    check_settings(trained)
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
     if leaky is None:
         plan = make_plan(trained, scans_by_part(trained), threads)

@@ -127,7 +127,7 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     """Train one trial, as far as it is not, and enter it."""
     out = join(study.trial_home(claim.number), "run")
     trained = dataclasses.replace(base, **claim.settings, out=out)
-    check_settings(dataclasses.asdict(trained))
+    check_settings(trained)
     told = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
     log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", told)
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)

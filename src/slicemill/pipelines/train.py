@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from slicemill.config import TrainConfig
@@ -22,7 +21,7 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     MachineError or TrainingError if the ranks can't start or go on.
     """
     config = resolve(config)
-    check_settings(dataclasses.asdict(config))
+    check_settings(config)
     refuse_finished(config)
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from slicemill.core.scans.channels import ChannelMode
 from slicemill.errors import InputError, ModelFileError
 from slicemill.io import storage
+from slicemill.io.run.card_fields import FIELDS
 from slicemill.io.schema_version import require_schema_version
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCHEMA_VERSION
@@ -21,6 +23,16 @@ CARD_FILE = "model.json"
 
 #: Hex digits of the weights' SHA-256 that make a model id.
 _ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the published network gave for a fixed input; see `slicemill.model.predicting.self_test`."""
+
+    size: int
+    """Rows and columns of the input, in pixels."""
+    logits: tuple[float, ...]
+    """Its output at a grid of points, in fp32."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ class Card:
     """Intensities, sizes and missing sequences of the training scans (`slicemill.core.evaluation.drift`)."""
     initial_weights: Mapping[str, str] = field(default_factory=dict)
     """Where the weights came from before training: source, SHA-256, licence and data, empty where unknown."""
+    self_test: SelfTest | None = None
+    """What its network must give again wherever it is loaded; None in cards of earlier releases."""
     options: tuple[str, ...] = ()
     """Options of scoring that did better on the validation part."""
     created: str = ""
@@ -115,11 +129,11 @@ def load_card(run_uri: Uri) -> Card:
     uri = card_uri(run_uri)
     try:
         value = storage.read_json(uri)
-    except InputError as error:
+    except (InputError, RecursionError) as error:
         raise ModelFileError(
             f"{display(run_uri)} holds no readable model card",
             expected=f"a training run with {CARD_FILE} and {WEIGHTS_FILE}",
-            found=error.found,
+            found=error.found if isinstance(error, InputError) else "JSON nested without end",
             advice="Give --model the folder that train wrote with --out.",
         ) from error
     return _parse(uri, value)
@@ -137,16 +151,14 @@ def _parse(uri: Uri, value: object) -> Card:
     wrong = sorted((known | {"model_id"}) ^ value.keys())
     if wrong:
         raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
-    for name, kind in _KINDS.items():
-        if not isinstance(value[name], kind) or isinstance(value[name], bool):
-            raise _broken(uri, f"{name} as {_KIND_NAMES[kind]}", repr(value[name]))
-    if value["channel_mode"] not in get_args(ChannelMode):
-        raise _broken(
-            uri, f"channel_mode as one of {', '.join(get_args(ChannelMode))}", value["channel_mode"]
-        )
+    for name, rule in FIELDS.items():
+        if not rule.accepts(value[name]):
+            raise _broken(uri, f"{name} as {rule.expected}", reprlib.repr(value[name]))
+    test = value["self_test"]
     fields: dict[str, Any] = {
         name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in known
     }
+    fields["self_test"] = None if test is None else SelfTest(test["size"], tuple(test["logits"]))
     card = Card(**fields)
     if value["model_id"] != card.model_id:
         raise _broken(uri, f"model_id {card.model_id}, as the weights' hash says", value["model_id"])
@@ -160,40 +172,8 @@ def _broken(uri: Uri, expected: object, found: object) -> ModelFileError:
 _ADDED_LATER: dict[str, Callable[[], Any]] = {
     "training_profile": dict,
     "initial_weights": dict,
+    "self_test": lambda: None,
     "channel_mode": lambda: "rgb",
     "members": list,
     "patients": dict,
-}
-
-_Kind = type | tuple[type, ...]
-_NUMBER: tuple[type, ...] = (int, float)
-_KINDS: dict[str, _Kind] = {
-    "task": str,
-    "architecture": str,
-    "channels": list,
-    "normalisation": str,
-    "input_size": int,
-    "threshold": _NUMBER,
-    "split": str,
-    "split_hash": str,
-    "data_hash": str,
-    "metrics": dict,
-    "versions": dict,
-    "training": dict,
-    "weights_sha256": str,
-    "channel_mode": str,
-    "training_profile": dict,
-    "initial_weights": dict,
-    "options": list,
-    "members": list,
-    "patients": dict,
-    "created": str,
-    "model_id": str,
-}
-_KIND_NAMES: dict[_Kind, str] = {
-    str: "text",
-    list: "a list",
-    int: "a whole number",
-    _NUMBER: "a number",
-    dict: "an object",
 }

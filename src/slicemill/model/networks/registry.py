@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from slicemill.config import TrainConfig
 from slicemill.errors import ConfigError
 from slicemill.model.networks.pretrained import LITE0, Pretrained
 
@@ -66,16 +67,17 @@ IMAGENET, RANDOM = "imagenet", "none"
 PRETRAINED_RATE = 0.3
 
 
-def initial_weights(settings: Mapping[str, Any]) -> str:
+def initial_weights(config: TrainConfig) -> str:
     """Where a run's encoder starts: imagenet, none or a URI; by default what comes with its network."""
-    entry = architecture(settings["model"], settings["task"])
-    return settings["init_weights"] or (IMAGENET if entry.pretrained else RANDOM)
+    entry = architecture(config.model or DEFAULT[config.task], config.task)
+    return config.init_weights or (IMAGENET if entry.pretrained else RANDOM)
 
 
-def encoder_rate(settings: Mapping[str, Any]) -> float:
+def encoder_rate(config: TrainConfig) -> float:
     """Factor on the learning rate of a run's encoder; by default lower for one that is not random."""
-    rate = settings["encoder_rate"]
-    return (1.0 if initial_weights(settings) == RANDOM else PRETRAINED_RATE) if rate is None else float(rate)
+    if config.encoder_rate is not None:
+        return config.encoder_rate
+    return 1.0 if initial_weights(config) == RANDOM else PRETRAINED_RATE
 
 
 def architecture(name: str, task: str | None = None) -> Architecture:
@@ -100,21 +102,22 @@ def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
     return sum(parameter.numel() for parameter in architecture(name, task).build(settings).parameters())
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(config: TrainConfig) -> None:
     """Raise ConfigError for a network that is not there, or for settings that it has no use for."""
-    name = settings["model"]
-    entry = architecture(name, settings["task"])
+    name = config.model or DEFAULT[config.task]
+    entry = architecture(name, config.task)
     for option in _SHAPING:
-        if settings[option] is not None and option not in entry.options:
+        value = getattr(config, option)
+        if value is not None and option not in entry.options:
             raise ConfigError(
                 f"{name} has no --{option}",
                 expected=", ".join(entry.options) or "none",
-                found=settings[option],
+                found=value,
             )
-    start = initial_weights(settings)
+    start = initial_weights(config)
     for flag, present in (
         ("--init-weights", start != RANDOM),
-        ("--freeze-encoder", settings["freeze_encoder"]),
+        ("--freeze-encoder", config.freeze_encoder),
     ):
         if present and entry.encoder is None:
             raise ConfigError(

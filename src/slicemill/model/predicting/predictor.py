@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from slicemill.errors import ConfigError, InputError, ModelFileError
-from slicemill.io.run.card import Card, committee_hash, load_card, member_uri, sha256, weights_uri
+from slicemill.io.run.card import Card, SelfTest, committee_hash, load_card, member_uri, sha256, weights_uri
 from slicemill.io.storage.node_cache import read_known
 from slicemill.io.storage.uri import display
 from slicemill.model.device import autocast, choose_device, choose_precision, to_device
@@ -21,6 +22,7 @@ from slicemill.model.input import resize, to_network_input
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.committee import Committee
 from slicemill.model.predicting.fusion import fuse
+from slicemill.model.predicting.self_test import check_self_test, probe_input, tolerance
 from slicemill.types import ScanImages, Uri
 
 log = logging.getLogger(__name__)
@@ -51,17 +53,31 @@ class Predictor:
 
         `run_uri`: canonical URI of the run. `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16.
         `threads`: CPU threads of torch in this process; unchanged if None. `gpu`: which GPU, counted round.
-        Raises ModelFileError if weights and card can't be read, do not belong together, or name a network
-        that this release does not have; MachineError for a GPU that is not there.
+        Raises ModelFileError if weights and card can't be read, do not belong together, name a network that
+        this release does not have, or fail the model's self-test; MachineError for a GPU that is not there.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         chosen = choose_device(device, gpu)
         card = load_card(run_uri)
-        network = _load_network(run_uri, card).eval()
-        folded = fuse(network, torch.zeros(1, len(card.channels), card.input_size, card.input_size))
+        network = load_network(run_uri, card).eval()
+        folded = fuse(network, probe_input(len(card.channels), card.input_size))
         log.info("model %s: %d batch norms folded", card.model_id, folded)
-        return cls(card, to_device(network, chosen), chosen, choose_precision(precision, chosen))
+        predictor = cls(card, to_device(network, chosen), chosen, choose_precision(precision, chosen))
+        predictor.check(_self_tests(run_uri, card))
+        return predictor
+
+    def check(self, tests: Sequence[SelfTest | None]) -> None:
+        """Raise ModelFileError if the network does not pass its self-tests; see `check_self_test`."""
+        if None in tests:
+            log.warning("model %s has no self-test: an earlier release published it", self.model_id)
+
+        def logits_of(inputs: Tensor) -> Tensor:
+            with torch.inference_mode():
+                return self.logits(inputs.to(self.device))
+
+        limit = tolerance(self.device, self.precision)
+        check_self_test(logits_of, tests, len(self.card.channels), limit, f"model {self.model_id}")
 
     @property
     def model_id(self) -> str:
@@ -145,7 +161,11 @@ def at_source(logits: Tensor, height: int, width: int) -> Tensor:
     return probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities.mean(dim=1)
 
 
-def _load_network(run_uri: Uri, card: Card) -> nn.Module:
+def load_network(run_uri: Uri, card: Card) -> nn.Module:
+    """The network of a run, with its weights.
+
+    Raises ModelFileError as `Predictor.load` does; its self-test is not made.
+    """
     if card.members:
         return _load_committee(run_uri, card)
     uri = weights_uri(run_uri)
@@ -180,6 +200,13 @@ def _load_network(run_uri: Uri, card: Card) -> nn.Module:
 def _load_committee(run_uri: Uri, card: Card) -> nn.Module:
     homes = [member_uri(run_uri, model_id) for model_id in card.members]
     cards = [load_card(home) for home in homes]
+    if any(member.members for member in cards):
+        raise ModelFileError(
+            f"{display(run_uri)} is a committee with a committee in it",
+            expected="members of one network each",
+            found=f"{len(homes)} members",
+            advice="Make the committee again.",
+        )
     found = committee_hash(member.weights_sha256 for member in cards)
     if found != card.weights_sha256:
         raise ModelFileError(
@@ -188,7 +215,14 @@ def _load_committee(run_uri: Uri, card: Card) -> nn.Module:
             found=found,
             advice="Make the committee again.",
         )
-    return Committee([_load_network(home, member) for home, member in zip(homes, cards, strict=True)])
+    return Committee([load_network(home, member) for home, member in zip(homes, cards, strict=True)])
+
+
+def _self_tests(run_uri: Uri, card: Card) -> list[SelfTest | None]:
+    """The self-test of a model, or those of a committee's members in the order of its logits."""
+    if not card.members:
+        return [card.self_test]
+    return [load_card(member_uri(run_uri, model_id)).self_test for model_id in card.members]
 
 
 def _build(uri: Uri, card: Card) -> nn.Module:
@@ -204,6 +238,13 @@ def _build(uri: Uri, card: Card) -> nn.Module:
 
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], uri: Uri) -> nn.Module:
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise ModelFileError(
+            f"{display(uri)} holds weights that are not finite",
+            expected="finite numbers",
+            found="NaN or infinity",
+            advice="Train again.",
+        )
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -150,8 +149,7 @@ def _parameter_groups(
         {
             "params": parameters,
             "weight_decay": 0.0 if flat else settings.weight_decay,
-            "peak": settings.learning_rate
-            * (1.0 if own_rate else encoder_rate(dataclasses.asdict(settings))),
+            "peak": settings.learning_rate * (1.0 if own_rate else encoder_rate(settings)),
         }
         for (own_rate, flat), parameters in sorted(groups.items())
     ]

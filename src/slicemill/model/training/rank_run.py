@@ -26,10 +26,11 @@ from slicemill.core.training.state import RunState
 from slicemill.errors import SlicemillError
 from slicemill.io import storage
 from slicemill.io.places import Run
-from slicemill.io.run.card import Card, save_card, sha256
+from slicemill.io.run.card import Card, SelfTest, save_card, sha256
 from slicemill.model.device import choose_precision, see_gpus, to_device
 from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate, initial_weights
 from slicemill.model.networks.weights import InitialWeights, initialise_encoder
+from slicemill.model.predicting.self_test import run_self_test
 from slicemill.model.training.checkpoint import load_checkpoint, network_bytes, save_checkpoint
 from slicemill.model.training.learner import Learner, make_learner
 from slicemill.model.training.loop import EpochResult, train_epoch
@@ -131,10 +132,9 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
 
 def _network(plan: TrainPlan) -> tuple[nn.Module, InitialWeights]:
     """A new network for the plan, and where its weights come from."""
-    settings = dataclasses.asdict(plan.settings)
     chosen = architecture(plan.network, plan.settings.task)
-    network = chosen.build(settings)
-    return network, initialise_encoder(network, chosen, initial_weights(settings))
+    network = chosen.build(dataclasses.asdict(plan.settings))
+    return network, initialise_encoder(network, chosen, initial_weights(plan.settings))
 
 
 def _find_rate(learner: Learner) -> dict[str, Any]:
@@ -255,9 +255,10 @@ def _finish(
         versions=_versions(),
         training={
             **learner.execution.settled(settings),
-            "encoder_rate": encoder_rate(dataclasses.asdict(settings)),
+            "encoder_rate": encoder_rate(settings),
         },
         initial_weights=dataclasses.asdict(origin),
+        self_test=_self_test(learner, weights, best.image_size),
         weights_sha256=sha256(weights),
         channel_mode=settings.channels,
         options=options.names,
@@ -273,6 +274,14 @@ def _finish(
         "lost_steps": sum(line.lost_steps for line in state.history),
         "model_id": card.model_id,
     }
+
+
+def _self_test(learner: Learner, weights: bytes, size: int) -> SelfTest:
+    """What the published weights give for the fixed input, in a network that nothing else has touched."""
+    plan = learner.plan
+    network = architecture(plan.network, plan.settings.task).build(dataclasses.asdict(plan.settings))
+    network.load_state_dict(safetensors.torch.load(weights))
+    return run_self_test(network.eval().to(learner.rank.device), len(CHANNELS), size)
 
 
 def _versions() -> dict[str, str]:
