@@ -86,7 +86,7 @@ def _is_profile(value: object) -> bool:
     return not value or (
         value.keys() == {"scans", "sizes", "missing_sequences", "channels"}
         and _is_count(value["scans"], 0)
-        and _is_list(value["sizes"], lambda size: _is_pair(size, lambda side: _is_count(side, 1)))
+        and _is_list(value["sizes"], lambda size: _is_pair(size, lambda side: _is_count(side, 0)))
         and _is_table(value["missing_sequences"], lambda count: _is_count(count, 0))
         and _is_list(
             value["channels"],
