@@ -1,4 +1,5 @@
 from slicemill import figures as figures
+from slicemill.api import associate as associate
 from slicemill.api import committee as committee
 from slicemill.api import compare as compare
 from slicemill.api import crossval as crossval
@@ -14,6 +15,7 @@ from slicemill.api import split as split
 from slicemill.api import start_session as start_session
 from slicemill.api import sweep as sweep
 from slicemill.api import train as train
+from slicemill.config import AssociateConfig as AssociateConfig
 from slicemill.config import CommitteeConfig as CommitteeConfig
 from slicemill.config import CompareConfig as CompareConfig
 from slicemill.config import CrossvalConfig as CrossvalConfig

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slicemill.config import (
+    AssociateConfig,
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
@@ -188,6 +189,13 @@ def sweep(config: SweepConfig, spark: Session | None = None) -> Summary:
 
     with _session("sweep", spark, config.num_processes * config.parallel) as session:
         return verb.run(config, session)
+
+
+def associate(config: AssociateConfig) -> Summary:
+    """Test the shape of masks against clinical columns."""
+    from slicemill.pipelines import associate as verb
+
+    return verb.run(config)
 
 
 def compare(config: CompareConfig) -> Summary:

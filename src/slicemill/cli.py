@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from slicemill import __version__, api
 from slicemill.config import (
+    AssociateConfig,
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
@@ -51,6 +52,7 @@ VERBS = {
     "sweep": _Verb(SweepConfig, api.sweep, from_file=True),
     "committee": _Verb(CommitteeConfig, api.committee),
     "compare": _Verb(CompareConfig, api.compare),
+    "associate": _Verb(AssociateConfig, api.associate),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, api.report),
     "emr": _Verb(EmrConfig, _emr),

@@ -260,6 +260,40 @@ SCORED_PATIENTS = Table(
     "scored_patients", (*_SCORES, _text("manifest", "manifest entry that the row was taken from"), SCHEMA)
 )
 
+FEATURES = Table(
+    "features",
+    (
+        PATIENT_ID,
+        SCAN_ID,
+        _text("mask", "predicted or true"),
+        _real("volume", "volume of the tumour", "spacing cubed"),
+        _real("surface_area", "area of its boundary", "spacing squared"),
+        _real("sphericity", "surface of the ball of this volume over the surface"),
+        _count("slices", "slices that hold tumour"),
+        _count("components", "connected parts, by faces, edges and corners"),
+        _real("largest_component", "share of the largest part in the volume"),
+        _real("extent_z", "side of the bounding box over slices", "spacing"),
+        _real("extent_y", "side of the bounding box over rows", "spacing"),
+        _real("extent_x", "side of the bounding box over columns", "spacing"),
+        _real("centroid_z", "centre of mass over slices", "spacing"),
+        _real("centroid_y", "centre of mass over rows", "spacing"),
+        _real("centroid_x", "centre of mass over columns", "spacing"),
+        _real("laterality", "columns from the image's middle to the centroid over half of the width"),
+        _real("angular_standard_deviation", "of the slice with most tumour, by Buda 2019"),
+        _real("bounding_ellipsoid_volume_ratio", "volume over that of the smallest ellipsoid around it"),
+        _real("margin_fluctuation", "of the slice with most tumour, by Buda 2019"),
+        Column(
+            "spacing",
+            "float64",
+            "distance of slices, rows and columns",
+            "millimetre; 1 for voxels",
+            repeated=True,
+        ),
+        MODEL_ID,
+        SCHEMA,
+    ),
+)
+
 MANIFEST = Table(
     "manifest",
     (

@@ -32,6 +32,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
     "sweep": {"--lake": READS, "--out": WRITES, "--space": READS},
     "committee": {"--model": READS, "--out": WRITES},
     "compare": {"--run": READS, "--out": WRITES},
+    "associate": {"--lake": READS, "--scores": READS, "--out": WRITES},
     "report": {"--lake": READS, "--run": READS, "--scores": READS, "--out": WRITES},
 }
 PROFILES = {

@@ -33,7 +33,7 @@ SHAPES_AND_JOBS = [
     ("gpu", ("score",)),
     ("cpu", ("crossval", "committee")),
     ("gpu", ("crossval",)),
-    ("cpu", ("compare",)),
+    ("cpu", ("compare", "associate")),
     ("notebook", ()),
 ]
 

@@ -3,7 +3,7 @@
 A dataclass checks itself when it is made, and its errors quote the flag.
 """
 
-from slicemill.config.experiments import CommitteeConfig, CompareConfig, SweepConfig
+from slicemill.config.experiments import AssociateConfig, CommitteeConfig, CompareConfig, SweepConfig
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN, IngestConfig, PhantomConfig, SplitConfig
 from slicemill.config.results import ReportConfig, ScoreConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
@@ -11,6 +11,7 @@ from slicemill.config.training import CrossvalConfig, TrainConfig
 __all__ = [
     "MAX_PIXELS",
     "PUBLIC_SCAN_PATTERN",
+    "AssociateConfig",
     "CommitteeConfig",
     "CompareConfig",
     "CrossvalConfig",

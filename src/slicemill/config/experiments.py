@@ -91,3 +91,35 @@ class CompareConfig:
         """URI by name; a URI without a name is named after its last part."""
         given = [run if "=" in run else f"{run.rstrip('/').rpartition('/')[2]}={run}" for run in self.run]
         return {name: uri for name, _, uri in (run.partition("=") for run in given)}
+
+
+@dataclass(frozen=True)
+class AssociateConfig:
+    """Test the shape of predicted and of true masks against clinical columns, such as genomic clusters."""
+
+    lake: str
+    """Folder or s3:// URI of the lake, for true masks and clinical columns."""
+    out: str
+    """Folder or s3:// URI for features, tests and the page."""
+    scores: tuple[str, ...] = ()
+    """Folder or s3:// URI of scores, or of a cross-validation for all its folds. Repeat the flag."""
+    outcome: tuple[str, ...] = ()
+    """Clinical column to test against; those whose name ends in Cluster by default. Repeat the flag."""
+    spacing: str = "1,1,1"
+    """Distance of slices, rows and columns, in millimetres: dz,dy,dx. 1,1,1 counts in voxels."""
+    seed: int = 0
+    """Seed of random tables and bootstrap samples."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.scores), "--scores", "at least one score folder, or a cross-validation", "none")
+        self.voxel()
+
+    def voxel(self) -> tuple[float, float, float]:
+        """Distance of slices, rows and columns. Raises ConfigError for anything but three numbers above 0."""
+        try:
+            sides = tuple(float(part) for part in self.spacing.split(","))
+        except ValueError:
+            sides = ()
+        good = len(sides) == 3 and all(0 < side < float("inf") for side in sides)
+        require(good, "--spacing", "three numbers above 0, such as 5,0.9,0.9", self.spacing)
+        return sides[0], sides[1], sides[2]

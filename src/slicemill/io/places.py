@@ -234,3 +234,35 @@ class Scores:
     def card(self) -> Uri:
         """JSON that says which schema version a score folder has, and which model wrote to it first."""
         return join(self.home, "scores.json")
+
+
+@dataclass(frozen=True)
+class Associations:
+    """Places inside the folder that `associate` writes."""
+
+    home: Uri
+
+    @property
+    def features(self) -> Uri:
+        """Folder of the table of shape features: a row a scan's mask."""
+        return join(self.home, "features")
+
+    @property
+    def features_csv(self) -> Uri:
+        """The same table as CSV."""
+        return join(self.home, "features.csv")
+
+    @property
+    def tests(self) -> Uri:
+        """JSON with every test, and how predicted features agree with true ones."""
+        return join(self.home, "associations.json")
+
+    @property
+    def markdown(self) -> Uri:
+        """The tests as tables of a Markdown page."""
+        return join(self.home, "associations.md")
+
+    @property
+    def page(self) -> Uri:
+        """The tests as a page that needs nothing beside itself."""
+        return join(self.home, "associations.html")

@@ -15,7 +15,7 @@ from slicemill.emr.capacity.shapes import Shape
 from slicemill.errors import ConfigError
 
 JobName: TypeAlias = Literal[
-    "ingest", "split", "train", "score", "report", "crossval", "sweep", "committee", "compare"
+    "ingest", "split", "train", "score", "report", "crossval", "sweep", "committee", "compare", "associate"
 ]
 
 #: Jobs that open a Spark session; the others are plain Python on the primary node.

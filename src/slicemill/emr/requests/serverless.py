@@ -19,7 +19,7 @@ from slicemill.emr.site import Site, check_environment
 from slicemill.errors import ConfigError
 
 #: Jobs that run without a GPU and without ranks that must find each other.
-SERVERLESS_JOBS: tuple[JobName, ...] = ("ingest", "split", "score", "report", "compare")
+SERVERLESS_JOBS: tuple[JobName, ...] = ("ingest", "split", "score", "report", "compare", "associate")
 
 #: A worker's vCPUs and memory in GiB, a size that EMR Serverless offers, and what of it is the heap.
 _VCPUS, _MEMORY_GIB, _HEAP_GIB = 4, 16, 2

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import tyro
 
 from slicemill.config import (
+    AssociateConfig,
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
@@ -58,6 +59,7 @@ _CONFIGS: Mapping[JobName, type[Any]] = {
     "sweep": SweepConfig,
     "committee": CommitteeConfig,
     "compare": CompareConfig,
+    "associate": AssociateConfig,
 }
 
 
@@ -211,6 +213,8 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
         return _search_arguments(job, site, shape, run, split)
     if job == "committee":
         return ("--model", home, "--out", f"{home}-committee")
+    if job == "associate":
+        return ("--lake", lake, "--scores", scores, "--out", site.data("report", f"{run}-associations"))
     if job == "compare":
         return ("--run", f"{run}={home}", "--out", site.data("report", f"{run}-compare"))
     return ("--lake", lake, "--run", home, "--scores", scores, "--out", site.data("report", run))

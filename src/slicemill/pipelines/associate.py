@@ -1,0 +1,141 @@
+"""Shape features of masks against clinical columns: what the study of a data set was about."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from slicemill.config import AssociateConfig
+from slicemill.core.evaluation.document import document
+from slicemill.core.evaluation.feature_rows import TESTED, FeatureRow
+from slicemill.errors import ConfigError, InputError
+from slicemill.experiments.association import associations
+from slicemill.experiments.features import FeatureTable, feature_table
+from slicemill.io import storage
+from slicemill.io.lake.tables import LakeTables, read_lake
+from slicemill.io.machine import command, describe
+from slicemill.io.parquet import write_small
+from slicemill.io.places import Associations
+from slicemill.io.scores.results import read_scores
+from slicemill.io.storage.uri import canonical, display, join
+from slicemill.pages.association import as_html, as_markdown
+from slicemill.schemas import FEATURES, SCHEMA_VERSION
+from slicemill.types import Uri
+
+_MASKS: tuple[Literal["predicted", "true"], ...] = ("predicted", "true")
+
+
+def run(config: AssociateConfig) -> dict[str, Any]:
+    """Compute features, test them, write tables and page, and return the summary; no Spark session is needed.
+
+    Raises InputError for scores that are not out of fold, ConfigError for a column that the lake lacks.
+    """
+    lake = read_lake(canonical(config.lake))
+    outcomes = _outcomes(lake, config.outcome)
+    homes = [home for uri in config.scores for home in _score_folders(canonical(uri))]
+    table = feature_table(lake, [read_scores(home) for home in homes], config.voxel())
+    tests = {mask: associations(_by_patient(table.rows, mask), outcomes, config.seed) for mask in _MASKS}
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe(),
+        "command": command(),
+        "spacing": list(config.voxel()),
+        "scans": len({row.scan_id for row in table.rows}),
+        "empty_predicted": list(table.empty_predicted),
+        "empty_true": list(table.empty_true),
+        "without_truth": list(table.without_truth),
+        "agreement": _agreement(table),
+        "tests": {mask: document(tests[mask]) for mask in _MASKS},
+    }
+    _write(Associations(canonical(config.out)), table, result)
+    return {
+        "job": "associate",
+        "status": "done",
+        "scans": result["scans"],
+        "outcomes": len(outcomes),
+        "tests": len(tests["predicted"]),
+        "significant": sum(test.fisher_bonferroni < 0.05 for test in tests["predicted"]),
+        "significant_by_truth": sum(test.fisher_bonferroni < 0.05 for test in tests["true"]),
+        "out": display(canonical(config.out)),
+    }
+
+
+def _score_folders(uri: Uri) -> list[Uri]:
+    """The score folders of a cross-validation's folds, or the folder itself."""
+    if not storage.exists(join(uri, "crossval.json")):
+        return [uri]
+    folds = storage.read_json(join(uri, "crossval.json"))["folds"]
+    return [join(uri, f"fold-{fold}", "scores") for fold in range(len(folds))]
+
+
+def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Group by patient of each clinical column; empty cells are left out."""
+    chosen = tuple(names) or tuple(name for name in lake.clinical if name.endswith("Cluster"))
+    unknown = [name for name in chosen if name not in lake.clinical]
+    if unknown or not chosen:
+        raise ConfigError(
+            "--outcome is not a clinical column of the lake" if unknown else "the lake has no cluster column",
+            expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
+            found=", ".join(unknown) or "none",
+        )
+    return {
+        name: {row["patient_id"]: str(row[name]) for row in lake.scans if row[name] not in (None, "")}
+        for name in chosen
+    }
+
+
+def _by_patient(rows: Sequence[FeatureRow], mask: str) -> dict[str, dict[str, float]]:
+    """Mean of each tested feature over a patient's scans."""
+    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in TESTED}
+    for row in rows:
+        if row.mask == mask:
+            for name in TESTED:
+                values[name][row.patient_id].append(getattr(row, name))
+    return {
+        name: {patient: float(np.mean(of_scans)) for patient, of_scans in sorted(by_patient.items())}
+        for name, by_patient in values.items()
+    }
+
+
+def _agreement(table: FeatureTable) -> dict[str, dict[str, float | None]]:
+    """What automatic masks cost: each feature by predicted masks against the same by true ones."""
+    by_mask = {mask: {row.scan_id: row for row in table.rows if row.mask == mask} for mask in _MASKS}
+    common = sorted(by_mask["predicted"].keys() & by_mask["true"].keys())
+    agreement: dict[str, dict[str, float | None]] = {}
+    for name in TESTED:
+        ours, truth = (np.array([getattr(by_mask[mask][scan], name) for scan in common]) for mask in _MASKS)
+        varied = len(common) > 2 and len(set(ours)) > 1 and len(set(truth)) > 1
+        agreement[name] = {
+            "scans": len(common),
+            "spearman": float(stats.spearmanr(ours, truth).statistic) if varied else None,
+            "median_ratio": float(np.median(ours / truth)) if len(common) and truth.all() else None,
+        }
+    return agreement
+
+
+def _write(places: Associations, table: FeatureTable, result: dict[str, Any]) -> None:
+    rows = [vars(row) for row in table.rows]
+    if not rows:
+        raise InputError(
+            "no scan has a mask with tumour", expected="at least one predicted or true tumour", found="none"
+        )
+    write_small(places.features, FEATURES, rows)
+    sink = io.StringIO()
+    writer = csv.DictWriter(
+        sink, [field.name for field in dataclasses.fields(FeatureRow)], lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows({**row, "spacing": " ".join(map(str, row["spacing"]))} for row in rows)
+    storage.write_bytes(places.features_csv, sink.getvalue().encode())
+    storage.write_bytes(places.markdown, as_markdown(result).encode())
+    storage.write_bytes(places.page, as_html(result, table.rows))
+    storage.write_json(places.tests, result)

@@ -1,0 +1,116 @@
+"""`associate` on a tiny lake and its scores: features of both masks, tests, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_builder import write_raw
+from report_builder import DICE, write_lake, write_scores
+
+from slicemill.config import AssociateConfig
+from slicemill.core.evaluation.document import document
+from slicemill.errors import ConfigError, InputError
+from slicemill.experiments.association import associations
+from slicemill.io.parquet import read_small, write_small
+from slicemill.io.places import Associations, Scores
+from slicemill.io.scores.tables import patient_rows
+from slicemill.io.storage.uri import canonical
+from slicemill.pages.association import as_html, as_markdown
+from slicemill.pipelines import associate
+from slicemill.schemas import FEATURES, SCORED_PATIENTS
+
+
+def mark_seen(home: str, seen: Sequence[bool | None]) -> None:
+    """Set what the scores say of whether the model has seen each patient."""
+    rows = [replace(row, seen=value) for row, value in zip(patient_rows(home), seen, strict=True)]
+    write_small(Scores(home).patients, SCORED_PATIENTS, [vars(row) for row in rows])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[str, str, str]:
+    """A lake with a cluster column, scores of its three scans, and a folder to write to."""
+    lake, scores = (canonical(str(tmp_path / name)) for name in ("lake", "scores"))
+    write_lake(
+        lake, write_raw(tmp_path / "raw"), clinical={"RNASeqCluster": ["1", "1", None], "age": [50, 60, 70]}
+    )
+    write_scores(scores, lake)
+    mark_seen(scores, [False, False, False])
+    return lake, scores, str(tmp_path / "out")
+
+
+def test_features_of_predicted_and_true_masks_are_stored_beside_each_other(
+    study: tuple[str, str, str],
+) -> None:
+    lake, scores, out = study
+    summary = associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out))
+    assert (summary["status"], summary["scans"], summary["outcomes"]) == ("done", len(DICE), 1)
+    places = Associations(canonical(out))
+    rows = read_small(places.features, FEATURES).to_pylist()
+    true = [row for row in rows if row["mask"] == "true"]
+    # Each scan has 4 and 16 tumour pixels on two of its slices.
+    assert [row["volume"] for row in true] == [20.0] * len(DICE)
+    assert {row["slices"] for row in true} == {2}
+    result = json.loads((Path(out) / "associations.json").read_text())
+    # One scan was missed altogether; three patients are too few to test.
+    assert len(result["empty_predicted"]) == 1
+    assert result["tests"] == {"predicted": [], "true": []}
+    assert "Too few patients" in (Path(out) / "associations.md").read_text()
+    assert b"</html>" in (Path(out) / "associations.html").read_bytes()
+
+
+def test_the_page_shows_every_test_with_its_effect() -> None:
+    random = np.random.default_rng(0)
+    patients = [f"P{index}" for index in range(40)]
+    cluster = {patient: str(index % 3) for index, patient in enumerate(patients)}
+    feature = {patient: int(cluster[patient]) + float(random.normal()) for patient in patients}
+    tests = document(associations({"volume": feature}, {"RNASeqCluster": cluster}))
+    agreement = {"volume": {"scans": 40, "spearman": 0.9, "median_ratio": 1.1}}
+    result = {
+        "scans": 40,
+        "made": "2026-01-02T03:04:05+00:00",
+        "command": "slicemill associate",
+        "spacing": [5.0, 1.0, 1.0],
+        "empty_predicted": [],
+        "empty_true": [],
+        "without_truth": [],
+        "agreement": agreement,
+        "tests": {"predicted": tests, "true": []},
+    }
+    page, text = as_html(result, []).decode(), as_markdown(result)
+    assert page.count("RNASeqCluster") >= 1
+    assert "Forest plot of 1 effects" in page
+    assert f"| volume | RNASeqCluster | 40 | 0 | {tests[0]['fisher_p']:.2g} |" in text
+    assert "Too few patients" in text
+
+
+@pytest.mark.parametrize("seen", [True, None])
+def test_masks_of_patients_that_the_model_may_have_seen_are_refused(
+    study: tuple[str, str, str], seen: bool | None
+) -> None:
+    lake, scores, out = study
+    mark_seen(scores, [False, seen, False])
+    with pytest.raises(InputError, match="not known to be of a patient that the model has not seen"):
+        associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out))
+
+
+def test_a_scan_that_two_folders_hold_is_refused(study: tuple[str, str, str]) -> None:
+    lake, scores, out = study
+    with pytest.raises(InputError, match="two score folders hold"):
+        associate.run(AssociateConfig(lake=lake, scores=(scores, scores), out=out))
+
+
+def test_a_column_that_the_lake_lacks_is_named(study: tuple[str, str, str]) -> None:
+    lake, scores, out = study
+    with pytest.raises(ConfigError, match="found grade"):
+        associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out, outcome=("grade",)))
+
+
+@pytest.mark.parametrize("spacing", ["1,1", "1,1,x", "0,1,1", "nan,1,1", "1,1,inf"])
+def test_a_spacing_is_three_numbers_above_0(spacing: str) -> None:
+    with pytest.raises(ConfigError, match="--spacing"):
+        AssociateConfig(lake="l", scores=("s",), out="o", spacing=spacing)
