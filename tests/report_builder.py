@@ -32,6 +32,7 @@ from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Lake, Run, Scores
 from slicemill.io.run.card import Card, save_card
 from slicemill.io.scores.writer import ScanOutput, ScoreWriter
+from slicemill.io.storage.lock import sole_writer
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
 from slicemill.spark.ingest import ingest_scan
 
@@ -50,11 +51,10 @@ def write_lake(
 ) -> None:
     """Ingest raw scan folders into a lake at a canonical URI; clinical columns have a value a scan."""
     files = [FoundFile(file.uri, file.size, file.version) for file in storage.list_files(f"file://{raw}")]
-    writer = LakeWriter(home, 0, "ingest-test", NOON)
-    commits = [
-        ingest_scan(task, writer, 1_000_000)
-        for task in discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans
-    ]
+    tasks = discover(files, re.compile(PUBLIC_SCAN_PATTERN)).scans
+    with sole_writer(home, "ingest-test") as fence:
+        writer = LakeWriter(fence, 0, "ingest-test", NOON)
+        commits = [ingest_scan(task, writer, 1_000_000) for task in tasks]
     extra = clinical or {}
     scans = [
         {**columns(commit.scan), **{name: values[place] for name, values in extra.items()}}

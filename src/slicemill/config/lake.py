@@ -64,6 +64,10 @@ class IngestConfig:
     """Group patients into this many patient_bucket= partitions instead of one partition a patient."""
     max_pixels: int = MAX_PIXELS
     """Largest slice that is accepted, in pixels."""
+    retry_quarantined: bool = False
+    """Read those scans again too that have something in quarantine, though no file changed."""
+    verify: bool = False
+    """Only compare raw files and the lake's data with the hashes of what was read; write nothing."""
 
     def __post_init__(self) -> None:
         require(bool(self.raw), "--raw", "at least one URI", "none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,9 +106,15 @@ def write_rows(uri: Uri, table: Table, rows: Iterable[Row], extra: Sequence[pa.F
     storage.write_bytes(uri, parquet_bytes(to_arrow(table, rows, extra)))
 
 
-def write_small(folder: Uri, table: Table, rows: Iterable[Row], extra: Sequence[pa.Field] = ()) -> None:
-    """Write a small table as the one file of its folder."""
-    write_rows(join(folder, ONE_FILE), table, rows, extra)
+def write_small(
+    folder: Uri,
+    table: Table,
+    rows: Iterable[Row],
+    extra: Sequence[pa.Field] = (),
+    write: Callable[[Uri, bytes], None] = storage.write_bytes,
+) -> None:
+    """Write a small table as the one file of its folder; `write` may be that of a fence."""
+    write(join(folder, ONE_FILE), parquet_bytes(to_arrow(table, rows, extra)))
 
 
 def read_file(uri: Uri, table: Table, columns: Sequence[str] | None = None) -> pa.Table:

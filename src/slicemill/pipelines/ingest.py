@@ -15,7 +15,7 @@ from slicemill.core.profiles.lake_profile import summarise
 from slicemill.core.scans.discovery import Discovery, ScanTask
 from slicemill.core.scans.findings import folder_findings, unlabelled
 from slicemill.io import storage
-from slicemill.io.lake.card import open_lake
+from slicemill.io.lake.card import open_lake, require_lake
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
 from slicemill.io.lake.leftovers import remove_leftovers
 from slicemill.io.lake.published import publish, read_commits, read_published
@@ -26,10 +26,10 @@ from slicemill.io.raw.clinical import Clinical, read_clinical
 from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
 from slicemill.io.raw.patients import read_patients
 from slicemill.io.storage.commits import Commit, by_scan, list_commits
-from slicemill.io.storage.lock import sole_writer
+from slicemill.io.storage.lock import Fence, sole_writer
 from slicemill.io.storage.uri import canonical, display
 from slicemill.schemas import SCANS
-from slicemill.spark.ingest import ingest_scans
+from slicemill.spark.ingest import IngestOutcome, ScanFailure, check_commits, ingest_scans
 from slicemill.spark.session import Session
 from slicemill.types import Uri
 
@@ -44,12 +44,13 @@ _NAMED = 5
 class IngestPlan:
     """What a run has to do: scans to read, commits that stand, commits whose folder is gone.
 
-    `replaced` are the commits that a scan to read makes void, by scan id. `standing` are the rows of the
-    commits that stand, and `gone_rows` of those whose folder is gone.
+    `replaced` are the commits that a scan to read makes void, by scan id, and `replaced_rows` their rows by
+    commit. `standing` are the rows of the commits that stand, and `gone_rows` of those whose folder is gone.
     """
 
     to_read: tuple[ScanTask, ...]
     replaced: Mapping[str, tuple[Uri, ...]]
+    replaced_rows: Mapping[Uri, ScanCommit]
     standing: tuple[ScanCommit, ...]
     gone: tuple[Commit, ...]
     gone_rows: tuple[ScanCommit, ...]
@@ -75,6 +76,7 @@ class IngestSummary:
     quarantined: int
     skipped_unchanged: int
     read: int
+    failed: int
     gone: int
     pruned: int
     leftovers: int
@@ -95,11 +97,14 @@ class IngestSummary:
 
 
 def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
-    """Ingest and return the summary.
+    """Ingest, or only verify what was ingested, and return the summary.
 
-    Raises InputError if a path does not exist or holds no slices, ConfigError if the lake has another layout.
+    Raises InputError if a path does not exist or holds no slices, ConfigError if the lake has another layout,
+    LockLostError if another run took the lake over.
     """
     home = canonical(config.lake)
+    if config.verify:
+        return _verify(home, spark)
     pattern = scan_pattern(config.scan_pattern)
     clinical = read_clinical(canonical(config.clinical), SCANS.names) if config.clinical else None
     listed = read_patients(canonical(config.patients)) if config.patients else _stored_patients(home)
@@ -107,35 +112,66 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     _warn_of_unused(listed, discovery)
     started = datetime.now(UTC)
     job_id = f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    writer = LakeWriter(home, config.bucket, job_id, started)
-    with sole_writer(home, job_id):
+    with sole_writer(home, job_id) as fence:
+        writer = LakeWriter(fence, config.bucket, job_id, started)
         _open(home, config, pattern, listed)
         published = read_published(home)
         commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
-        plan = _plan(discovery.scans, commits, read_commits(commits, published))
+        plan = _plan(discovery.scans, commits, read_commits(commits, published), config.retry_quarantined)
         log.info(
             "%d scans found, %d to read, %d unchanged",
             len(discovery.scans),
             len(plan.to_read),
             len(plan.standing),
         )
-        fresh = ingest_scans(spark, writer, plan.to_read, plan.replaced, config.max_pixels)
+        outcome = ingest_scans(spark, writer, plan.to_read, plan.replaced, config.max_pixels)
         if config.prune:
             for commit in plan.gone:
-                storage.remove(commit.uri)
+                fence.remove(commit.uri)
         kept = plan.standing if config.prune else (*plan.standing, *plan.gone_rows)
-        content = _content([*fresh, *kept], discovery, writer)
+        earlier = _earlier_states(home, outcome.failures, plan)
+        content = _content([*outcome.commits, *kept, *earlier], discovery, writer)
         clinical = clinical or published.clinical
         publish(
-            home,
+            fence,
             content.scans,
             content.totals,
             content.quarantine,
             _profile(content, discovery, clinical),
             clinical,
         )
-        leftovers = _remove_leftovers(home, content)
-    return _summary(config, discovery, plan, fresh, content, clinical, leftovers).line()
+        leftovers = _remove_leftovers(fence, content)
+    return _summary(config, discovery, plan, outcome, content, clinical, leftovers).line()
+
+
+def _verify(home: Uri, spark: Session) -> dict[str, Any]:
+    """Compare raw files and the lake's data with the commits; the status falls short if one differs."""
+    require_lake(home)
+    commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
+    checks = check_commits(spark, home, [commit.uri for commit in commits])
+    missing = sorted(name for check in checks for name in check.missing)
+    changed = sorted(name for check in checks for name in check.changed)
+    for state, names in (("missing", missing), ("changed", changed)):
+        for name in names:
+            log.error("%s: %s", state, name)
+    return {
+        "job": "ingest",
+        "status": "data_short" if missing or changed else "done",
+        "verified_scans": len(checks),
+        "verified_files": sum(check.files for check in checks),
+        "missing": len(missing),
+        "changed": len(changed),
+        "named": [*missing, *changed][:_NAMED],
+    }
+
+
+def _earlier_states(home: Uri, failures: Sequence[ScanFailure], plan: IngestPlan) -> list[ScanCommit]:
+    """Rows of scans that failed before anything of their earlier state was replaced: that state stands."""
+    if not failures:
+        return []
+    committed = {commit.uri for commit in list_commits(Lake(home).commits, COMMIT_SUFFIX)}
+    states = [plan.replaced.get(failure.scan_id, ()) for failure in failures]
+    return [plan.replaced_rows[uris[0]] for uris in states if len(uris) == 1 and uris[0] in committed]
 
 
 def _stored_patients(home: Uri) -> dict[str, str]:
@@ -160,14 +196,17 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
 
 
-def _plan(scans: Sequence[ScanTask], commits: Sequence[Commit], rows: Sequence[ScanCommit]) -> IngestPlan:
+def _plan(
+    scans: Sequence[ScanTask], commits: Sequence[Commit], rows: Sequence[ScanCommit], retry_quarantined: bool
+) -> IngestPlan:
     row_of = {commit.uri: row for commit, row in zip(commits, rows, strict=True)}
     earlier = by_scan(list(commits))
     to_read, standing = [], []
     replaced: dict[str, tuple[Uri, ...]] = {}
     for task in scans:
         old = earlier.get(task.scan_id, [])
-        if len(old) == 1 and _stands(old[0], row_of[old[0].uri], task):
+        stands = len(old) == 1 and _stands(old[0], row_of[old[0].uri], task)
+        if stands and not (retry_quarantined and row_of[old[0].uri].quarantine):
             standing.append(row_of[old[0].uri])
             continue
         to_read.append(task)
@@ -175,7 +214,8 @@ def _plan(scans: Sequence[ScanTask], commits: Sequence[Commit], rows: Sequence[S
     present = {task.scan_id for task in scans}
     gone = tuple(commit for commit in commits if commit.scan_id not in present)
     gone_rows = tuple(row_of[commit.uri] for commit in gone)
-    return IngestPlan(tuple(to_read), replaced, tuple(standing), gone, gone_rows)
+    replaced_rows = {uri: row_of[uri] for uris in replaced.values() for uri in uris}
+    return IngestPlan(tuple(to_read), replaced, replaced_rows, tuple(standing), gone, gone_rows)
 
 
 def _stands(commit: Commit, row: ScanCommit, task: ScanTask) -> bool:
@@ -209,22 +249,22 @@ def _profile(content: LakeContent, discovery: Discovery, clinical: Clinical) -> 
     return profile
 
 
-def _remove_leftovers(home: Uri, content: LakeContent) -> int:
+def _remove_leftovers(fence: Fence, content: LakeContent) -> int:
     settled = {row.scan_id for row in content.scans}
-    committed = {commit.scan_id for commit in list_commits(Lake(home).commits, COMMIT_SUFFIX)}
-    return remove_leftovers(home, content.scans, committed - settled)
+    committed = {commit.scan_id for commit in list_commits(Lake(fence.home).commits, COMMIT_SUFFIX)}
+    return remove_leftovers(fence, content.scans, committed - settled)
 
 
 def _summary(
     config: IngestConfig,
     discovery: Discovery,
     plan: IngestPlan,
-    fresh: Sequence[ScanCommit],
+    outcome: IngestOutcome,
     content: LakeContent,
     clinical: Clinical,
     leftovers: int,
 ) -> IngestSummary:
-    status, error = _status(config, discovery, fresh, content)
+    status, error = _status(config, discovery, outcome, content)
     bare = [row for row in content.scans if not row.labelled_slices]
     _warn_of_doubts(content.scans)
     return IngestSummary(
@@ -234,7 +274,8 @@ def _summary(
         tumour_slices=sum(row.tumour_slices for row in content.scans),
         quarantined=len(content.quarantine),
         skipped_unchanged=len(plan.standing),
-        read=len(plan.to_read),
+        read=len(outcome.commits),
+        failed=len(outcome.failures),
         gone=len(plan.gone),
         pruned=len(plan.gone) if config.prune else 0,
         leftovers=leftovers,
@@ -261,8 +302,12 @@ def _warn_of_doubts(scans: Sequence[ScanRow]) -> None:
 
 
 def _status(
-    config: IngestConfig, discovery: Discovery, fresh: Sequence[ScanCommit], content: LakeContent
+    config: IngestConfig, discovery: Discovery, outcome: IngestOutcome, content: LakeContent
 ) -> tuple[str, str | None]:
+    fresh = outcome.commits
+    if outcome.failures:
+        names = _some(sorted(failure.scan_id for failure in outcome.failures))
+        return "failed", f"{len(outcome.failures)} scans could not be ingested: {names}; see standard error"
     if not content.scans:
         return "failed", "no slice can be used: every file was set aside; see the lake's quarantine"
     if fresh and not any(commit.scan for commit in fresh):

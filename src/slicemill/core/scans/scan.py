@@ -49,6 +49,14 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file that a scan was read from, and the SHA-256 of the bytes that were read."""
+
+    uri: Uri
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Scan:
     """A scan's accepted slices in slice order, all of one shape, and what was set aside."""
 
@@ -56,6 +64,7 @@ class Scan:
     patient_id: str
     slices: tuple[Slice, ...]
     problems: tuple[Problem, ...]
+    sources: tuple[Source, ...] = ()
 
     @property
     def images(self) -> ScanImages:

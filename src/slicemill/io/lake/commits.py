@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -17,11 +17,19 @@ COMMIT_SUFFIX = ".json"
 
 @dataclass(frozen=True)
 class ScanCommit:
-    """The rows of a finished scan. One without a usable slice has neither scan nor totals."""
+    """The rows of a finished scan. One without a usable slice has neither scan nor totals.
+
+    `sources` are the files that it was read from, with the SHA-256 of the bytes that were read, and `outputs`
+    those that were written, relative to the lake. `token` is of the lock under which that was done. All three
+    stay in the commit: the tables do not have them.
+    """
 
     scan: ScanRow | None
     totals: TotalsRow | None
     quarantine: tuple[QuarantineRow, ...]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    token: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The commit as JSON holds it."""
@@ -30,6 +38,9 @@ class ScanCommit:
             "scan": None if self.scan is None else _plain(columns(self.scan)),
             "totals": None if self.totals is None else _plain(columns(self.totals)),
             "quarantine": [_plain(columns(row)) for row in self.quarantine],
+            "sources": dict(self.sources),
+            "outputs": dict(self.outputs),
+            "token": self.token,
         }
 
     @classmethod
@@ -46,7 +57,8 @@ class ScanCommit:
             from_columns(QuarantineRow, {**row, "time": datetime.fromisoformat(row["time"])})
             for row in stored["quarantine"]
         )
-        return cls(scan, totals, quarantine)
+        sources, outputs = stored.get("sources", {}), stored.get("outputs", {})
+        return cls(scan, totals, quarantine, sources, outputs, stored.get("token", ""))
 
 
 def _plain(value: Any) -> Any:

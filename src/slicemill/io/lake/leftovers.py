@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from slicemill.io import storage
 from slicemill.io.lake.rows import ScanRow
 from slicemill.io.places import Lake
+from slicemill.io.storage.fence import Fence
 from slicemill.io.storage.uri import is_s3, join
 from slicemill.types import Uri
 
 
-def remove_leftovers(home: Uri, scans: Iterable[ScanRow], unsettled: Iterable[str]) -> int:
+def remove_leftovers(fence: Fence, scans: Iterable[ScanRow], unsettled: Iterable[str]) -> int:
     """Remove every data file that no scan accounts for, and every draft; return how many.
 
     `unsettled` are scans that have a commit and no row here: their data stays. Call it while the lake is
     locked, after the tables were published.
     """
-    lake = Lake(home)
+    home, lake = fence.home, Lake(fence.home)
     kept = {join(home, row.data_uri) for row in scans}
     kept |= {_profile_of(uri, lake) for uri in kept}
     names = {lake.data_name(scan_id) for scan_id in unsettled}
@@ -29,7 +30,7 @@ def remove_leftovers(home: Uri, scans: Iterable[ScanRow], unsettled: Iterable[st
     ]
     if not is_s3(home):
         leftovers += [uri for folder in (lake.commits, lake.scans, lake.totals) for uri in _drafts(folder)]
-    storage.each(storage.remove, leftovers, home)
+    storage.each(fence.remove, leftovers, home)
     return len(leftovers)
 
 

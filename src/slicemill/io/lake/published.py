@@ -16,6 +16,7 @@ from slicemill.io.parquet import read_small_or_empty, write_small
 from slicemill.io.places import Lake
 from slicemill.io.raw.clinical import Clinical, carried_over
 from slicemill.io.storage.commits import Commit
+from slicemill.io.storage.fence import Fence
 from slicemill.schemas import QUARANTINE, SCANS, TOTALS
 from slicemill.types import Uri
 
@@ -69,18 +70,22 @@ def read_commits(commits: Sequence[Commit], published: Published) -> list[ScanCo
 
 
 def publish(
-    home: Uri,
+    fence: Fence,
     scans: Sequence[ScanRow],
     totals: Sequence[TotalsRow],
     quarantine: Sequence[QuarantineRow],
     profile: Mapping[str, Any],
     clinical: Clinical,
 ) -> None:
-    """Write the lake's small tables; the scans table, which readers begin with, comes last."""
-    write_small(Lake(home).totals, TOTALS, map(columns, totals))
-    write_small(Lake(home).quarantine, QUARANTINE, map(columns, quarantine))
-    storage.write_json(Lake(home).profile_summary, profile)
+    """Write the lake's small tables; the scans table, which readers begin with, comes last.
+
+    Raises LockLostError if this run no longer holds the lake.
+    """
+    lake = Lake(fence.home)
+    write_small(lake.totals, TOTALS, map(columns, totals), write=fence.write)
+    write_small(lake.quarantine, QUARANTINE, map(columns, quarantine), write=fence.write)
+    fence.write_json(lake.profile_summary, profile)
     values = clinical.by_patient({row.patient_id for row in scans})
     rows = [{**columns(row), **values.get(row.patient_id, {})} for row in scans]
     fields: list[pa.Field] = list(clinical.fields)
-    write_small(Lake(home).scans, SCANS, rows, fields)
+    write_small(lake.scans, SCANS, rows, fields, fence.write)

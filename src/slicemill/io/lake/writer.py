@@ -20,6 +20,7 @@ from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow
 from slicemill.io.parquet import arrow_field, parquet_bytes, pixel_column, to_arrow
 from slicemill.io.places import Lake
 from slicemill.io.storage.commits import commit_uri
+from slicemill.io.storage.fence import Fence
 from slicemill.io.storage.uri import join, relative
 from slicemill.schemas import PATIENT_ID, PROFILE, SLICES
 from slicemill.types import Uri
@@ -27,15 +28,20 @@ from slicemill.types import Uri
 
 @dataclass(frozen=True)
 class LakeWriter:
-    """What a worker needs to write scans: where, in which layout, for which run.
+    """What a worker needs to write scans: where, in which layout, for which run, behind which fence.
 
     `bucket` 0 gives a partition a patient; N groups patients into N partitions.
     """
 
-    lake: Uri
+    fence: Fence
     bucket: int
     job_id: str
     started: datetime
+
+    @property
+    def lake(self) -> Uri:
+        """The lake's URI."""
+        return self.fence.home
 
     def write(
         self, task: ScanTask, scan: Scan, profile: ScanProfile | None, stale: Iterable[Uri]
@@ -44,33 +50,47 @@ class LakeWriter:
 
         A scan without slices has no profile. `stale` are commits of an earlier state of the scan: they go
         first, so that a run killed in between leaves no commit rather than a wrong one.
+
+        Raises LockLostError if this run no longer holds the lake, StorageError if the lake can't be written.
         """
         for uri in stale:
-            storage.remove(uri)
+            self.fence.remove(uri)
         quarantine = tuple(QuarantineRow.of(problem, self.job_id, self.started) for problem in scan.problems)
+        sources: dict[str, str] = {source.uri: source.sha256 for source in scan.sources}
         if profile is None:
             self.remove_data(task.scan_id, task.patient_id)
-            commit = ScanCommit(None, None, quarantine)
+            commit = ScanCommit(None, None, quarantine, sources, {}, self.fence.token)
         else:
+            files = self._files(task, scan, profile)
+            storage.each(lambda file: self.fence.write(*file), files, self.lake)
+            outputs = {relative(file, self.lake): hashlib.sha256(data).hexdigest() for file, data in files}
+            row = self._row(task, scan, profile, files[0][0])
             totals = TotalsRow(**profile.totals().row())
-            commit = ScanCommit(self._write(task, scan, profile), totals, quarantine)
+            commit = ScanCommit(row, totals, quarantine, sources, outputs, self.fence.token)
         uri = commit_uri(Lake(self.lake).commits, task.scan_id, task.fingerprint, COMMIT_SUFFIX)
-        storage.write_json(uri, commit.to_json(), indent=None)
+        self.fence.write_json(uri, commit.to_json(), indent=None)
         return commit
 
-    def _write(self, task: ScanTask, scan: Scan, profile: ScanProfile) -> ScanRow:
+    def _files(self, task: ScanTask, scan: Scan, profile: ScanProfile) -> list[tuple[Uri, bytes]]:
+        """The scan's slices and its profile, as they are stored."""
         in_file = [arrow_field(PATIENT_ID)] if self.bucket else []
         patient = {"patient_id": task.patient_id} if self.bucket else {}
         slice_rows = [{**_slice_row(scan.scan_id, slice_), **patient} for slice_ in scan.slices]
         profile_rows = [{**channel.row(), **patient} for channel in profile.channel_profiles()]
-        data_uri = self.data_uri(Lake(self.lake).slices, task.scan_id, task.patient_id)
         pixels = {
             "image": pixel_column([slice_.image for slice_ in scan.slices]),
             "mask": pixel_column([slice_.mask for slice_ in scan.slices]),
         }
-        storage.write_bytes(data_uri, parquet_bytes(to_arrow(SLICES, slice_rows, in_file, pixels)))
-        profile_uri = self.data_uri(Lake(self.lake).profile, task.scan_id, task.patient_id)
-        storage.write_bytes(profile_uri, parquet_bytes(to_arrow(PROFILE, profile_rows, in_file)))
+        tables = {
+            Lake(self.lake).slices: to_arrow(SLICES, slice_rows, in_file, pixels),
+            Lake(self.lake).profile: to_arrow(PROFILE, profile_rows, in_file),
+        }
+        return [
+            (self.data_uri(folder, task.scan_id, task.patient_id), parquet_bytes(table))
+            for folder, table in tables.items()
+        ]
+
+    def _row(self, task: ScanTask, scan: Scan, profile: ScanProfile, data_uri: Uri) -> ScanRow:
         return ScanRow(
             patient_id=task.patient_id,
             scan_id=task.scan_id,
@@ -97,7 +117,7 @@ class LakeWriter:
     def remove_data(self, scan_id: str, patient_id: str) -> None:
         """Remove a scan's slices and profile."""
         for folder in (Lake(self.lake).slices, Lake(self.lake).profile):
-            storage.remove(self.data_uri(folder, scan_id, patient_id))
+            self.fence.remove(self.data_uri(folder, scan_id, patient_id))
 
 
 def _slice_row(scan_id: str, slice_: Slice) -> dict[str, Any]:

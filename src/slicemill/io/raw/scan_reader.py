@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from slicemill.core.rasters.images import SlicePixels, eight_bit
 from slicemill.core.rasters.masks import MaskFile, scan_masks
 from slicemill.core.scans.discovery import FoundFile, ScanTask, SliceFiles, discover
 from slicemill.core.scans.integrity import BadImageError, Problem, Reason, usual_shape
-from slicemill.core.scans.scan import MaskStatus, Scan, Slice
+from slicemill.core.scans.scan import MaskStatus, Scan, Slice, Source
 from slicemill.errors import MissingFileError
 from slicemill.io import storage
 from slicemill.io.raw.decode import decode_mask, decode_slice
@@ -35,6 +36,7 @@ class _Read:
     mask: MaskFile | None
     mask_status: MaskStatus
     problems: tuple[Problem, ...]
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass
@@ -82,7 +84,8 @@ def read_scan(task: ScanTask, max_pixels: int, seconds: float = DECODE_SECONDS) 
         for read, image in zip(good, images, strict=True)
     ]
     problems = task.settled([*problems, *unclear, *doubts])
-    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems))
+    sources = tuple(source for read in reads for source in read.sources)
+    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems), sources)
 
 
 def _too_slow(task: ScanTask, clock: _Clock) -> Problem:
@@ -166,25 +169,39 @@ def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list
 def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock) -> _Read:
     if clock.over:
         return _Read(files, None, None, "absent", ())
+    sources: list[Source] = []
+
+    def fetch(file: FoundFile) -> bytes:
+        data = _fetch(file, max_pixels)
+        sources.append(Source(file.uri, hashlib.sha256(data).hexdigest()))
+        return data
+
+    read = _read_files(files, scan_id, max_pixels, clock, fetch)
+    return replace(read, sources=tuple(sources))
+
+
+def _read_files(
+    files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock, fetch: Callable[[FoundFile], bytes]
+) -> _Read:
     try:
-        data = _fetch(files.image, max_pixels)
+        data = fetch(files.image)
         with clock:
             image = decode_slice(data, max_pixels, files.image.uri)
-        problems = _differing(files.image, files.image_copies, data, scan_id, max_pixels)
+        problems = _differing(files.image, files.image_copies, data, scan_id, fetch)
     except BadImageError as bad:
         return _Read(files, None, None, "absent", (bad.at(files.image.uri, scan_id),))
     read = _Read(files, image, None, "absent", tuple(problems))
     if files.mask is None:
         return read
     try:
-        data = _fetch(files.mask, max_pixels)
+        data = fetch(files.mask)
         with clock:
             mask = decode_mask(data, max_pixels, files.mask.uri)
         _check_mask_shape(mask, image)
     except BadImageError as bad:
         problems.append(bad.at(files.mask.uri, scan_id))
         return replace(read, mask_status="rejected", problems=tuple(problems))
-    problems += _differing(files.mask, files.mask_copies, data, scan_id, max_pixels)
+    problems += _differing(files.mask, files.mask_copies, data, scan_id, fetch)
     return replace(read, mask=mask, mask_status="present", problems=tuple(problems))
 
 
@@ -204,7 +221,7 @@ def _fetch(file: FoundFile, max_pixels: int) -> bytes:
     if file.size > limit:
         raise BadImageError(Reason.TOO_LARGE, "the file is too large", f"{file.size} bytes", f"{limit} bytes")
     try:
-        return storage.read_bytes(file.uri)
+        return storage.read_listed(file.uri, file.size, file.version)
     except MissingFileError as error:
         raise BadImageError(
             Reason.UNREADABLE, "the file is gone since it was listed", error.found, "a readable file"
@@ -212,7 +229,11 @@ def _fetch(file: FoundFile, max_pixels: int) -> bytes:
 
 
 def _differing(
-    taken: FoundFile, copies: tuple[FoundFile, ...], data: bytes, scan_id: str, max_pixels: int
+    taken: FoundFile,
+    copies: tuple[FoundFile, ...],
+    data: bytes,
+    scan_id: str,
+    fetch: Callable[[FoundFile], bytes],
 ) -> list[Problem]:
     """Problems of those copies that are not equal to the file that was taken."""
     problems = []
@@ -220,7 +241,7 @@ def _differing(
         # A modification time says nothing about content; an ETag does.
         same_tag = copy.version == taken.version and copy.uri.startswith("s3://")
         try:
-            if copy.size == taken.size and (same_tag or _fetch(copy, max_pixels) == data):
+            if copy.size == taken.size and (same_tag or fetch(copy) == data):
                 continue
         except BadImageError as bad:
             problems.append(bad.at(copy.uri, scan_id))

@@ -41,6 +41,8 @@ _ADVICE = {
     "EndpointConnectionError": "Check AWS_ENDPOINT_URL and the network, then run it again.",
     "InvalidObjectState": "Restore the object from its archive, then run it again.",
     "NoSuchBucket": "Check the bucket's name.",
+    "BrokenBody": "Look for what changes bytes on their way, then run it again.",
+    "PreconditionFailed": "It was replaced since it was listed: run it again.",
     "RequestTimeTooSkewed": "Set this machine's clock, then run it again.",
 }
 _LOCAL_ADVICE = {

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slicemill.errors import InputError, MachineError
+from slicemill.errors import InputError, MachineError, StorageError
 from slicemill.io.storage.faults import named
 from slicemill.io.storage.local_listing import list_local
 from slicemill.io.storage.uri import display, file_uri, is_s3, local_path, require_inside
@@ -118,6 +118,26 @@ def read_bytes(uri: Uri) -> bytes:
     """A whole file; raise MissingFileError if it does not exist, StorageError if it can't be read."""
     with named(uri, "read"):
         return bytes(s3().read(uri)) if is_s3(uri) else local_path(uri).read_bytes()
+
+
+def read_listed(uri: Uri, size: int, version: str) -> bytes:
+    """A whole file as it was listed, by size and version; its bytes are verified as far as storage helps.
+
+    Raises MissingFileError if storage confirms that the file is gone, StorageError if it can't be read, was
+    replaced, or keeps coming broken.
+    """
+    with named(uri, "read"):
+        if is_s3(uri):
+            return bytes(s3().read_listed(uri, size, version))
+        data = local_path(uri).read_bytes()
+    if len(data) != size:
+        raise StorageError(
+            f"{display(uri)} changed since it was listed",
+            expected=f"{size} bytes",
+            found=len(data),
+            advice="Run it again once it is written whole.",
+        )
+    return data
 
 
 def write_bytes(uri: Uri, data: bytes) -> None:

@@ -6,8 +6,11 @@ s3fs would ask for an object's size before it reads it, which doubles the reques
 from __future__ import annotations
 
 import bisect
+import hashlib
+import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +26,12 @@ from slicemill.io.storage.faults import S3Error, from_s3
 from slicemill.io.storage.uri import listed_uri
 from slicemill.types import Uri
 
+log = logging.getLogger(__name__)
+
 #: Key ranges that are listed at once.
 LIST_RANGES = 16
 _PAGE = 1000
+_PLAIN_TAG = re.compile("[0-9a-f]{32}")
 #: Times that an object's body is asked for.
 _BODY_ATTEMPTS = 5
 #: What S3 answers when the condition of a write does not hold.
@@ -133,23 +139,68 @@ def _rows(bucket: str, page: Any) -> list[Listed]:
 
 
 def read(uri: Uri) -> bytes:
-    """A whole object, in one request unless its connection breaks. Raises OSError."""
+    """A whole object, verified, in one request unless it comes broken. Raises OSError."""
+    with _as_os_errors():
+        return _get(uri)
+
+
+def read_listed(uri: Uri, size: int, tag: str) -> bytes:
+    """A whole object as it was listed, verified.
+
+    Raises OSError: FileNotFoundError only if a listing confirms that the object is gone, S3Error if it was
+    replaced since.
+    """
     bucket, key = _split(uri)
     with _as_os_errors():
-        return _get(bucket, key)
-
-
-def _get(bucket: str, key: str) -> bytes:
-    """An object's bytes. botocore tries a request again, but not a body that breaks off half-way."""
-    left = _BODY_ATTEMPTS
-    while True:
-        answer = client().get_object(Bucket=bucket, Key=key)
         try:
-            return bytes(answer["Body"].read())
-        except BotoCoreError:
-            left -= 1
-            if not left:
-                raise
+            return _get(uri, size, tag)
+        except client().exceptions.NoSuchKey:
+            if _is_listed(bucket, key):
+                raise S3Error("NoSuchKey", "though the object is listed") from None
+            raise
+
+
+def _is_listed(bucket: str, key: str) -> bool:
+    try:
+        listed = client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    except ClientError as error:
+        raise S3Error("NoSuchKey", f"and no listing confirms it: {error}") from error
+    return any(entry["Key"] == key for entry in listed.get("Contents", ()))
+
+
+def _get(uri: Uri, size: int | None = None, tag: str | None = None) -> bytes:
+    """An object's bytes, verified by its checksum, its ETag and its listed size.
+
+    botocore tries a request again, but not a body that breaks off half-way or is not the object's.
+    """
+    bucket, key = _split(uri)
+    condition = {"IfMatch": f'"{tag}"'} if tag else {}
+    for _ in range(_BODY_ATTEMPTS):
+        answer = client().get_object(Bucket=bucket, Key=key, **condition)
+        try:
+            # Where the object has a checksum of its own, botocore compares it.
+            data = bytes(answer["Body"].read())
+        except BotoCoreError as error:
+            difference: str | None = str(error)
+        else:
+            difference = _difference(answer, data, size)
+            if difference is None:
+                return data
+        log.warning("%s came broken and is read again: %s", uri, difference)
+    raise S3Error("BrokenBody", f"{_BODY_ATTEMPTS} times: {difference}")
+
+
+def _difference(answer: Mapping[str, Any], data: bytes, size: int | None) -> str | None:
+    """How an object's bytes differ from what S3 says of them; None if they do not."""
+    if size is not None and len(data) != size:
+        return f"{len(data)} bytes came, {size} were listed"
+    tag = str(answer.get("ETag", "")).strip('"')
+    # The ETag of an object that was put whole is its MD5, unless a key of KMS or of the caller encrypts it.
+    encrypted = answer.get("SSECustomerAlgorithm") or "kms" in str(answer.get("ServerSideEncryption", ""))
+    if encrypted or not _PLAIN_TAG.fullmatch(tag):
+        return None
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return None if digest == tag else f"the MD5 of the bytes is {digest}, the ETag is {tag}"
 
 
 def write(uri: Uri, data: bytes) -> None:
