@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from slicemill.config import (
     TrainConfig,
 )
 from slicemill.emr.config import EmrConfig
-from slicemill.runner import Summary, run_job
+from slicemill.errors import ConfigError
+from slicemill.io.first_look import look
+from slicemill.runner import Summary, fail, run_job
 
 
 def _score(config: ScoreConfig) -> Summary:
@@ -62,7 +65,24 @@ VERBS = {
 def run_verb(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one verb on its arguments (the process's own by default) and return the exit code."""
     verb = VERBS[name]
-    return run_job(f"slicemill {name}", verb.config, verb.action, argv, from_file=verb.from_file)
+
+    def look_and_act(config: Any) -> Summary:
+        look(config)
+        return verb.action(config)
+
+    return run_job(f"slicemill {name}", verb.config, look_and_act, argv, from_file=verb.from_file)
+
+
+def _unknown(name: str) -> int:
+    """Say which verb was probably meant, as every job says what was wrong."""
+    near = difflib.get_close_matches(name, VERBS, n=1)
+    error = ConfigError(
+        f"slicemill has no verb {name!r}",
+        expected=f"one of {', '.join(VERBS)}",
+        found=repr(name),
+        advice=f"Did you mean {near[0]}?" if near else "See slicemill --help.",
+    )
+    return fail(name, error)
 
 
 def _usage() -> str:
@@ -84,6 +104,10 @@ def main() -> None:
     if name in ("-V", "--version"):
         sys.stdout.write(f"{__version__}\n")
         sys.exit(0)
-    asked = name in ("-h", "--help", "help")
-    (sys.stdout if asked else sys.stderr).write(_usage())
-    sys.exit(0 if asked else 2)
+    if name in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        sys.exit(0)
+    if not name:
+        sys.stderr.write(_usage())
+        sys.exit(2)
+    sys.exit(_unknown(name))

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, TypeVar
 
 import tyro
 
-from slicemill.errors import SlicemillError
+from slicemill.errors import ConfigError, SlicemillError
 from slicemill.io import storage
 from slicemill.io.settings_file import read_settings
 from slicemill.io.storage.uri import canonical
@@ -44,6 +48,38 @@ def run_job(
 
     With `from_file`, `--config FILE` gives settings that the other arguments go before.
     """
+    _log_to_stderr()
+    start = time.monotonic()
+    place = None
+    try:
+        with _terminable():
+            place, argv = _summary_place(name, sys.argv[1:] if argv is None else argv)
+            summary = action(_parse(name, config_type, argv, from_file))
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return 0
+        summary = _failed(f"stopped with exit code {stop.code}")
+    except SlicemillError as error:
+        summary = _failed(str(error), "bad_arguments" if error.exit_code == 2 else "failed")
+    except KeyboardInterrupt as interrupt:
+        summary = _failed(str(interrupt) or "interrupted")
+    except Exception as error:
+        # Not the user's mistake as far as we know: the trace belongs in the log.
+        log.error("%s", traceback.format_exc())
+        summary = _failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    summary = {"job": name.rpartition(" ")[2], **summary, "seconds": round(time.monotonic() - start, 3)}
+    if place is not None:
+        summary = _store_summary(place, summary)
+    return _end(summary)
+
+
+def fail(name: str, error: SlicemillError) -> int:
+    """End a job that did not begin, as `run_job` ends one that failed; return the exit code."""
+    _log_to_stderr()
+    return _end({"job": name, **_failed(str(error), "bad_arguments"), "seconds": 0.0})
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(
         level=logging.WARNING,
         stream=sys.stderr,
@@ -51,42 +87,77 @@ def run_job(
         datefmt="%H:%M:%S",
     )
     log.setLevel(logging.INFO)
-    start = time.monotonic()
-    place = None
-    try:
-        place, argv = _summary_place(sys.argv[1:] if argv is None else argv)
-        summary = action(_parse(name, config_type, argv, from_file))
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            return 0
-        summary = {"status": "bad_arguments", "error": "the arguments could not be read; see standard error"}
-    except SlicemillError as error:
-        log.error("%s", error)
-        summary = {"status": "bad_arguments" if error.exit_code == 2 else "failed", "error": str(error)}
-    except KeyboardInterrupt:
-        log.error("interrupted")
-        summary = {"status": "failed", "error": "interrupted"}
-    except Exception as error:
-        # Not the user's mistake as far as we know: the trace belongs in the log.
-        log.error("%s", traceback.format_exc())
-        summary = {
-            "status": "failed",
-            "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        }
-    summary = {"job": name.rpartition(" ")[2], **summary, "seconds": round(time.monotonic() - start, 3)}
-    if place is not None:
-        summary = _store_summary(place, summary)
+
+
+def _failed(error: str, status: str = "failed") -> Summary:
+    return {"status": status, "error": error}
+
+
+def _end(summary: Summary) -> int:
+    """Say on standard error what the summary says, then write the summary; return the exit code."""
+    if summary.get("error"):
+        log.error("%s", summary["error"])
     sys.stderr.flush()
     sys.stdout.write(json.dumps(summary) + "\n")
     sys.stdout.flush()
     return {"done": 0, "bad_arguments": 2, "data_short": 3}.get(summary["status"], 1)
 
 
-def _summary_place(argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the job as an interrupt does: locks are let go, and the summary is written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt("ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _refusal(name: str) -> Iterator[None]:
+    """A parser's message as one sentence in a ConfigError; what it prints to standard error is caught."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        message = _sentence(said.getvalue()) or "the arguments can't be read"
+        raise ConfigError(message, advice=f"See {name} --help.") from None
+    sys.stderr.write(said.getvalue())
+
+
+def _sentence(text: str) -> str:
+    """A message without its frame, help and line breaks: of tyro's boxes, or behind argparse's `error:`."""
+    if "error: " in text:
+        return " ".join(text.rpartition("error: ")[2].split())
+    parts: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.startswith(("╭", "╰")):
+            continue
+        content = line.strip("│ ").strip()
+        if content and not content.strip("─"):
+            parts.append([])
+        elif content:
+            parts[-1].append(content)
+    helpful = ("For full helptext", "Argument helptext")
+    return "; ".join(" ".join(part) for part in parts if part and not part[0].startswith(helpful))
+
+
+def _summary_place(name: str, argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """The URI after `--summary`, which every verb takes, and the other arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--summary")
-    places, others = parser.parse_known_args(argv)
+    with _refusal(name):
+        places, others = parser.parse_known_args(argv)
     return places.summary, others
 
 
@@ -95,7 +166,6 @@ def _store_summary(place: str, summary: Summary) -> Summary:
     try:
         storage.write_json(canonical(place), summary)
     except SlicemillError as error:
-        log.error("%s", error)
         return {**summary, "status": "failed", "error": summary.get("error", str(error))}
     return summary
 
@@ -105,18 +175,20 @@ def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, fro
     if from_file:
         first = argparse.ArgumentParser(prog=name, add_help=False, allow_abbrev=False)
         first.add_argument("--config")
-        given, told = first.parse_known_args(argv)
+        with _refusal(name):
+            given, told = first.parse_known_args(argv)
         options["description"] = f"{config_type.__doc__} {_FILE_HELP}"
         if given.config:
             options["default"] = _defaults(config_type, given.config)
     try:
-        config: Config = tyro.cli(
-            config_type,
-            prog=name,
-            args=told,
-            config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
-            **options,
-        )
+        with _refusal(name):
+            config: Config = tyro.cli(
+                config_type,
+                prog=name,
+                args=told,
+                config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+                **options,
+            )
     except BrokenPipeError:
         # `--help | head`: its reader has seen enough, and Python's flush at exit would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

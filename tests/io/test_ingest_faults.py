@@ -1,4 +1,4 @@
-"""A fault that passes never becomes a fact: scans read from and written to a failing storage, without Spark."""
+"""A fault that passes never becomes a fact: scans read from and written to failing storage, without Spark."""
 
 from __future__ import annotations
 

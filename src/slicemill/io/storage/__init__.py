@@ -13,6 +13,7 @@ from slicemill.io.storage.files import (
     read_json,
     read_listed,
     remove,
+    s3,
     write_bytes,
     write_json,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "read_json",
     "read_listed",
     "remove",
+    "s3",
     "write_bytes",
     "write_json",
 ]

@@ -138,6 +138,14 @@ def _rows(bucket: str, page: Any) -> list[Listed]:
     ]
 
 
+def holds_something(uri: Uri) -> bool:
+    """Whether there is an object of this key, or one below it. Gives up within seconds. Raises OSError."""
+    bucket, key = _split(uri)
+    with _as_os_errors():
+        listed = client(hasty=True).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    return bool(listed.get("Contents"))
+
+
 def read(uri: Uri) -> bytes:
     """A whole object, verified, in one request unless it comes broken. Raises OSError."""
     with _as_os_errors():
