@@ -45,9 +45,23 @@ $(STAMPS)/connector: src/slicemill/spark/connector.py src/slicemill/spark/connec
 	@$(BIN)/python -m slicemill.spark.connector
 	@touch $@
 
+# Two test files at a time, each as a whole: their tests share lakes and trainings.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Before every commit: lint, types and the tests that need neither Spark nor a browser nor a training.
+check: lint
+	@$(PYTEST) -q -m "not slow and not spark and not browser" $(FAST)
+
+FAST := tests/core tests/io tests/emr tests/scripts
+
 # ARGS goes to pytest: make test ARGS="tests/core -x"
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) -m "not browser" $(ARGS)
+
+# The report in Chromium, which root may install here; SLICEMILL_TEST_BROWSER names another.
+test-browser: setup
+	@sh scripts/browser.sh
+	@$(BIN)/python -m pytest -m browser tests/pages $(ARGS)
 
 # The jobs on Spark 3.5, which emr-7.13.0 has; ARGS as for test.
 test-spark35: setup
@@ -79,6 +93,10 @@ CLUSTER_BRINGS := pyspark py4j
 TORCH_BRINGS := torch torchvision triton cuda-bindings cuda-pathfinder cuda-toolkit \
 	nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
 	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
+# Known vulnerabilities of the pins. Asks the package index about each, so it runs where that is allowed.
+audit: setup
+	@$(BIN)/uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement requirements/all.txt
 
 # One set of pins for every Python that pyproject.toml allows.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \

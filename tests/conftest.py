@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
-from pyspark.sql import SparkSession
 
-from slicemill.config import PhantomConfig
-from slicemill.pipelines import phantom
-from slicemill.spark.session import open_session
+# Spark, boto3 and moto take seconds to import: the fixtures do, for the tests that need them.
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 #: Another S3 server to test against, with keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 OTHER_S3 = "SLICEMILL_TEST_S3_ENDPOINT"
+
+# Drivers here live for a minute: the JVM's second compiler costs more processor time than it saves.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that take the Spark session; of several workers, give the longest files out first."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.spark)
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        with_spark = {item.path for item in items if item.get_closest_marker("spark")}
+        items.sort(key=lambda item: (-slow[item.path], item.path not in with_spark))
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """Endpoint of the S3 server that every client in this process and its children now talks to."""
+    from moto.server import ThreadedMotoServer
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_REGION", os.environ.get("AWS_REGION", "us-east-1"))
         patch.setenv("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
@@ -47,6 +62,8 @@ def s3() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3: str) -> Iterator[str]:
     """URI of a new, empty bucket, removed after the test."""
+    import boto3
+
     name = f"slicemill-{uuid.uuid4().hex[:12]}"
     client = boto3.client("s3")
     client.create_bucket(Bucket=name)
@@ -60,6 +77,8 @@ def bucket(s3: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def spark(s3: str) -> Iterator[SparkSession]:
     """A local session of two cores that reads and writes the S3 server's buckets as s3://."""
+    from slicemill.spark.session import open_session
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLICEMILL_MASTER", "local[2]")
         with open_session("tests") as session:
@@ -69,6 +88,9 @@ def spark(s3: str) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def phantom_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of six synthetic scans of 64 x 64 pixels; to be read only."""
+    from slicemill.config import PhantomConfig
+    from slicemill.pipelines import phantom
+
     out = tmp_path_factory.mktemp("phantom") / "raw"
     phantom.run(PhantomConfig(str(out), scans=6, size=64))
     return out

@@ -21,6 +21,8 @@ LOOKS = [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")]
 
 Open = Callable[..., Page]
 
+pytestmark = pytest.mark.browser
+
 
 # Of a module, not of the session: while it is open, this thread runs an event loop, which others trip over.
 @pytest.fixture(scope="module")

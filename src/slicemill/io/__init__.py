@@ -1,1 +1,1 @@
-"""Bytes and URIs: storage, TIFF, Parquet, CSV. The only room that imports boto3, fsspec and pillow."""
+"""Bytes and URIs: storage, TIFF, Parquet, CSV. The only room that imports boto3 and pillow."""

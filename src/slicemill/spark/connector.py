@@ -58,7 +58,7 @@ def on_emr() -> bool:
 def s3a_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Spark configuration that makes s3:// URIs work with open-source Spark; nothing on EMR.
 
-    Follows botocore's variables, so that Spark and s3fs reach the same server: AWS_ENDPOINT_URL_S3 or
+    Follows botocore's variables, so that Spark and boto3 reach the same server: AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION. Keys are in none of the settings: Spark takes
     AWS_ACCESS_KEY_ID and its companions from the environment by itself.
     """
@@ -82,7 +82,7 @@ def s3a_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _credentials_provider(environ: Mapping[str, str]) -> str:
     if not environ.get("AWS_ACCESS_KEY_ID"):
-        # The SDK's own chain knows profiles, which S3A's default chain does not and s3fs does.
+        # The SDK's own chain knows profiles, which S3A's default chain does not and boto3 does.
         return "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
     return f"{_S3A}.{'Temporary' if environ.get('AWS_SESSION_TOKEN') else 'Simple'}AWSCredentialsProvider"
 
