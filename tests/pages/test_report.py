@@ -30,7 +30,8 @@ from slicemill.config import ReportConfig
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.errors import ConfigError, InputError, LakeVersionError
 from slicemill.io import storage
-from slicemill.io.lake.tables import LakeTables
+from slicemill.io.lake.rows import QuarantineRow, columns
+from slicemill.io.lake.tables import ClinicalColumn, LakeTables
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.results import Results, read_results
@@ -434,15 +435,14 @@ def test_names_from_outside_are_words_and_never_markup(homes):
     results = read_results(homes.lake, None, None)
     assert results.lake is not None
     scans = tuple(
-        {**scan, "scan_id": HOSTILE, "institution": HOSTILE, "missing_sequences": [HOSTILE], HOSTILE: HOSTILE}
+        replace(scan, scan_id=HOSTILE, institution=HOSTILE, missing_sequences=[HOSTILE])
         for scan in results.lake.scans
     )
-    quarantine = [quarantine_row(HOSTILE, f"file:///{HOSTILE}", HOSTILE)]
     hostile = replace(
         results.lake,
         scans=scans,
-        clinical=(HOSTILE,),
-        quarantine=tuple({**row, "found": HOSTILE, "expected": None} for row in quarantine),
+        clinical=(ClinicalColumn(HOSTILE, {HOSTILE: HOSTILE}),),
+        quarantine=(QuarantineRow(f"file:///{HOSTILE}", None, HOSTILE, HOSTILE, HOSTILE, None, "job", NOON),),
     )
     scores = ScoreTables(
         "file:///s", HOSTILE, (score_row(HOSTILE, warnings=(HOSTILE,), options=(HOSTILE,)),), {HOSTILE: 1}
@@ -466,16 +466,15 @@ def test_a_page_of_ten_thousand_scans_is_bounded(homes):
     assert results.lake is not None
     first = results.lake.scans[0]
     scans = tuple(
-        {**first, "scan_id": f"TEST_{n % 40}_{n}", "patient_id": f"P{n}", "institution": f"I{n % 40}"}
+        replace(first, scan_id=f"TEST_{n % 40}_{n}", patient_id=f"P{n}", institution=f"I{n % 40}")
         for n in range(10_000)
     )
     quarantine = tuple(
-        {**quarantine_row("truncated", f"file:///{n}"), "found": None, "expected": None}
+        QuarantineRow(f"file:///{n}", None, "truncated", "synthetic", None, None, "job", NOON)
         for n in range(10_000)
     )
     scored = tuple(
-        score_row(scan["scan_id"], (n % 100) / 100, patient_id=scan["patient_id"])
-        for n, scan in enumerate(scans)
+        score_row(scan.scan_id, (n % 100) / 100, patient_id=scan.patient_id) for n, scan in enumerate(scans)
     )
     big = Results(
         replace(results.lake, scans=scans, quarantine=quarantine),
@@ -555,8 +554,9 @@ def test_scans_without_channels_of_one_number_are_drawn(tmp_path):
     write_scan(tmp_path / "raw", "TEST_AA_0001_20200101")
     write_lake(home, tmp_path / "raw")
     (row,) = read_results(home, None, None).lake.scans
-    grey = {**row, "scan_id": "G", **{name: row[name][:1] for name in ("min", "max", "mean", "std")}}
-    write_small(Lake(home).scans, SCANS, [row, grey])
+    one_channel = {name: getattr(row, name)[:1] for name in ("min", "max", "mean", "std")}
+    grey = replace(row, scan_id="G", **one_channel)
+    write_small(Lake(home).scans, SCANS, [columns(row), columns(grey)])
     assert make(tmp_path / "out", lake=home)[1].tile("Scans") == "2"
 
 

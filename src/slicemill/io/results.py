@@ -62,7 +62,7 @@ class Results:
 
     def scan(self, scan_id: str) -> Scan | None:
         """A scan's slices from the lake, or else from its raw folder; None where neither holds it."""
-        if self.lake is not None and any(row["scan_id"] == scan_id for row in self.lake.scans):
+        if self.lake is not None and any(row.scan_id == scan_id for row in self.lake.scans):
             return self.lake.scan(scan_id)
         if scan_id in self.raw:
             scan = read_scan(self.raw[scan_id], MAX_PIXELS)

@@ -46,6 +46,6 @@ def _given(results: Results) -> tuple[tuple[str, str], ...]:
 
 
 def _synthetic(results: Results) -> bool:
-    scan_ids = [str(scan["scan_id"]) for scan in (results.lake.scans if results.lake else ())]
-    scan_ids += [row.scan_id for row in (results.scores.scans if results.scores else ())]
-    return any(scan_id.startswith(_SYNTHETIC) for scan_id in scan_ids)
+    names = [scan.scan_id for scan in results.lake.scans] if results.lake else []
+    names += [score.scan_id for score in results.scores.scans] if results.scores else []
+    return any(name.startswith(_SYNTHETIC) for name in names)

@@ -63,7 +63,7 @@ def _was_seen(row: ScanScore, parts: Mapping[str, str]) -> bool:
 
 def institutions(results: Results, rows: Sequence[ScanScore]) -> dict[str, str]:
     """Institution by scan id: from the lake where it holds the scan, else from the scan's name."""
-    stored = {scan["scan_id"]: scan["institution"] for scan in results.lake.scans} if results.lake else {}
+    stored = {scan.scan_id: scan.institution for scan in results.lake.scans} if results.lake else {}
     return {row.scan_id: stored.get(row.scan_id) or _named_institution(results, row) for row in rows}
 
 

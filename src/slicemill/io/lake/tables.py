@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.lake.rows import QuarantineRow, ScanRow, columns, from_columns
 from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake
@@ -18,22 +19,56 @@ from slicemill.io.storage.uri import display
 from slicemill.schemas import QUARANTINE, SCANS
 from slicemill.types import Uri
 
-Row = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class ChannelTotals:
+    """Pixels of each grey value in one channel, over all slices of a lake: 256 counts."""
+
+    channel: int
+    histogram: Sequence[int]
+
+
+@dataclass(frozen=True)
+class LakeTotals:
+    """What ingest sums up over a lake.
+
+    `channels` is empty if scans differ in their channels. `heat_map`: tumour pixels on a grid over the slice,
+    rows from the top. `shared_images`: groups of scans of different patients that share a slice.
+    """
+
+    channels: tuple[ChannelTotals, ...]
+    heat_map: Sequence[Sequence[int]]
+    shared_images: Sequence[Sequence[str]]
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> LakeTotals:
+        """The totals of a lake's profile.json."""
+        channels = (ChannelTotals(row["channel"], row["histogram"]) for row in stored["channels"])
+        findings = stored.get("findings", {})
+        return cls(tuple(channels), stored["heat_map"], findings.get("equal_images_across_patients", ()))
+
+
+@dataclass(frozen=True)
+class ClinicalColumn:
+    """A column of the clinical table: a value by patient id, None where it is not known."""
+
+    name: str
+    by_patient: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class LakeTables:
-    """A lake's scans with their clinical columns, its totals, quarantine and splits.
+    """A lake's scans, clinical columns, totals, quarantine and splits.
 
-    `home` is the lake's canonical URI. `totals` is None if they were never published. `scan_pattern` is the
-    regular expression that the lake's scan folders were named by, None in a lake that does not say so.
+    `home` is the lake's canonical URI. `totals` is None if they were never published. `scan_pattern` is how
+    the lake's scan folders are named, None in a lake that does not say so.
     """
 
     home: Uri
-    scans: tuple[Row, ...]
-    clinical: tuple[str, ...]
-    totals: Row | None
-    quarantine: tuple[Row, ...]
+    scans: tuple[ScanRow, ...]
+    clinical: tuple[ClinicalColumn, ...]
+    totals: LakeTotals | None
+    quarantine: tuple[QuarantineRow, ...]
     splits: tuple[Split, ...]
     scan_pattern: str | None = None
 
@@ -44,14 +79,14 @@ class LakeTables:
 
     def scan(self, scan_id: str) -> Scan:
         """One scan's slices: uint8 images (H, W, C), uint8 0/1 masks (H, W). Raises InputError if unknown."""
-        row = next((row for row in self.scans if row["scan_id"] == scan_id), None)
+        row = next((row for row in self.scans if row.scan_id == scan_id), None)
         if row is None:
             raise InputError(
                 f"the lake {display(self.home)} has no scan {scan_id}",
                 expected=f"one of its {len(self.scans)} scans",
                 found=scan_id,
             )
-        return read_lake_scan(self.home, row)
+        return read_lake_scan(self.home, columns(row))
 
 
 def read_lake(home: Uri) -> LakeTables:
@@ -61,14 +96,19 @@ def read_lake(home: Uri) -> LakeTables:
     """
     require_lake(home)
     scans = read_small_or_empty(Lake(home).scans, SCANS)
-    clinical = tuple(name for name in scans.column_names if name not in SCANS.names)
+    stored_scans = scans.to_pylist()
     summary = Lake(home).profile_summary
+    quarantine = read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist()
     return LakeTables(
         home,
-        tuple(scans.to_pylist()),
-        clinical,
-        storage.read_json(summary) if storage.exists(summary) else None,
-        tuple(read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist()),
+        tuple(from_columns(ScanRow, stored) for stored in stored_scans),
+        tuple(
+            ClinicalColumn(name, {stored["patient_id"]: stored[name] for stored in stored_scans})
+            for name in scans.column_names
+            if name not in SCANS.names
+        ),
+        LakeTotals.from_json(storage.read_json(summary)) if storage.exists(summary) else None,
+        tuple(from_columns(QuarantineRow, stored) for stored in quarantine),
         tuple(read_split(home, name) for name in _split_names(home)),
         storage.read_json(Lake(home).card).get("scan_pattern"),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slicemill.core.scans.scan import SEQUENCES
+from slicemill.io.lake.rows import ScanRow
+from slicemill.io.lake.tables import ChannelTotals
 from slicemill.pages.figures.charts import steps
 from slicemill.pages.figures.style import COUNT_MAP, DASHES, SERIES, drawn, new_figure
 
@@ -28,13 +29,13 @@ def channel_name(channel: int, channels: int) -> str:
 
 
 @drawn
-def scan_statistic(scans: Sequence[Mapping[str, Any]], statistic: str) -> Figure:
+def scan_statistic(scans: Sequence[ScanRow], statistic: str) -> Figure:
     """Histogram over scans of one of `SCAN_STATISTICS`, a line per channel."""
     figure, axes = new_figure()
-    channels = max(len(scan[statistic]) for scan in scans)
+    by_scan: list[Sequence[float]] = [getattr(scan, statistic) for scan in scans]
+    channels = max(map(len, by_scan))
     values = [
-        [scan[statistic][channel] for scan in scans if len(scan[statistic]) > channel]
-        for channel in range(channels)
+        [numbers[channel] for numbers in by_scan if len(numbers) > channel] for channel in range(channels)
     ]
     low, high = min(map(min, values)), max(map(max, values))
     edges = np.linspace(low, high if high > low else low + 1, 25)
@@ -48,13 +49,13 @@ def scan_statistic(scans: Sequence[Mapping[str, Any]], statistic: str) -> Figure
 
 
 @drawn
-def grey_values(channels: Sequence[Mapping[str, Any]]) -> Figure:
+def grey_values(channels: Sequence[ChannelTotals]) -> Figure:
     """Share of pixels at each of the 256 grey values, a line per channel, logarithmic."""
     figure, axes = new_figure()
-    for row in channels:
-        counts = np.asarray(row["histogram"], np.float64)
+    for totals in channels:
+        counts = np.asarray(totals.histogram, np.float64)
         share = counts / max(counts.sum(), 1.0)
-        steps(axes, np.linspace(-0.5, 255.5, 257), share, **_line(int(row["channel"]), len(channels)))
+        steps(axes, np.linspace(-0.5, 255.5, 257), share, **_line(totals.channel, len(channels)))
     axes.set(xlabel="Grey value", ylabel="Share of pixels", yscale="log", xlim=(-2, 257))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
@@ -74,12 +75,12 @@ def heat_map(grid: Sequence[Sequence[int]]) -> Figure:
     figure, axes = new_figure(width=5.2, height=4.4)
     counts = np.asarray(grid, np.float64)
     total = max(counts.sum(), 1.0)
-    drawn = axes.imshow(
+    grid_image = axes.imshow(
         counts / total, cmap=COUNT_MAP, origin="upper", extent=(0, 100, 100, 0), interpolation="nearest"
     )
     axes.set(xlabel="Column (% of the slice's width)", ylabel="Row (% of the slice's height)")
     axes.grid(visible=False)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.9)
+    bar = figure.colorbar(grid_image, ax=axes, shrink=0.9)
     bar.set_label("Share of all tumour pixels")
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
     return figure

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
-from slicemill.io.lake.tables import LakeTables
-from slicemill.io.results import Results, Row
+from slicemill.io.lake.tables import LakeTables, LakeTotals
+from slicemill.io.results import Results
 from slicemill.pages.figures import data as data_figures
 from slicemill.pages.figures.charts import count_histogram, group_caption, grouped, share_bars
 from slicemill.pages.figures.style import picture
 from slicemill.pages.sections.blocks import (
     NONE,
     Block,
+    Cell,
     Chart,
     Charts,
     Heading,
@@ -56,15 +57,14 @@ def data_section(results: Results) -> Section:
 
 def _counts(lake: LakeTables) -> Block:
     scans = lake.scans
-    slices, labelled, tumour = (
-        sum(scan[key] for scan in scans) for key in ("slices", "labelled_slices", "tumour_slices")
-    )
-    voxels = sum(scan["labelled_slices"] * scan["height"] * scan["width"] for scan in scans)
+    slices = sum(scan.slices for scan in scans)
+    tumour, labelled = _tumour_of_labelled(scans)
+    voxels = sum(scan.labelled_slices * scan.height * scan.width for scan in scans)
     tiles = [
         Tile(
             "Patients",
-            f"{len({scan['patient_id'] for scan in scans}):,}",
-            f"{len({scan['institution'] for scan in scans}):,} institutions",
+            f"{len({scan.patient_id for scan in scans}):,}",
+            f"{len({scan.institution for scan in scans}):,} institutions",
         ),
         Tile("Scans", f"{len(scans):,}"),
         Tile("Slices", f"{slices:,}", f"{labelled:,} with a mask"),
@@ -75,7 +75,7 @@ def _counts(lake: LakeTables) -> Block:
         ),
         Tile(
             "Tumour voxels",
-            f"{sum(scan['tumour_pixels'] for scan in scans) / voxels:.2%}" if voxels else NONE,
+            f"{sum(scan.tumour_pixels for scan in scans) / voxels:.2%}" if voxels else NONE,
             "of slices with a mask",
         ),
         Tile("Set aside", f"{len(lake.quarantine):,}", "files or folders in quarantine"),
@@ -85,14 +85,14 @@ def _counts(lake: LakeTables) -> Block:
 
 def _charts(lake: LakeTables) -> list[Block]:
     scans, totals = lake.scans, lake.totals
-    labelled = [scan for scan in scans if scan["labelled_slices"]]
+    labelled = [scan for scan in scans if scan.labelled_slices]
     charts = [_statistics_chart(scans, statistic) for statistic in data_figures.SCAN_STATISTICS]
-    if totals and totals["channels"]:
+    if totals and totals.channels:
         charts.append(_grey_chart(totals))
     charts.append(_slices_chart(scans))
     if labelled:
         charts.append(_share_chart(labelled))
-    if labelled and totals and np.any(totals["heat_map"]):
+    if labelled and totals and np.any(totals.heat_map):
         charts.append(_heat_chart(totals))
     blocks: list[Block] = [Charts(tuple(charts))]
     if not labelled:
@@ -104,29 +104,29 @@ def _charts(lake: LakeTables) -> list[Block]:
     return blocks
 
 
-def _statistics_chart(scans: Sequence[Row], statistic: str) -> Chart:
+def _statistics_chart(scans: Sequence[ScanRow], statistic: str) -> Chart:
     name = data_figures.SCAN_STATISTICS[statistic]
     figure = data_figures.scan_statistic(scans, statistic)
     return Chart(picture(figure), f"{name}, by channel.", f"Histogram: {name.lower()}, a line per channel.")
 
 
-def _grey_chart(totals: Row) -> Chart:
+def _grey_chart(totals: LakeTotals) -> Chart:
     return Chart(
-        picture(data_figures.grey_values(totals["channels"])),
+        picture(data_figures.grey_values(totals.channels)),
         "Grey values of all pixels, by channel.",
         "Logarithmic histogram of 256 grey values, a line per channel.",
     )
 
 
-def _slices_chart(scans: Sequence[Row]) -> Chart:
-    figure = count_histogram([scan["slices"] for scan in scans], "Slices of a scan", "scans")
+def _slices_chart(scans: Sequence[ScanRow]) -> Chart:
+    figure = count_histogram([scan.slices for scan in scans], "Slices of a scan", "scans")
     return Chart(picture(figure), "Slices of a scan.", "Histogram of the number of slices.")
 
 
-def _share_chart(labelled: Sequence[Row]) -> Chart:
+def _share_chart(labelled: Sequence[ScanRow]) -> Chart:
     shares: dict[str, list[float]] = {}
     for scan in labelled:
-        shares.setdefault(scan["institution"] or "unknown", []).append(scan["tumour_fraction"])
+        shares.setdefault(scan.institution or "unknown", []).append(scan.tumour_fraction)
     return Chart(
         picture(grouped(shares, "Slices of a scan that show a tumour (share)", (-0.02, 1.02))),
         group_caption("Tumour share by institution", shares),
@@ -134,9 +134,9 @@ def _share_chart(labelled: Sequence[Row]) -> Chart:
     )
 
 
-def _heat_chart(totals: Row) -> Chart:
+def _heat_chart(totals: LakeTotals) -> Chart:
     return Chart(
-        picture(data_figures.heat_map(totals["heat_map"])),
+        picture(data_figures.heat_map(totals.heat_map)),
         "Where the tumours lie, over all slices, rows from the top.",
         "Heat map of tumour pixels over the slice.",
     )
@@ -158,9 +158,9 @@ def _splits(lake: LakeTables, trained_on: Split | None) -> list[Block]:
 
 
 def _split(lake: LakeTables, split: Split) -> list[Block]:
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ScanRow]] = {}
     for scan in lake.scans:
-        groups.setdefault(split.assigned.get(scan["patient_id"], "in no part"), []).append(scan)
+        groups.setdefault(split.assigned.get(scan.patient_id, "in no part"), []).append(scan)
     parts = sorted(groups, key=lambda part: (_PART_ORDER.get(part, len(_PART_ORDER)), part))
     numbers = ("Patients", "Scans", "Slices", "Slices with tumour", "Tumour share")
     columns = (TableColumn("Part"), *(TableColumn(name, numeric=True) for name in numbers))
@@ -176,19 +176,19 @@ def _split(lake: LakeTables, split: Split) -> list[Block]:
     return [table, Charts((Chart(picture(figure), caption, "A bar per part of the split."),))]
 
 
-def _tumour_of_labelled(scans: Sequence[Row]) -> tuple[int, int]:
-    return sum(scan["tumour_slices"] for scan in scans), sum(scan["labelled_slices"] for scan in scans)
+def _tumour_of_labelled(scans: Sequence[ScanRow]) -> tuple[int, int]:
+    return sum(scan.tumour_slices for scan in scans), sum(scan.labelled_slices for scan in scans)
 
 
-def _part(part: str, scans: Sequence[Row]) -> tuple[Any, ...]:
+def _part(part: str, scans: Sequence[ScanRow]) -> tuple[Cell, ...]:
     tumour, labelled = _tumour_of_labelled(scans)
-    patients = len({scan["patient_id"] for scan in scans})
+    patients = len({scan.patient_id for scan in scans})
     share = 100 * tumour / labelled if labelled else None
     return (
         words(part),
         number(patients),
         number(len(scans)),
-        number(sum(scan["slices"] for scan in scans)),
+        number(sum(scan.slices for scan in scans)),
         number(tumour),
         number(share, 1, "%"),
     )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from slicemill.core.scans.scan import SEQUENCES
-from slicemill.io.lake.tables import LakeTables
+from slicemill.io.lake.rows import QuarantineRow, ScanRow
+from slicemill.io.lake.tables import ClinicalColumn, LakeTables
 from slicemill.io.places import Lake
-from slicemill.io.results import Row
 from slicemill.io.storage.uri import display
 from slicemill.pages.sections.blocks import (
     Block,
@@ -23,7 +23,6 @@ from slicemill.pages.sections.blocks import (
     number,
     words,
 )
-from slicemill.types import Uri
 
 #: Quarantined files of each reason that are shown.
 EXAMPLES = 3
@@ -45,17 +44,17 @@ def finding_blocks(lake: LakeTables) -> list[Block]:
     ]
 
 
-def _missing_sequences(scans: Sequence[Row]) -> Block:
-    lacking = [scan for scan in scans if scan["missing_sequences"]]
+def _missing_sequences(scans: Sequence[ScanRow]) -> Block:
+    lacking = [scan for scan in scans if scan.missing_sequences]
     if not lacking:
         return Note("No scan lacks a sequence.")
-    counts = Counter(name for scan in lacking for name in scan["missing_sequences"])
-    said = ", ".join(f"{name} in {counts[name]:,}" for name in SEQUENCES if counts[name])
+    counts = Counter(name for scan in lacking for name in scan.missing_sequences)
+    numbers = ", ".join(f"{name} in {counts[name]:,}" for name in SEQUENCES if counts[name])
     rows = tuple(
-        (words(scan["scan_id"]), words(", ".join(scan["missing_sequences"]))) for scan in lacking[:MAX_ROWS]
+        (words(scan.scan_id), words(", ".join(scan.missing_sequences))) for scan in lacking[:MAX_ROWS]
     )
     caption = (
-        f"{len(lacking):,} of {len(scans):,} scans hold FLAIR or one value in place of a sequence: {said}."
+        f"{len(lacking):,} of {len(scans):,} scans hold FLAIR or one value in place of a sequence: {numbers}."
     )
     return TableBlock(
         "missing",
@@ -66,24 +65,25 @@ def _missing_sequences(scans: Sequence[Row]) -> Block:
     )
 
 
-def _doubts(scans: Sequence[Row]) -> list[Block]:
+def _doubts(scans: Sequence[ScanRow]) -> list[Block]:
     """Implausible masks, saturation and lost contrast, by scan; nothing where there is none."""
-    # An earlier release did not write the column.
-    doubtful = [(scan["scan_id"], scan.get("doubts")) for scan in scans if scan.get("doubts")]
-    rows = tuple((words(scan_id), words("; ".join(doubts or ()))) for scan_id, doubts in doubtful)
+    doubtful = [scan for scan in scans if scan.doubts]
+    if not doubtful:
+        return []
+    rows = tuple((words(scan.scan_id), words("; ".join(scan.doubts))) for scan in doubtful[:MAX_ROWS])
     caption = f"{len(doubtful):,} of {len(scans):,} scans have masks or grey values that should be looked at."
     columns = (TableColumn("Scan"), TableColumn("What is doubtful"))
-    return [TableBlock("doubts", caption, columns, rows[:MAX_ROWS], more=_cut(len(rows)))] if doubtful else []
+    return [TableBlock("doubts", caption, columns, rows, more=_cut(len(doubtful)))]
 
 
 def _other_findings(lake: LakeTables) -> TableBlock:
     scans = lake.scans
-    shared = (lake.totals or {}).get("findings", {}).get("equal_images_across_patients", [])
+    shared = lake.totals.shared_images if lake.totals else ()
     counts = {
-        "slices with a channel that repeats another": sum(scan["copied_channel_slices"] for scan in scans),
-        "slices of one single value": sum(len(scan["blank_slices"]) for scan in scans),
-        "slice numbers missing in between": sum(len(scan["slice_gaps"]) for scan in scans),
-        "bad masks": sum(scan["rejected_masks"] for scan in scans),
+        "slices with a channel that repeats another": sum(scan.copied_channel_slices for scan in scans),
+        "slices of one single value": sum(len(scan.blank_slices) for scan in scans),
+        "slice numbers missing in between": sum(len(scan.slice_gaps) for scan in scans),
+        "bad masks": sum(scan.rejected_masks for scan in scans),
         "groups of scans of different patients that share a slice, pixel for pixel": len(shared),
     }
     rows = tuple((words(name), number(count)) for name, count in counts.items())
@@ -100,11 +100,11 @@ def quarantine_blocks(lake: LakeTables) -> list[Block]:
     heading = Heading("Quarantine")
     if not lake.quarantine:
         return [heading, Note("Nothing was set aside.")]
-    by_reason: dict[str, list[Row]] = {}
+    by_reason: dict[str, list[QuarantineRow]] = {}
     for row in lake.quarantine:
-        by_reason.setdefault(row["reason"], []).append(row)
-    ordered = sorted(by_reason.values(), key=lambda found: (-len(found), found[0]["reason"]))
-    rows = tuple(cells for found in ordered for cells in _examples(found))
+        by_reason.setdefault(row.reason, []).append(row)
+    ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    rows = tuple(cells for _, of_reason in ordered for cells in _examples(of_reason))
     names = ("Example", "What was wrong", "Found", "Expected")
     columns = (
         TableColumn("Reason"),
@@ -120,14 +120,14 @@ def quarantine_blocks(lake: LakeTables) -> list[Block]:
     ]
 
 
-def _examples(found: Sequence[Row]) -> Iterator[tuple[Cell, ...]]:
-    for place, row in enumerate(found[:EXAMPLES]):
-        count = number(len(found)) if place == 0 else words("")
-        shown = (_short(row["uri"]), row["detail"], row["found"] or "", row["expected"] or "")
-        yield (words(row["reason"]), count, *(words(text) for text in shown))
+def _examples(of_reason: Sequence[QuarantineRow]) -> Iterator[tuple[Cell, ...]]:
+    for place, row in enumerate(of_reason[:EXAMPLES]):
+        count = number(len(of_reason)) if place == 0 else words("")
+        texts = (_short(row.uri), row.detail, row.found or "", row.expected or "")
+        yield (words(row.reason), count, *(words(text) for text in texts))
 
 
-def _short(uri: Uri) -> str:
+def _short(uri: str) -> str:
     return "/".join(uri.rstrip("/").rsplit("/", 2)[-2:])
 
 
@@ -136,13 +136,8 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
     blocks: list[Block] = [Heading("Clinical table")]
     if not lake.clinical:
         return [*blocks, Note("No clinical table was joined (ingest --clinical).", "missing")]
-    patients = {scan["patient_id"]: scan for scan in lake.scans}
-    rows = []
-    for name in lake.clinical[:MAX_CLINICAL]:
-        values = [scan[name] for scan in patients.values() if scan[name] is not None]
-        rows.append(
-            (words(name), number(len(values)), number(len(patients) - len(values)), words(_summary(values)))
-        )
+    patients = len({scan.patient_id for scan in lake.scans})
+    rows = tuple(_clinical_row(column, patients) for column in lake.clinical[:MAX_CLINICAL])
     columns = (
         TableColumn("Column"),
         TableColumn("Known", "patients", numeric=True),
@@ -158,12 +153,17 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
         *blocks,
         TableBlock(
             "clinical",
-            f"Clinical columns of {len(patients):,} patients, codes as in the table.",
+            f"Clinical columns of {patients:,} patients, codes as in the table.",
             columns,
-            tuple(rows),
+            rows,
             more=more,
         ),
     ]
+
+
+def _clinical_row(column: ClinicalColumn, patients: int) -> tuple[Cell, ...]:
+    values = [value for value in column.by_patient.values() if value is not None]
+    return words(column.name), number(len(values)), number(patients - len(values)), words(_summary(values))
 
 
 def _summary(values: Sequence[Any]) -> str:
