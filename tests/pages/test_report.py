@@ -187,7 +187,7 @@ def test_patients_that_the_model_has_seen_are_left_out_of_the_headline(whole):
 def test_slices_are_told_apart_by_the_lakes_truth(whole):
     page = whole[1]
     assert page.tables["confusion"][1:] == [["Tumour", "1", "3"], ["No tumour", "1", "3"]]
-    assert page.tile("Tumour slices found") == "25.0%"
+    assert page.tile("Tumour slices detected") == "25.0%"
     assert f"{FALSE_ALARM} slice 1, predicted 4 px, true 0 px, Dice 0.000" in page.words
     assert f"{MISSED} slice 4, predicted 0 px, true 16 px, Dice 0.000" in page.words
 
@@ -372,6 +372,45 @@ def test_a_classifiers_scores_are_of_slices(homes, tmp_path):
     assert f"{MISSED} slice 4, probability 0.20, true 16 px" in page.words
     assert "slice 4, probability 0.90, true 16 px" in page.words
     assert page.text.count('class="viewer"') == 3
+
+
+def test_a_classifiers_numbers_come_first_and_no_column_is_empty(homes, tmp_path):
+    home = f"file://{tmp_path}/scores"
+    write_scores(home, homes.lake, classifier=True)
+    _, page = make(tmp_path / "out", scores=home)
+    labels = re.findall(r"<dt>(.*?)</dt><dd><strong>", page.text)
+    assert labels[:4] == [
+        "Slice accuracy",
+        "Area under the ROC curve",
+        "Tumour slices detected",
+        "False alarms",
+    ]
+    head, *rows = page.tables["scans"]
+    assert head[:3] == ["Scan", "Institution", "Slice accuracy"]
+    assert not {"Dice", "IoU", "Slice-mean Dice", "HD95 (px)", "Predicted (voxels)"} & set(head)
+    for cells in zip(*rows, strict=True):
+        assert set(cells) - {"", "\N{EN DASH}"}
+    # Of four slices each: two missed, one false alarm, all right.
+    assert [(row[0], row[2]) for row in rows] == [
+        (MISSED, "0.500"),
+        (FALSE_ALARM, "0.500"),
+        (PERFECT, "1.000"),
+    ]
+
+
+def test_the_first_lines_speak_to_each_reader(whole, alone):
+    brief = re.findall(r"<dt>(For [^<]*)</dt><dd>(.*?)</dd>", whole[1].text)
+    (_, clinician), (_, engineer), (_, researcher) = brief
+    assert "Over 2 patients the predicted masks reach a mean Dice of 0.40" in clinician
+    assert "In 1 of 2 scans with a tumour none was predicted." in clinician
+    assert clinician.endswith("Not for diagnosis.")
+    assert "The lake holds 3 scans of 3 patients, 12 slices, 0 of them without a usable mask." in engineer
+    assert "5 files or folders were set aside, most often truncated (5)." in engineer
+    assert "3 scans were scored, 1 with a warning; 0 of their files were set aside." in engineer
+    assert "unet-resnet18, 64 by 64 pixels, trained on split demo." in researcher
+    assert [name for name, _ in re.findall(r"<dt>(For [^<]*)</dt><dd>(.*?)</dd>", alone["run"][1].text)] == [
+        "For a researcher"
+    ]
 
 
 def test_a_classifiers_scores_without_truth_say_so(homes, tmp_path):

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from slicemill.io.results import Results
 from slicemill.io.storage.uri import display
+from slicemill.pages.evidence import evidence
 from slicemill.pages.page import Page, render
 from slicemill.pages.sections.blocks import Section, count_figures
+from slicemill.pages.sections.brief import brief_section
 from slicemill.pages.sections.data import data_section
 from slicemill.pages.sections.pictures import picture_sections
 from slicemill.pages.sections.results import result_section
@@ -29,20 +31,22 @@ class Report:
 
 def build(results: Results, scans: Sequence[str] = (), made: datetime | None = None) -> Report:
     """Draw the whole page; `scans` get a page besides the best and the worst, `made` is now unless given."""
-    pictures, anchors = picture_sections(results, scans)
+    scored = evidence(results)
+    pictures, anchors = picture_sections(results, scored, scans)
     sections: list[Section] = [
-        result_section(results, anchors),
+        brief_section(results, scored),
+        result_section(results, scored, anchors),
         *pictures,
         data_section(results),
         training_section(results),
     ]
-    head = Page("slicemill report", _given(results), made or datetime.now(UTC), _synthetic(results))
+    head = Page("slicemill report", _inputs(results), made or datetime.now(UTC), _synthetic(results))
     return Report(render(head, sections), count_figures(sections))
 
 
-def _given(results: Results) -> tuple[tuple[str, str], ...]:
+def _inputs(results: Results) -> tuple[tuple[str, str], ...]:
     named = {"lake": results.lake, "run": results.run, "scores": results.scores}
-    return tuple((name, display(part.home) if part else "not given") for name, part in named.items())
+    return tuple((name, display(part.home) if part else "none") for name, part in named.items())
 
 
 def _synthetic(results: Results) -> bool:

@@ -27,6 +27,22 @@ class Heading:
 
 
 @dataclass(frozen=True)
+class BriefLine:
+    """What one kind of reader wants to know, in a few sentences."""
+
+    reader: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The first lines of a page, a line for each kind of reader."""
+
+    kind: ClassVar[str] = "brief"
+    lines: tuple[BriefLine, ...]
+
+
+@dataclass(frozen=True)
 class Tile:
     """One number: its name, the number in words, and what it is worth."""
 
@@ -71,11 +87,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A table's column; numbers are set flush right."""
+    """A table's column; numbers are set flush right. A `breakable` one holds paths, broken at any letter."""
 
     name: str
     unit: str = ""
     numeric: bool = False
+    breakable: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +173,7 @@ class Viewer:
 #: In place of a number that is not there.
 NONE = "\N{EN DASH}"
 
-Block = Note | Heading | Tiles | Charts | TableBlock | Overlays | Viewer
+Block = Note | Heading | Brief | Tiles | Charts | TableBlock | Overlays | Viewer
 
 
 @dataclass(frozen=True)
@@ -177,6 +194,16 @@ def _figures(block: Block) -> int:
     if isinstance(block, Charts | Overlays):
         return len(block.items)
     return int(isinstance(block, Viewer))
+
+
+def without_empty_columns(
+    columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]]
+) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
+    """Columns that say something in at least one row, and the rows cut to them."""
+    texts = [{row[place].text for row in rows} for place in range(len(columns))]
+    places = [place for place, in_column in enumerate(texts) if not in_column <= {"", NONE}]
+    cut = tuple(tuple(row[place] for place in places) for row in rows)
+    return tuple(columns[place] for place in places), cut
 
 
 def number(value: float | int | None, digits: int = 0, unit: str = "") -> Cell:

@@ -54,8 +54,17 @@ def detection_blocks(slices: Sequence[SliceScore], threshold: float | None) -> l
         text = "No slice here has a truth, so it is not known whether tumours are detected."
         return [Note(text, "missing")]
     counts = _counts(known)
-    tiles = _tiles(counts) if threshold is None else (*_overall(slices, threshold), *_tiles(counts))
-    return [Tiles(tiles), _table(counts, threshold), *_curves(known)]
+    # A classifier's numbers are in the result, which the page begins with.
+    tiles = [Tiles(tuple(_rates(counts)))] if threshold is None else []
+    return [*tiles, _table(counts, threshold), *_curves(known)]
+
+
+def classifier_tiles(slices: Sequence[SliceScore], threshold: float) -> list[Tile]:
+    """A classifier's numbers over slices whose truth is known; none without such slices."""
+    known = detection(slices)
+    if not known.tumour.size:
+        return []
+    return [*_overall(slices, threshold), *_rates(_counts(known))]
 
 
 def _counts(known: Detection) -> _Counts:
@@ -93,16 +102,14 @@ def _overall(slices: Sequence[SliceScore], threshold: float) -> Iterator[Tile]:
             yield Tile(name, f"{interval.value:.3f}", f"{interval.ends(3)}, over patients")
 
 
-def _tiles(counts: _Counts) -> tuple[Tile, ...]:
-    tiles = []
+def _rates(counts: _Counts) -> Iterator[Tile]:
     if counts.tumour:
         share = f"{counts.hit / counts.tumour:.1%}"
-        tiles.append(Tile("Tumour slices found", share, f"{counts.hit:,} of {counts.tumour:,}"))
+        yield Tile("Tumour slices detected", share, f"{counts.hit:,} of {counts.tumour:,}")
     if counts.healthy:
         share = f"{counts.alarm / counts.healthy:.1%}"
         detail = f"{counts.alarm:,} of {counts.healthy:,} slices without tumour"
-        tiles.append(Tile("False alarms", share, detail))
-    return tuple(tiles)
+        yield Tile("False alarms", share, detail)
 
 
 def _table(counts: _Counts, threshold: float | None) -> TableBlock:

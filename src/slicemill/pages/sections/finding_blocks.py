@@ -109,7 +109,7 @@ def quarantine_blocks(lake: LakeTables) -> list[Block]:
     columns = (
         TableColumn("Reason"),
         TableColumn("Count", numeric=True),
-        *(TableColumn(name) for name in names),
+        *(TableColumn(name, breakable=True) for name in names),
     )
     count = len(lake.quarantine)
     caption = f"{count:,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
@@ -142,7 +142,7 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
         TableColumn("Column"),
         TableColumn("Known", "patients", numeric=True),
         TableColumn("Unknown", "patients", numeric=True),
-        TableColumn("Values"),
+        TableColumn("Values", breakable=True),
     )
     more = (
         f"Shown are the first {MAX_CLINICAL} of {len(lake.clinical)} columns."

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.io.results import Results
 from slicemill.io.scores.results import PredictedScan, ScoreTables, SliceScore
+from slicemill.pages.evidence import Evidence
 from slicemill.pages.figures.overlay import (
     largest_slice,
     overlay,
     viewer,
     weight,
 )
-from slicemill.pages.headline import headline
 from slicemill.pages.sections.blocks import (
     Block,
     Heading,
@@ -29,10 +29,8 @@ from slicemill.pages.selection import (
     EXAMPLES,
     MAX_SLICE_SCANS,
     OF_ONE_SCAN,
-    compared_scans,
     examples,
     false_alarms,
-    is_classifier,
     pages,
     worst_with_tumour,
 )
@@ -66,20 +64,22 @@ def draw(results: Results, scores: ScoreTables, wanted: Sequence[Wanted]) -> lis
     return made
 
 
-def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Section], dict[str, str]]:
-    """Sections of examples, slices and scan pages, and the anchor of each scan that has a page."""
+def picture_sections(
+    results: Results, evidence: Evidence | None, scan_ids: Sequence[str]
+) -> tuple[list[Section], dict[str, str]]:
+    """Sections of examples, slices and scan pages, and the anchor of each scan that has a page.
+
+    `scan_ids` are scans that get a page besides the best and the worst.
+    """
     scores = results.scores
-    if scores is None or not scores.scans:
+    if scores is None or evidence is None:
         return [], {}
-    shown = headline(results).scans
-    compared = compared_scans(shown)
-    slices = scores.slices(compared)
-    threshold = shown[0].threshold if is_classifier(shown) else None
+    shown, slices = evidence.headline.scans, evidence.slices
     groups = {
         **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(shown).items()},
         "slice: alarm": [_slice_overlay(one) for one in false_alarms(slices)],
         "slice: tumour": [_slice_overlay(one) for one in worst_with_tumour(slices)],
-        "page": [_page(row, place) for place, row in enumerate(pages(shown, scores.scans, asked))],
+        "page": [_page(row, place) for place, row in enumerate(pages(shown, scores.scans, scan_ids))],
     }
     made = iter(draw(results, scores, [one for group in groups.values() for one in group]))
     drawn = {name: [next(made) for _ in group] for name, group in groups.items()}
@@ -90,9 +90,9 @@ def picture_sections(results: Results, asked: Sequence[str]) -> tuple[list[Secti
         Section(
             "slices",
             "Slice by slice",
-            tuple(_slice_blocks(slices, threshold, drawn, len(compared), len(shown))),
+            tuple(_slice_blocks(evidence, drawn)),
         ),
-        Section("pages", "Scan pages", tuple(_page_blocks(viewers, left_out, asked))),
+        Section("pages", "Scan pages", tuple(_page_blocks(viewers, left_out, scan_ids))),
     ]
     return sections, anchors
 
@@ -168,13 +168,9 @@ def _example_blocks(drawn: Mapping[str, Sequence[Made | None]], anchors: Mapping
     return blocks
 
 
-def _slice_blocks(
-    slices: Sequence[SliceScore],
-    threshold: float | None,
-    drawn: Mapping[str, Sequence[Made | None]],
-    compared: int,
-    scans: int,
-) -> list[Block]:
+def _slice_blocks(evidence: Evidence, drawn: Mapping[str, Sequence[Made | None]]) -> list[Block]:
+    slices, threshold = evidence.slices, evidence.threshold
+    compared, scans = len(evidence.compared), len(evidence.headline.scans)
     blocks: list[Block] = []
     if compared < scans:
         blocks.append(

@@ -9,14 +9,14 @@ from statistics import fmean
 from slicemill.core.evaluation.intervals import mean_interval, median_interval
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.summary import partly_labelled, patient_means, surface_summary
-from slicemill.io.places import Scores
 from slicemill.io.results import Results
 from slicemill.io.scores.results import ScoreTables
 from slicemill.io.storage.uri import display
+from slicemill.pages.evidence import Evidence
 from slicemill.pages.figures import results as result_figures
 from slicemill.pages.figures.charts import distribution, group_caption, grouped
 from slicemill.pages.figures.style import picture
-from slicemill.pages.headline import headline, institutions, parts_of_scores
+from slicemill.pages.headline import institutions, parts_of_scores
 from slicemill.pages.sections.blocks import (
     Block,
     Cell,
@@ -30,34 +30,36 @@ from slicemill.pages.sections.blocks import (
     Tile,
     Tiles,
     number,
+    without_empty_columns,
     words,
 )
-from slicemill.pages.selection import by_dice, is_classifier
+from slicemill.pages.sections.detection_blocks import classifier_tiles
+from slicemill.pages.selection import by_dice
 
 #: Rows of the table of scans.
 MAX_TABLE_ROWS = 1000
 _DICE_LIMITS = (0.0, 1.0)
 
 
-def result_section(results: Results, anchors: Mapping[str, str]) -> Section:
-    """Dice with its interval, figures and the table; `anchors` leads from a scan id to the scan's page."""
+def result_section(results: Results, evidence: Evidence | None, anchors: Mapping[str, str]) -> Section:
+    """Numbers with intervals, figures and the table; `anchors` leads from a scan id to the scan's page."""
     scores = results.scores
     if scores is None:
         blocks: list[Block] = [
             Note("No scores were given (--scores), so there is no result to show.", "missing")
         ]
-    elif not scores.scans:
+    elif evidence is None:
         blocks = [Note("The score folder holds no finished scan yet.", "missing")]
     else:
-        first = headline(results)
+        first = evidence.headline
         blocks = [
             *_model_notes(results, scores),
             Note(first.sentence, "warning" if first.warning else "plain"),
-            *_numbers(first.scans, scores),
+            *_numbers(evidence, scores),
             *_partly_labelled(first.scans),
             *_warnings(scores),
             *_charts(results, first.scans),
-            *_table(results, scores, anchors),
+            *_table(results, scores, evidence, anchors),
         ]
     return Section("result", "Result", tuple(blocks))
 
@@ -81,9 +83,10 @@ def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
     return found
 
 
-def _numbers(rows: Sequence[ScanScore], scores: ScoreTables) -> list[Block]:
-    tiles = _dice_tiles(rows)
-    classifier = is_classifier(rows)
+def _numbers(evidence: Evidence, scores: ScoreTables) -> list[Block]:
+    rows, threshold = evidence.headline.scans, evidence.threshold
+    classifier = threshold is not None
+    tiles = _dice_tiles(rows) if threshold is None else classifier_tiles(evidence.slices, threshold)
     truthful = sum(bool(row.labelled_slices) if classifier else row.dice is not None for row in rows)
     tiles += [
         Tile(
@@ -210,46 +213,73 @@ def _charts(results: Results, rows: Sequence[ScanScore]) -> list[Block]:
     ]
 
 
-def _table(results: Results, scores: ScoreTables, anchors: Mapping[str, str]) -> list[Block]:
-    part_names = _part_names(scores.scans, parts_of_scores(results))
-    ordered = [*by_dice(scores.scans), *(row for row in scores.scans if row.dice is None)]
-    names = [TableColumn("Scan"), TableColumn("Institution"), *([TableColumn("Part")] if part_names else [])]
-    numbers = [
-        ("Dice", ""),
-        ("IoU", ""),
-        ("Slice-mean Dice", ""),
-        ("HD95", "px"),
-        ("Predicted", "voxels"),
-        ("True", "voxels"),
-        ("Slices", ""),
-        ("Set aside", "files"),
-    ]
+_NUMBERS = (
+    ("Slice accuracy", ""),
+    ("Dice", ""),
+    ("IoU", ""),
+    ("Slice-mean Dice", ""),
+    ("HD95", "px"),
+    ("Predicted", "voxels"),
+    ("True", "voxels"),
+    ("Slices", ""),
+    ("Set aside", "files"),
+)
+
+
+def _table(
+    results: Results, scores: ScoreTables, evidence: Evidence, anchors: Mapping[str, str]
+) -> list[Block]:
+    accuracy = _accuracy_by_scan(evidence)
+    ordered = sorted(scores.scans, key=lambda row: _rank(row, accuracy))
     columns = (
-        *names,
-        *(TableColumn(name, unit, numeric=True) for name, unit in numbers),
+        TableColumn("Scan"),
+        TableColumn("Institution"),
+        TableColumn("Part"),
+        *(TableColumn(name, unit, numeric=True) for name, unit in _NUMBERS),
         TableColumn("Warnings"),
     )
     places = institutions(results, ordered)
-    rows = tuple(
-        _cells(row, places[row.scan_id], part_names.get(row.scan_id), anchors)
+    part_names = _part_names(scores.scans, parts_of_scores(results))
+    rows = [
+        (
+            words(row.scan_id, anchors.get(row.scan_id)),
+            words(places[row.scan_id]),
+            words(part_names.get(row.scan_id, "")),
+            number(accuracy.get(row.scan_id), 3),
+            *_score_cells(row),
+        )
         for row in ordered[:MAX_TABLE_ROWS]
-    )
+    ]
+    worst = "lowest Dice" if evidence.threshold is None else "lowest accuracy"
     more = f"All {len(ordered):,} scans are in the table as CSV: "
     if len(ordered) > MAX_TABLE_ROWS:
-        more = f"Shown are the {MAX_TABLE_ROWS:,} scans of lowest Dice. " + more
-    caption = "Every scored scan, lowest Dice first. A column's head sorts; a linked scan has a page below."
+        more = f"Shown are the {MAX_TABLE_ROWS:,} scans of {worst}. {more}"
+    caption = f"Every scored scan, {worst} first. A column's head sorts; a linked scan has a page below."
     return [
         Heading("Scans"),
         TableBlock(
             "scans",
             caption,
-            columns,
-            rows,
+            *without_empty_columns(columns, rows),
             search=True,
             more=more,
-            file=display(Scores(scores.home).patients_csv),
+            file=display(scores.places.patients_csv),
         ),
     ]
+
+
+def _accuracy_by_scan(evidence: Evidence) -> dict[str, float]:
+    """Share of a scan's slices that a classifier classified right, where it is known."""
+    correct: dict[str, list[bool]] = {}
+    for score in evidence.slices if evidence.threshold is not None else ():
+        if score.true is not None:
+            correct.setdefault(score.scan_id, []).append(score.positive == bool(score.true))
+    return {scan_id: fmean(values) for scan_id, values in correct.items()}
+
+
+def _rank(row: ScanScore, accuracy: Mapping[str, float]) -> tuple[float, str]:
+    quality = accuracy.get(row.scan_id, row.dice)
+    return 2.0 if quality is None else quality, row.scan_id
 
 
 def _part_names(rows: Sequence[ScanScore], parts: Mapping[str, str]) -> dict[str, str]:
@@ -260,11 +290,8 @@ def _part_names(rows: Sequence[ScanScore], parts: Mapping[str, str]) -> dict[str
     return {row.scan_id: parts.get(row.patient_id, unknown[row.seen]) for row in rows}
 
 
-def _cells(row: ScanScore, place: str, part: str | None, anchors: Mapping[str, str]) -> tuple[Cell, ...]:
+def _score_cells(row: ScanScore) -> tuple[Cell, ...]:
     return (
-        words(row.scan_id, anchors.get(row.scan_id)),
-        words(place),
-        *([] if part is None else [words(part)]),
         number(row.dice, 3),
         number(row.iou, 3),
         number(row.slice_mean_dice, 3),

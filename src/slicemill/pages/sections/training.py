@@ -123,7 +123,12 @@ def _card(results: Results, run: RunRecord) -> list[Block]:
     rows = tuple((words(name), words(value)) for name, value in _facts(card).items())
     return [
         *blocks,
-        TableBlock("card", f"Model {card.model_id}.", (TableColumn("Field"), TableColumn("Value")), rows),
+        TableBlock(
+            "card",
+            f"Model {card.model_id}.",
+            (TableColumn("Field"), TableColumn("Value", breakable=True)),
+            rows,
+        ),
     ]
 
 
