@@ -31,7 +31,7 @@ from slicemill.core.evaluation.rows import ScanScore
 from slicemill.errors import ConfigError, InputError, LakeVersionError
 from slicemill.io import storage
 from slicemill.io.lake.rows import QuarantineRow, columns
-from slicemill.io.lake.tables import ClinicalColumn, LakeTables
+from slicemill.io.lake.tables import LakeTables
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.results import Results, read_results
@@ -480,7 +480,7 @@ def test_names_from_outside_are_words_and_never_markup(homes):
     hostile = replace(
         results.lake,
         scans=scans,
-        clinical=(ClinicalColumn(HOSTILE, {HOSTILE: HOSTILE}),),
+        clinical={HOSTILE: {HOSTILE: HOSTILE}},
         quarantine=(QuarantineRow(f"file:///{HOSTILE}", None, HOSTILE, HOSTILE, HOSTILE, None, "job", NOON),),
     )
     scores = ScoreTables(

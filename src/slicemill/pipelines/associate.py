@@ -88,7 +88,9 @@ def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str
             found=", ".join(unknown) or "none",
         )
     return {
-        name: {row["patient_id"]: str(row[name]) for row in lake.scans if row[name] not in (None, "")}
+        name: {
+            patient: str(value) for patient, value in lake.clinical[name].items() if value not in (None, "")
+        }
         for name in chosen
     }
 

@@ -49,24 +49,17 @@ class LakeTotals:
 
 
 @dataclass(frozen=True)
-class ClinicalColumn:
-    """A column of the clinical table: a value by patient id, None where it is not known."""
-
-    name: str
-    by_patient: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class LakeTables:
     """A lake's scans, clinical columns, totals, quarantine and splits.
 
-    `home` is the lake's canonical URI. `totals` is None if they were never published. `scan_pattern` is how
+    `home` is the lake's canonical URI. `clinical` has each column's value by patient id, None where it is not
+    known. `totals` is None if they were never published. `scan_pattern` is how
     the lake's scan folders are named, None in a lake that does not say so.
     """
 
     home: Uri
     scans: tuple[ScanRow, ...]
-    clinical: tuple[ClinicalColumn, ...]
+    clinical: Mapping[str, Mapping[str, Any]]
     totals: LakeTotals | None
     quarantine: tuple[QuarantineRow, ...]
     splits: tuple[Split, ...]
@@ -102,11 +95,11 @@ def read_lake(home: Uri) -> LakeTables:
     return LakeTables(
         home,
         tuple(from_columns(ScanRow, stored) for stored in stored_scans),
-        tuple(
-            ClinicalColumn(name, {stored["patient_id"]: stored[name] for stored in stored_scans})
+        {
+            name: {stored["patient_id"]: stored[name] for stored in stored_scans}
             for name in scans.column_names
             if name not in SCANS.names
-        ),
+        },
         LakeTotals.from_json(storage.read_json(summary)) if storage.exists(summary) else None,
         tuple(from_columns(QuarantineRow, stored) for stored in quarantine),
         tuple(read_split(home, name) for name in _split_names(home)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io.lake.rows import QuarantineRow, ScanRow
-from slicemill.io.lake.tables import ClinicalColumn, LakeTables
+from slicemill.io.lake.tables import LakeTables
 from slicemill.io.places import Lake
 from slicemill.io.storage.uri import display
 from slicemill.pages.sections.blocks import (
@@ -70,7 +70,7 @@ def _doubts(scans: Sequence[ScanRow]) -> list[Block]:
     doubtful = [scan for scan in scans if scan.doubts]
     if not doubtful:
         return []
-    rows = tuple((words(scan.scan_id), words("; ".join(scan.doubts))) for scan in doubtful[:MAX_ROWS])
+    rows = tuple((words(scan.scan_id), words("; ".join(scan.doubts or ()))) for scan in doubtful[:MAX_ROWS])
     caption = f"{len(doubtful):,} of {len(scans):,} scans have masks or grey values that should be looked at."
     columns = (TableColumn("Scan"), TableColumn("What is doubtful"))
     return [TableBlock("doubts", caption, columns, rows, more=_cut(len(doubtful)))]
@@ -137,7 +137,8 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
     if not lake.clinical:
         return [*blocks, Note("No clinical table was joined (ingest --clinical).", "missing")]
     patients = len({scan.patient_id for scan in lake.scans})
-    rows = tuple(_clinical_row(column, patients) for column in lake.clinical[:MAX_CLINICAL])
+    first = list(lake.clinical.items())[:MAX_CLINICAL]
+    rows = tuple(_clinical_row(name, list(by_patient.values())) for name, by_patient in first)
     columns = (
         TableColumn("Column"),
         TableColumn("Known", "patients", numeric=True),
@@ -161,9 +162,9 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
     ]
 
 
-def _clinical_row(column: ClinicalColumn, patients: int) -> tuple[Cell, ...]:
-    values = [value for value in column.by_patient.values() if value is not None]
-    return words(column.name), number(len(values)), number(patients - len(values)), words(_summary(values))
+def _clinical_row(name: str, values: Sequence[Any]) -> tuple[Cell, ...]:
+    known = [value for value in values if value is not None]
+    return words(name), number(len(known)), number(len(values) - len(known)), words(_summary(known))
 
 
 def _summary(values: Sequence[Any]) -> str:
