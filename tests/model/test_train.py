@@ -28,7 +28,7 @@ from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.loader import Batch
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.training import epoch_bar, loop, losses, rank_run, time_budget
+from slicemill.model.training import epoch_bar, loop, losses, rank_run, step, time_budget
 from slicemill.model.training import validate as validate_module
 from slicemill.model.training.checkpoint import network_bytes
 from slicemill.model.training.learner import Learner, make_learner
@@ -355,9 +355,25 @@ def test_a_lost_step_restores_running_statistics(make, monkeypatch) -> None:
     _nan_in(monkeypatch, 1)
     learner = dataclasses.replace(learner, loss=losses.SEGMENTATION["bce-dice"])
 
-    assert take_step(learner, batch) is None
+    assert not take_step(learner, batch).finite
 
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.network.state_dict().items())
+
+
+@pytest.mark.parametrize("window", [1, 2, 32])
+def test_losses_that_are_read_late_say_the_same(make, monkeypatch, tmp_path: Path, window: int) -> None:
+    monkeypatch.setitem(step.WINDOWS, "cpu", window)
+    plan = make(non_finite="stop", out=canonical(str(tmp_path / "stopped")))
+    _nan_in(monkeypatch, plan.steps_per_epoch + 2)
+    assert _train(plan) == {}
+    assert _reason(plan)["what"] == "training went astray in epoch 2, step 2"
+
+    monkeypatch.undo()
+    monkeypatch.setitem(step.WINDOWS, "cpu", window)
+    learner, _ = _learner_and_batch(make())
+    result = loop.train_epoch(learner, 0, Span(0.0, 1.0))
+    assert result.lost_steps == 0
+    assert result.loss == pytest.approx(_LOSS_OF_THE_FIRST_EPOCH, rel=1e-4)
 
 
 def test_a_run_of_lost_steps_only_is_stopped(make, monkeypatch, tmp_path: Path) -> None:

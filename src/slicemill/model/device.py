@@ -64,3 +64,18 @@ _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Context of the forward pass."""
     return torch.autocast(device.type, _REDUCED[precision]) if precision in _REDUCED else nullcontext()
+
+
+def mark(device: torch.device) -> torch.cuda.Event | None:
+    """A mark behind the work that a GPU was given so far; None on a CPU, which is done with it."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def wait_for(event: torch.cuda.Event | None) -> None:
+    """Wait until the work before a mark is done."""
+    if event is not None:
+        event.synchronize()

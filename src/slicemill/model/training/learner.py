@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import Execution, TrainPlan
@@ -20,6 +18,7 @@ from slicemill.core.training.schedule import SCHEDULES, InputSizes
 from slicemill.model.loading.augment import Augmentation
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
+from slicemill.model.training.average import FlatBuffers, WeightAverage
 from slicemill.model.training.losses import SEGMENTATION, Loss, cross_entropy
 from slicemill.model.training.ranks import Rank
 
@@ -34,8 +33,8 @@ _LEAST_FIRST = 64
 class Learner:
     """What a rank trains with.
 
-    `network` is the bare one; `stepped` is it, or its DDP wrapper; `average` the moving average of its
-    weights, None without --ema.
+    `network` is the bare one; `stepped` is it, or its DDP wrapper; `buffers` are its own, in one piece;
+    `average` is the moving average of its weights, None without --ema.
     """
 
     plan: TrainPlan
@@ -43,7 +42,8 @@ class Learner:
     execution: Execution
     network: nn.Module
     stepped: nn.Module
-    average: AveragedModel | None
+    buffers: FlatBuffers
+    average: WeightAverage | None
     optimiser: Optimizer
     scaler: GradScaler
     loss: Loss
@@ -55,8 +55,7 @@ class Learner:
         """The network that is validated and kept."""
         if self.average is None:
             return self.network
-        module: nn.Module = self.average.module
-        return module
+        return self.average.module
 
     def set_rate(self, progress: float) -> None:
         """Set the learning rate for this much of the run."""
@@ -97,7 +96,8 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
         ),
         network=network,
         stepped=stepped,
-        average=_average(network, settings.ema),
+        buffers=FlatBuffers(network),
+        average=WeightAverage(network, settings.ema) if settings.ema else None,
         optimiser=AdamW(_parameter_groups(network, encoder, settings), lr=settings.learning_rate, fused=True),
         scaler=GradScaler(rank.device.type, enabled=precision == "fp16"),
         loss=partial(SEGMENTATION[settings.loss], dice_weight=settings.dice_weight)
@@ -119,18 +119,6 @@ def _freeze(encoder: nn.Module) -> None:
         if not isinstance(module, nn.BatchNorm2d):
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
-
-
-def _average(network: nn.Module, decay: float) -> AveragedModel | None:
-    if not decay:
-        return None
-
-    def follow(averages: Any, weights: Any, steps: Tensor | int) -> None:
-        # Short at first: the weights that a run begins with say nothing.
-        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        torch._foreach_lerp_(averages, weights, 1 - kept)
-
-    return AveragedModel(network, multi_avg_fn=follow)
 
 
 def _parameter_groups(

@@ -19,7 +19,7 @@ from slicemill.model.loading.loader import Batch, EpochLoader
 from slicemill.model.training.epoch_bar import EpochBar
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.ranks import Rank, all_reduce_sum
-from slicemill.model.training.step import LostSteps, NetworkBatch, take_step
+from slicemill.model.training.step import NetworkBatch, StepLog, take_step
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,19 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     Raises TrainingError if training goes astray by the rule of --non-finite, or if the ranks together did not
     read each labelled slice exactly once.
     """
-    loader, lost, losses = open_epoch(learner, epoch), LostSteps(learner), []
+    loader, steps = open_epoch(learner, epoch), StepLog(learner, epoch)
     size = learner.execution.sizes.during(span)
     bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
     started = time.perf_counter()
     for step, batch in enumerate(loader):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
-        loss = take_step(learner, to_network_batch(learner, batch, size))
-        lost.note(loss, epoch, step)
-        if loss is not None:
-            losses.append(loss)
-        bar.note(step + 1, loss)
+        steps.note(take_step(learner, to_network_batch(learner, batch, size)))
+        bar.note(step + 1, steps.latest)
+    steps.finish()
     seconds = time.perf_counter() - started
     slices = _check_count(loader, learner.rank, epoch)
-    loss_sum, steps = all_reduce_sum([sum(losses), float(len(losses))], learner.rank)
-    return EpochResult(loss_sum / max(steps, 1), slices, lost.count, seconds, learner.rate, size)
+    loss_sum, counted = all_reduce_sum([steps.loss_sum, float(steps.counted)], learner.rank)
+    return EpochResult(loss_sum / max(counted, 1), slices, steps.lost, seconds, learner.rate, size)
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:

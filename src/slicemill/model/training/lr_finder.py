@@ -35,10 +35,10 @@ def find_rate(learner: Learner) -> RateSearch:
         rate = FIRST * (LAST / FIRST) ** (step / (STEPS - 1))
         for group in learner.optimiser.param_groups:
             group["lr"] = rate * group["peak"] / learner.plan.settings.learning_rate
-        loss = take_step(learner, to_network_batch(learner, batch, learner.execution.sizes.final))
-        if loss is None:
+        result = take_step(learner, to_network_batch(learner, batch, learner.execution.sizes.final))
+        if not result.finite:
             break
-        mean = all_reduce_sum([loss], learner.rank)[0] / learner.rank.count
+        mean = all_reduce_sum([float(result.loss)], learner.rank)[0] / learner.rank.count
         if not math.isfinite(mean):
             break
         smoothed = _SMOOTHING * smoothed + (1 - _SMOOTHING) * mean

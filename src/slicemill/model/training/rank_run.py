@@ -35,7 +35,7 @@ from slicemill.model.training.checkpoint import load_checkpoint, network_bytes, 
 from slicemill.model.training.learner import Learner, make_learner
 from slicemill.model.training.loop import EpochResult, train_epoch
 from slicemill.model.training.lr_finder import find_rate
-from slicemill.model.training.ranks import Rank, all_reduce_sum, average_buffers, preflight, process_group
+from slicemill.model.training.ranks import Rank, all_reduce_mean, all_reduce_sum, preflight, process_group
 from slicemill.model.training.time_budget import TimeBudget, with_sizes
 from slicemill.model.training.tracking import run_trackers
 from slicemill.model.training.validate import best_options, dice_by_options, validate
@@ -172,9 +172,10 @@ def _say(rank: Rank, line: str) -> None:
 def _finish_epoch(
     learner: Learner, state: RunState, result: EpochResult, span: Span, budget: TimeBudget
 ) -> RunState:
-    average_buffers(learner.network, learner.rank)
+    # The running statistics of batch norm: each rank has seen its own slices.
+    all_reduce_mean(learner.buffers.real, learner.rank)
     if learner.average is not None:
-        average_buffers(learner.average.module, learner.rank)
+        learner.average.take_buffers(learner.network)
     validation = validate(learner, result.image_size)
     epoch = state.epochs_done + 1
     rate = result.slices / result.seconds

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
 
 from slicemill.errors import MachineError
 from slicemill.model.device import choose_device
@@ -99,11 +99,10 @@ def from_first_rank(values: Sequence[float], rank: Rank) -> list[float]:
     return all_reduce_sum(values if rank.first else [0.0] * len(values), rank)
 
 
-def average_buffers(network: nn.Module, rank: Rank) -> None:
-    """Give every rank the mean of all ranks' floating point buffers: the running statistics of batch norm."""
+def all_reduce_mean(tensors: Sequence[Tensor], rank: Rank) -> None:
+    """Give every rank the mean of all ranks' tensors, in place."""
     if rank.count == 1:
         return
-    for buffer in network.buffers():
-        if buffer.is_floating_point():
-            dist.all_reduce(buffer)
-            buffer /= rank.count
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= rank.count

@@ -16,6 +16,7 @@ from typing import Any
 from slicemill.core.training.plan import labelled_slices
 from slicemill.core.training.schedule import SMALL_SHARE, InputSizes, Span, budget_span, epoch_span
 from slicemill.core.training.state import RunState
+from slicemill.model.device import mark, wait_for
 from slicemill.model.training.learner import IMAGE_SIZES, Learner, input_sizes
 from slicemill.model.training.loop import open_epoch, to_network_batch
 from slicemill.model.training.ranks import from_first_rank
@@ -127,6 +128,7 @@ def step_seconds(learner: Learner, size: int) -> float:
     for batch in itertools.islice(open_epoch(learner, 0), _TRIED):
         started = time.perf_counter()
         take_step(learner, to_network_batch(learner, batch, size))
+        wait_for(mark(learner.rank.device))
         times.append(time.perf_counter() - started)
     for part, saved in zip(parts, before, strict=True):
         part.load_state_dict(saved)
