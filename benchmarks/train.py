@@ -64,7 +64,7 @@ def size_of(plan: TrainPlan) -> int:
 def fed_and_in_memory(plan: TrainPlan, rounds: int) -> dict[str, float]:
     """Median seconds of a step of both kinds, in epochs by turns."""
     learner = learner_for(plan, Rank(0, 1, choose_device("auto")))
-    fixed = to_tensors(next(iter(open_epoch(learner, 0))), plan, learner.rank.device, size_of(plan))
+    fixed = to_tensors(next(iter(open_epoch(learner, 0))), learner.rank.device, size_of(plan))
     for _ in range(WARM_UP_STEPS):
         take_step(learner, augmented(learner, *fixed))
     seconds: dict[str, list[float]] = {"fed": [], "in_memory": []}

@@ -92,6 +92,5 @@ def test_an_average_goes_on_where_it_was_saved(network: nn.Module) -> None:
     first.update()
     second.update()
 
-    assert all(
-        torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True)
-    )
+    for one, other in zip(first.module.parameters(), second.module.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -28,6 +28,7 @@ from slicemill.model.loading.loader import (
     read_labelled,
     shuffled,
 )
+from slicemill.model.loading.stacked import stack
 from slicemill.model.predicting.batches import predict_scans
 from slicemill.model.predicting.predictor import Predictor
 from slicemill.model.training.loop import to_tensors
@@ -221,7 +222,7 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
     for batch in EpochLoader(
         plan.train[0], batch_size=4, steps=plan.steps_per_epoch, seed=1, epoch=0, rank=0
     ):
-        inputs, _, _ = to_tensors(batch, plan, torch.device("cpu"), 32)
+        inputs, _, _ = to_tensors(stack(batch, plan.normalisation), torch.device("cpu"), 32)
         for entry, trained in zip(batch.slices, inputs, strict=True):
             scan = scans[entry.scan_id]
             list(predict_scans([(None, scan)], predictor, len(scan.slices), 0.5))
@@ -240,7 +241,7 @@ def test_slices_of_several_sizes_keep_their_places_in_a_batch(make) -> None:
     plan = make(batch_size=16)
     (batch,) = list(EpochLoader(plan.train[0], batch_size=19, steps=1, seed=3, epoch=0, rank=0))
 
-    inputs, masks, weights = to_tensors(batch, plan, torch.device("cpu"), 32)
+    inputs, masks, weights = to_tensors(stack(batch, plan.normalisation), torch.device("cpu"), 32)
 
     assert inputs.shape == (19, 3, 32, 32)
     assert masks.shape == (19, 1, 32, 32)

@@ -67,8 +67,9 @@ class TrainConfig:
     """What comes equally often in an epoch: every slice, or every patient, whatever the number of slices."""
     tumour_share: float | None = None
     """Share of a scan's slices in an epoch that show tumour, where it has both kinds; as is by default."""
-    cache: Literal["none", "ram"] = "none"
-    """Keep decoded slices in memory after the first epoch, up to half of what is free."""
+    cache: Literal["none", "ram", "gpu"] = "none"
+    """Keep decoded slices: in memory after the first epoch, up to half of what is free; or on the device of
+    every process from the start, where they fit."""
     ema: float = 0.99
     """Decay of the average of weights that is validated and published; 0 takes the weights themselves."""
     patience: int = 0

@@ -70,7 +70,7 @@ def mark(device: torch.device) -> torch.cuda.Event | None:
     """A mark behind the work that a GPU was given so far; None on a CPU, which is done with it."""
     if device.type != "cuda":
         return None
-    event = torch.cuda.Event()
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(device))
     return event
 

@@ -35,7 +35,7 @@ class FlatBuffers:
         flat = torch.cat([buffer.flatten() for _, _, buffer in places])
         self._flat.append(flat)
         self._saved.append(flat.clone())
-        pieces = flat.split([buffer.numel() for _, _, buffer in places])
+        pieces = torch.split(flat, [buffer.numel() for _, _, buffer in places])
         for (module, name, buffer), piece in zip(places, pieces, strict=True):
             module._buffers[name] = piece.view(buffer.shape)
 

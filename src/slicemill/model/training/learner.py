@@ -16,6 +16,7 @@ from slicemill.config import TrainConfig
 from slicemill.core.training.plan import Execution, TrainPlan
 from slicemill.core.training.schedule import SCHEDULES, InputSizes
 from slicemill.model.loading.augment import Augmentation
+from slicemill.model.loading.device_slices import DeviceSlices
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.average import FlatBuffers, WeightAverage
@@ -34,7 +35,8 @@ class Learner:
     """What a rank trains with.
 
     `network` is the bare one; `stepped` is it, or its DDP wrapper; `buffers` are its own, in one piece;
-    `average` is the moving average of its weights, None without --ema.
+    `average` is the moving average of its weights, None without --ema; `slices` are those of the rank's share
+    on its device, None unless --cache gpu asks for them and they fit.
     """
 
     plan: TrainPlan
@@ -49,6 +51,7 @@ class Learner:
     loss: Loss
     augmentation: nn.Module | None
     cache: SliceCache
+    slices: DeviceSlices | None
 
     @property
     def published(self) -> nn.Module:
@@ -105,7 +108,12 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
         else cross_entropy,
         augmentation=Augmentation(settings.augment_strength) if settings.augment else None,
         cache=SliceCache.planned(plan),
+        slices=_slices_on_device(plan, rank) if settings.cache == "gpu" else None,
     )
+
+
+def _slices_on_device(plan: TrainPlan, rank: Rank) -> DeviceSlices | None:
+    return DeviceSlices.load(plan.train[rank.index], plan.normalisation, rank.device, rank.count)
 
 
 def input_sizes(settings: TrainConfig, largest: int) -> InputSizes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,12 @@ import torch
 from torch import Tensor
 
 from slicemill.core.training.labels import random_label
-from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import Span
 from slicemill.errors import TrainingError
 from slicemill.model.input import to_network_input, to_network_mask
-from slicemill.model.loading.loader import Batch, EpochLoader
+from slicemill.model.loading.device_slices import IndexedEpoch
+from slicemill.model.loading.loader import EpochCount, EpochLoader
+from slicemill.model.loading.stacked import StackedBatch, StackedEpoch
 from slicemill.model.training.epoch_bar import EpochBar
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.ranks import Rank, all_reduce_sum
@@ -37,20 +37,25 @@ class EpochResult:
     image_size: int
 
 
-def open_epoch(learner: Learner, epoch: int) -> EpochLoader:
+def open_epoch(learner: Learner, epoch: int) -> StackedEpoch | IndexedEpoch:
     """The rank's batches of an epoch, counted from 0; every random draw follows from seed, epoch and rank."""
     plan, rank = learner.plan, learner.rank
-    seed = plan.settings.seed
+    seed, batch_size, steps = plan.settings.seed, plan.batch_per_rank, plan.steps_per_epoch
     torch.manual_seed(_epoch_seed(seed, epoch, rank.index))
-    return EpochLoader(
+    if learner.slices is not None:
+        return learner.slices.epoch(
+            batch_size=batch_size, steps=steps, seed=seed, epoch=epoch, rank=rank.index
+        )
+    loader = EpochLoader(
         plan.train[rank.index],
-        batch_size=plan.batch_per_rank,
-        steps=plan.steps_per_epoch,
+        batch_size=batch_size,
+        steps=steps,
         seed=seed,
         epoch=epoch,
         rank=rank.index,
         cache=learner.cache,
     )
+    return StackedEpoch(loader, plan.normalisation, pin=rank.device.type == "cuda")
 
 
 def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
@@ -59,17 +64,17 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     Raises TrainingError if training goes astray by the rule of --non-finite, or if the ranks together did not
     read each labelled slice exactly once.
     """
-    loader, steps = open_epoch(learner, epoch), StepLog(learner, epoch)
+    batches, steps = open_epoch(learner, epoch), StepLog(learner, epoch)
     size = learner.execution.sizes.during(span)
     bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
     started = time.perf_counter()
-    for step, batch in enumerate(loader):
+    for step, batch in enumerate(batches):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
         steps.note(take_step(learner, to_network_batch(learner, batch, size)))
         bar.note(step + 1, steps.latest)
     steps.finish()
     seconds = time.perf_counter() - started
-    slices = _check_count(loader, learner.rank, epoch)
+    slices = _check_count(batches.count, learner.rank, epoch)
     loss_sum, counted = all_reduce_sum([steps.loss_sum, float(steps.counted)], learner.rank)
     return EpochResult(loss_sum / max(counted, 1), slices, steps.lost, seconds, learner.rate, size)
 
@@ -78,12 +83,12 @@ def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
 
 
-def to_network_batch(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
+def to_network_batch(learner: Learner, batch: StackedBatch, size: int) -> NetworkBatch:
     """A batch as the network takes it: on the device, `size` pixels a side, augmented, with targets."""
     settings = learner.plan.settings
-    inputs, masks, weights = to_tensors(batch, learner.plan, learner.rank.device, size)
+    inputs, masks, weights = to_tensors(batch, learner.rank.device, size)
     if settings.random_labels:
-        drawn = [random_label(settings.seed, entry.scan_id, entry.slice_index) for entry in batch.slices]
+        drawn = [random_label(settings.seed, scan_id, slice_index) for scan_id, slice_index in batch.keys]
         labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
     else:
         labels = (masks.flatten(1).amax(dim=1, keepdim=True) > 0).float()
@@ -93,48 +98,23 @@ def to_network_batch(learner: Learner, batch: Batch, size: int) -> NetworkBatch:
     return NetworkBatch(inputs, masks if settings.task == "segment" else labels, weights)
 
 
-def to_tensors(
-    batch: Batch, plan: TrainPlan, device: torch.device, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def to_tensors(batch: StackedBatch, device: torch.device, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Network input, masks and weights of a batch on the device, float32.
 
     Axes (N, C, size, size), (N, 1, size, size) and (N), in the order of the batch's slices, whose own sizes
     may differ.
     """
-    parts = [_same_shape(batch, places, plan, device, size) for places in _places_by_shape(batch)]
-    order = torch.argsort(torch.cat([part[2] for part in parts]))
-    inputs, masks = (torch.cat([part[at] for part in parts]) for at in (0, 1))
-    if len(parts) > 1:
+    batch = batch.to(device)
+    inputs = torch.cat([to_network_input(part.images, part.normalisation, size) for part in batch.parts])
+    masks = torch.cat([to_network_mask(part.masks, size) for part in batch.parts])
+    if len(batch.parts) > 1:
+        order = torch.argsort(torch.cat([part.places for part in batch.parts]))
         inputs, masks = inputs[order], masks[order]
-    weights = torch.from_numpy(batch.weights).to(device)
-    return inputs.contiguous(memory_format=torch.channels_last), masks, weights
+    return inputs.contiguous(memory_format=torch.channels_last), masks, batch.weights
 
 
-def _places_by_shape(batch: Batch) -> Iterator[list[int]]:
-    shapes = [entry.image.shape for entry in batch.slices]
-    for shape in sorted(set(shapes)):
-        yield [place for place, found in enumerate(shapes) if found == shape]
-
-
-def _same_shape(
-    batch: Batch, places: list[int], plan: TrainPlan, device: torch.device, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = [batch.slices[place] for place in places]
-    images = torch.from_numpy(np.stack([entry.image for entry in chosen])).to(device)
-    masks = torch.from_numpy(np.stack([entry.mask for entry in chosen])).to(device)
-    scales = torch.tensor(
-        [plan.normalisation[entry.scan_id] for entry in chosen], dtype=torch.float32, device=device
-    )
-    return (
-        to_network_input(images, scales, size),
-        to_network_mask(masks, size),
-        torch.tensor(places, device=device),
-    )
-
-
-def _check_count(loader: EpochLoader, rank: Rank, epoch: int) -> int:
+def _check_count(count: EpochCount, rank: Rank, epoch: int) -> int:
     """Slices that all ranks read; the check is the same on every rank, so that none is left waiting."""
-    count = loader.count
     read, expected, wrong, repeated = (
         round(total)
         for total in all_reduce_sum([count.read, count.expected, count.wrong_scans, count.repeated], rank)

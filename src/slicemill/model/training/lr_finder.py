@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from slicemill.core.training.records import RateSearch
-from slicemill.model.loading.loader import Batch
+from slicemill.model.loading.stacked import StackedBatch
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.loop import open_epoch, to_network_batch
 from slicemill.model.training.ranks import all_reduce_sum
@@ -51,6 +51,6 @@ def find_rate(learner: Learner) -> RateSearch:
     return RateSearch(tuple(rates), tuple(losses), suggested)
 
 
-def _endless(learner: Learner) -> Iterator[Batch]:
+def _endless(learner: Learner) -> Iterator[StackedBatch]:
     for epoch in itertools.count():
         yield from open_epoch(learner, epoch)
