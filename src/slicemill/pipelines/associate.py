@@ -25,6 +25,7 @@ from slicemill.io.machine import command, describe
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Associations
 from slicemill.io.scores.results import read_scores
+from slicemill.io.spreadsheet import text_cell
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.pages.association import as_html, as_markdown
 from slicemill.schemas import FEATURES, SCHEMA_VERSION
@@ -136,7 +137,9 @@ def _write(places: Associations, table: FeatureTable, result: dict[str, Any]) ->
         sink, [field.name for field in dataclasses.fields(FeatureRow)], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows({**row, "spacing": " ".join(map(str, row["spacing"]))} for row in rows)
+    for row in rows:
+        cells = {**row, "spacing": " ".join(map(str, row["spacing"]))}
+        writer.writerow({name: text_cell(v) if isinstance(v, str) else v for name, v in cells.items()})
     storage.write_bytes(places.features_csv, sink.getvalue().encode())
     storage.write_bytes(places.markdown, as_markdown(result).encode())
     storage.write_bytes(places.page, as_html(result, table.rows))

@@ -13,6 +13,7 @@ from slicemill.core.evaluation.rows import ManifestEntry, ScanScore, ScoredSlice
 from slicemill.io import storage
 from slicemill.io.parquet import read_file, read_small_or_empty, write_small
 from slicemill.io.places import Scores
+from slicemill.io.spreadsheet import text_cell
 from slicemill.io.storage.commits import Commit, list_commits
 from slicemill.schemas import MANIFEST, SCHEMA_VERSION, SCORED_PATIENTS, SCORED_SLICES
 from slicemill.types import Uri
@@ -91,4 +92,5 @@ def _cell(value: Any) -> Any:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds")
-    return "; ".join(map(str, value)) if isinstance(value, tuple) else value
+    text = "; ".join(map(str, value)) if isinstance(value, tuple) else value
+    return text_cell(text) if isinstance(text, str) else text
