@@ -57,7 +57,7 @@ def joined_profile(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "sizes": sorted({tuple(size) for profile in profiles for size in profile["sizes"]}),
         "channels": [
             {
-                name: [min(one[name][0] for one in channel), max(one[name][1] for one in channel)]
+                name: [min(usual[name][0] for usual in channel), max(usual[name][1] for usual in channel)]
                 for name in COMPARED
             }
             for channel in zip(*(profile["channels"] for profile in profiles), strict=True)
@@ -71,7 +71,7 @@ def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[
     `scan` has `PROFILE_COLUMNS`, per-channel ones with axes (C,). An empty profile, of an older model card,
     is compared with nothing; a missing sequence is named all the same.
     """
-    found = [
+    warnings = [
         f"{name} is missing: its channel is FLAIR or one value ({_in_training(name, profile)})"
         for name in scan["missing_sequences"]
     ]
@@ -79,7 +79,7 @@ def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[
     size = (scan["height"], scan["width"])
     if sizes and size not in sizes:
         known = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
-        found.append(f"slices are {size[0]}x{size[1]}, in training {known}{', ...' if sizes[3:] else ''}")
+        warnings.append(f"slices are {size[0]}x{size[1]}, in training {known}{', ...' if sizes[3:] else ''}")
     for channel, usual in enumerate(profile.get("channels", ())):
         name = SEQUENCES[channel] if channel < len(SEQUENCES) else f"channel {channel}"
         off = [
@@ -88,8 +88,8 @@ def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[
             if _far(float(scan[statistic][channel]), low, high)
         ]
         if off:
-            found.append(f"{name} intensity is far from training: {', '.join(off)}")
-    return found
+            warnings.append(f"{name} intensity is far from training: {', '.join(off)}")
+    return warnings
 
 
 def _in_training(name: str, profile: Mapping[str, Any]) -> str:

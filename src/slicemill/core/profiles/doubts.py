@@ -72,16 +72,15 @@ def mask_doubt(mask: SliceMask, image: SliceImage, dark: float) -> MaskDoubt | N
 
 def scan_doubts(scan: Scan, channels: Sequence[SliceChannels]) -> ScanDoubts:
     """What is doubtful about a scan; `channels` has `slice_channels` of each slice."""
-    held = [one.histogram for one, holds in zip(scan.slices, channels, strict=True) if not holds.empty]
-    if not held:
-        held = [one.histogram for one in scan.slices]
-    counts: Histograms = np.sum(held, axis=0)
+    pairs = list(zip(scan.slices, channels, strict=True))
+    pictures = [slice_.histogram for slice_, content in pairs if not content.empty]
+    counts: Histograms = np.sum(pictures or [slice_.histogram for slice_ in scan.slices], axis=0)
     dark = _DARK_SHARE * float(statistics(counts).p99.max())
     doubts: dict[MaskDoubt, list[int]] = defaultdict(list)
-    for one in scan.slices:
-        doubt = mask_doubt(one.mask, one.image, dark) if one.mask is not None else None
+    for slice_ in scan.slices:
+        doubt = mask_doubt(slice_.mask, slice_.image, dark) if slice_.mask is not None else None
         if doubt:
-            doubts[doubt].append(one.slice_index)
+            doubts[doubt].append(slice_.slice_index)
     return ScanDoubts(
         tuple(sorted(number for numbers in doubts.values() for number in numbers)),
         (*_mask_sentences(doubts), *_image_sentences(counts)),
@@ -91,9 +90,9 @@ def scan_doubts(scan: Scan, channels: Sequence[SliceChannels]) -> ScanDoubts:
 def _mask_sentences(doubts: Mapping[MaskDoubt, Sequence[int]]) -> list[str]:
     sentences = []
     for doubt, numbers in sorted(doubts.items()):
-        named = ", ".join(map(str, numbers[:_NAMED]))
+        listed = ", ".join(map(str, numbers[:_NAMED]))
         more = f", ... ({len(numbers)} in all)" if numbers[_NAMED:] else ""
-        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {named}{more}")
+        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {listed}{more}")
     return sentences
 
 

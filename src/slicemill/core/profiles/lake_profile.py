@@ -68,8 +68,8 @@ def summarise(scans: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, 
 def _findings(scans: Sequence[ScanFacts], totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def by_scan(values: Callable[[ScanFacts], Sequence[Any] | None]) -> dict[str, Any]:
         """Values of those scans that have any."""
-        named = {scan.scan_id: values(scan) for scan in scans}
-        return {scan_id: list(some) for scan_id, some in named.items() if some is not None and len(some)}
+        lists = {scan.scan_id: values(scan) for scan in scans}
+        return {scan_id: list(items) for scan_id, items in lists.items() if items is not None and len(items)}
 
     return {
         "missing_sequences": by_scan(lambda scan: scan.missing_sequences),

@@ -144,9 +144,11 @@ class ScanProfile:
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        self.histograms: Histograms = np.stack([one.histogram for one in scan.slices])
-        self.channels = [slice_channels(one) for one in scan.slices]
-        self.tumours = [tumour_geometry(one.mask) if one.mask is not None else None for one in scan.slices]
+        self.histograms: Histograms = np.stack([slice_.histogram for slice_ in scan.slices])
+        self.channels = [slice_channels(slice_) for slice_ in scan.slices]
+        self.tumours = [
+            tumour_geometry(slice_.mask) if slice_.mask is not None else None for slice_ in scan.slices
+        ]
 
     def channel_profiles(self) -> list[ChannelProfile]:
         """One for each slice and channel."""
@@ -154,7 +156,7 @@ class ScanProfile:
         return [
             ChannelProfile(
                 scan_id=self.scan.scan_id,
-                slice_index=one.slice_index,
+                slice_index=slice_.slice_index,
                 channel=channel,
                 statistics=numbers.at(position, channel),
                 zero_share=float(histogram[0] / histogram.sum()),
@@ -163,7 +165,7 @@ class ScanProfile:
                 blank=self.channels[position].constant[channel],
                 tumour=self.tumours[position],
             )
-            for position, one in enumerate(self.scan.slices)
+            for position, slice_ in enumerate(self.scan.slices)
             for channel, histogram in enumerate(self.histograms[position])
         ]
 
@@ -181,31 +183,35 @@ class ScanProfile:
             tumour_fraction=tumour_slices / len(areas) if areas else 0.0,
             tumour_voxel_fraction=tumour_pixels / (len(areas) * height * width) if areas else 0.0,
             tumour_pixels=tumour_pixels,
-            rejected_masks=sum(one.mask_status == "rejected" for one in slices),
+            rejected_masks=sum(slice_.mask_status == "rejected" for slice_ in slices),
             height=height,
             width=width,
             statistics=statistics(self.histograms.sum(axis=0)),
             missing_sequences=missing_sequences(self.channels),
-            slice_gaps=slice_gaps([one.slice_index for one in slices]),
+            slice_gaps=slice_gaps([slice_.slice_index for slice_ in slices]),
             blank_slices=[
-                one.slice_index for one, holds in zip(slices, self.channels, strict=True) if holds.blank
+                slice_.slice_index
+                for slice_, content in zip(slices, self.channels, strict=True)
+                if content.blank
             ],
-            copied_channel_slices=sum(any(of is not None for of in holds.copy_of) for holds in self.channels),
+            copied_channel_slices=sum(
+                any(of is not None for of in content.copy_of) for content in self.channels
+            ),
             implausible_masks=list(doubts.implausible_masks),
             doubts=list(doubts.sentences),
         )
 
     def totals(self) -> ScanTotals:
         """The scan's part in the lake's totals."""
-        masks = [one.mask for one in self.scan.slices if one.mask is not None]
+        masks = [slice_.mask for slice_ in self.scan.slices if slice_.mask is not None]
         return ScanTotals(
             scan_id=self.scan.scan_id,
             patient_id=self.scan.patient_id,
             histogram=self.histograms.sum(axis=0).ravel(),
             heat_map=heat_map(masks).ravel(),
             image_hashes=[
-                one.image_hash
-                for one, holds in zip(self.scan.slices, self.channels, strict=True)
-                if not holds.blank
+                slice_.image_hash
+                for slice_, content in zip(self.scan.slices, self.channels, strict=True)
+                if not content.blank
             ],
         )

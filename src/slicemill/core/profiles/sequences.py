@@ -35,9 +35,9 @@ class SliceChannels:
         return all(self.constant)
 
 
-def slice_channels(one: Slice) -> SliceChannels:
+def slice_channels(slice_: Slice) -> SliceChannels:
     """What the channels of a slice hold; the channels of a blank slice are not called copies."""
-    counts = one.histogram
+    counts = slice_.histogram
     constant = tuple((np.count_nonzero(counts, axis=-1) == 1).tolist())
     blank = bool(np.count_nonzero(counts.sum(axis=0)) == 1)
     copies: list[int | None] = [None] * len(counts)
@@ -45,17 +45,17 @@ def slice_channels(one: Slice) -> SliceChannels:
         for lower in range(channel):
             # Channels with other histograms can't be equal, and comparing pixels is the slow part.
             alike = copies[channel] is None and np.array_equal(counts[channel], counts[lower])
-            if alike and np.array_equal(one.image[..., channel], one.image[..., lower]):
+            if alike and np.array_equal(slice_.image[..., channel], slice_.image[..., lower]):
                 copies[channel] = lower
     return SliceChannels(constant, tuple(copies), blank)
 
 
 def missing_sequences(slices: Sequence[SliceChannels]) -> list[str]:
     """Sequences that a scan lacks: in most slices with content, a copy of FLAIR or a single value."""
-    held = [channels for channels in slices if not channels.empty]
-    if not held or len(held[0].constant) != len(SEQUENCES):
+    pictures = [channels for channels in slices if not channels.empty]
+    if not pictures or len(pictures[0].constant) != len(SEQUENCES):
         return []
-    lacking = np.mean([_lacking(channels) for channels in held], axis=0)
+    lacking = np.mean([_lacking(channels) for channels in pictures], axis=0)
     return [name for name, share in zip(SEQUENCES, lacking, strict=True) if share > _MISSING_SHARE]
 
 
@@ -67,4 +67,4 @@ def _lacking(channels: SliceChannels) -> list[bool]:
 
 def scan_missing_sequences(scan: Scan) -> list[str]:
     """Sequences that a scan lacks, from its pixels."""
-    return missing_sequences([slice_channels(one) for one in scan.slices])
+    return missing_sequences([slice_channels(slice_) for slice_ in scan.slices])

@@ -103,7 +103,10 @@ def scan_masks(files: Sequence[MaskFile]) -> list[SliceMask | BadImageError]:
     if isinstance(planes, BadImageError):
         return [planes] * len(files)
     errors = _values(planes, [file.form for file in files])
-    errors = [error or shown for error, shown in zip(errors, _contradicted(files, planes), strict=True)]
+    errors = [
+        error or contradiction
+        for error, contradiction in zip(errors, _contradicted(files, planes), strict=True)
+    ]
     return [error or plane.nonzero for error, plane in zip(errors, planes, strict=True)]
 
 
@@ -129,8 +132,8 @@ def _one_value(planes: Sequence[Plane]) -> bool:
     return all(plane.constant for plane in planes) and len({plane.values for plane in planes}) <= 1
 
 
-def _same(one: Plane, other: Plane) -> bool:
-    return np.array_equal(one.nonzero, other.nonzero)
+def _same(colour: Plane, alpha: Plane) -> bool:
+    return np.array_equal(colour.nonzero, alpha.nonzero)
 
 
 def _values(planes: Sequence[Plane], forms: Sequence[RasterForm]) -> list[BadImageError | None]:
@@ -179,32 +182,32 @@ def _largest(form: RasterForm) -> set[float]:
     return {float((1 << form.bits) - 1)} | wider
 
 
-def _several_classes(found: str) -> BadImageError:
+def _several_classes(values: str) -> BadImageError:
     return BadImageError(
         Reason.MASK_SEVERAL_CLASSES,
         "the masks of the scan hold several classes",
-        found,
+        values,
         "0 and one value that means tumour",
     )
 
 
 def _not_binary(plane: Plane, whole: bool) -> BadImageError:
-    found = plane.fault
+    values = plane.fault
     if plane.values is not None:
-        found = f"values {', '.join(f'{value:g}' for value in (0.0, *plane.values))}"
+        values = f"values {', '.join(f'{value:g}' for value in (0.0, *plane.values))}"
     detail = "most masks of the scan are not binary" if whole else "the mask is not binary"
     return BadImageError(
-        Reason.MASK_NOT_BINARY, detail, found, "0 and one of 1, the largest value of its type, 255, 65535"
+        Reason.MASK_NOT_BINARY, detail, values, "0 and one of 1, the largest value of its type, 255, 65535"
     )
 
 
 def _contradicted(files: Sequence[MaskFile], planes: Sequence[Plane]) -> list[BadImageError | None]:
     """Errors of masks whose tag says the opposite of their values, where the values are implausible."""
-    doubtful = [
+    doubts = [
         file.form.colour in ("white_is_zero", "palette") or plane is not file.colour
         for file, plane in zip(files, planes, strict=True)
     ]
-    masks = [plane.nonzero for plane, doubt in zip(planes, doubtful, strict=True) if doubt]
+    masks = [plane.nonzero for plane, doubt in zip(planes, doubts, strict=True) if doubt]
     pixels, tumour = sum(mask.size for mask in masks), sum(int(np.count_nonzero(mask)) for mask in masks)
     if tumour <= _IMPLAUSIBLE_SHARE * pixels:
         return [None] * len(files)
@@ -214,4 +217,4 @@ def _contradicted(files: Sequence[MaskFile], planes: Sequence[Plane]) -> list[Ba
         f"tumour in {tumour / pixels:.0%} of the pixels by their stored values",
         f"values of which at most {_IMPLAUSIBLE_SHARE:.0%} are not zero, or a mask that is black-is-zero",
     )
-    return [error if doubt else None for doubt in doubtful]
+    return [error if doubt else None for doubt in doubts]

@@ -158,7 +158,7 @@ def _form(
     photometric: int,
     depths: tuple[int, ...],
     formats: tuple[int, ...],
-    stated: tuple[int, ...],
+    extra_samples: tuple[int, ...],
 ) -> RasterForm:
     """The form that the tags of a file describe; the files of a lake have few, so each is made once."""
     if samples not in (1, 2, 3, 4):
@@ -175,12 +175,14 @@ def _form(
             f"photometric {photometric} with {samples} channels",
             "grey or RGB",
         )
-    if len(stated) > samples - colours:
+    if len(extra_samples) > samples - colours:
         raise unreadable(
-            "the extra samples are more than there are", f"{len(stated)} of {samples}", samples - colours
+            "the extra samples are more than there are",
+            f"{len(extra_samples)} of {samples}",
+            samples - colours,
         )
     # A sample that the tag leaves out says no more of itself than one that is called unspecified.
-    extra = [_EXTRAS.get(number, "unspecified") for number in stated]
+    extra = [_EXTRAS.get(number, "unspecified") for number in extra_samples]
     extra += ["unspecified"] * (samples - colours - len(extra))
     return RasterForm(samples, bits, kind, colour, tuple(extra))
 

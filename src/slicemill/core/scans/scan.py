@@ -69,4 +69,4 @@ class Scan:
     @property
     def images(self) -> ScanImages:
         """uint8, axes (S, H, W, C)."""
-        return np.stack([one.image for one in self.slices])
+        return np.stack([slice_.image for slice_ in self.slices])

@@ -146,10 +146,10 @@ def _inflate(stored: bytes, size: int) -> bytes:
     return data
 
 
-def _check_length(found: int, expected: int) -> None:
-    if found != expected:
+def _check_length(size: int, expected: int) -> None:
+    if size != expected:
         raise BadImageError(
-            Reason.TRUNCATED, "compressed data ends too early", f"{found} bytes", f"{expected} bytes"
+            Reason.TRUNCATED, "compressed data ends too early", f"{size} bytes", f"{expected} bytes"
         )
 
 
