@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from lock_holder import held_fence
 
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.dice import ScanScores, dice_from_counts, scan_scores, slice_counts
@@ -141,7 +142,7 @@ def write_scores(home: str, lake_home: str, truth: bool = True, classifier: bool
 
     A classifier says 0.9 of the slices that `predict` draws something on, 0.2 of the others.
     """
-    writer = ScoreWriter(home, "masks", MODEL[:16], "score-test")
+    writer = ScoreWriter(held_fence(home), "masks", MODEL[:16], "score-test")
     rows = []
     for place, row in enumerate(read_small(Lake(lake_home).scans, SCANS).to_pylist()):
         scan = read_lake_scan(lake_home, row)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lock_holder import held_fence
 
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.normalise import NORMALISATION
@@ -54,7 +55,7 @@ def scan(name: str, tumours: list[bool | None]) -> Scan:
 
 def test_a_classifiers_scores_are_probabilities_without_masks(tmp_path: Path) -> None:
     home = canonical(str(tmp_path))
-    writer = ScoreWriter(home, "masks", "model", "job")
+    writer = ScoreWriter(held_fence(home), "masks", "model", "job")
     given = {
         "a": ([True, False, None, True], [0.9, 0.6, 0.2, 0.4]),
         "b": ([False, True], [0.1, 0.8]),

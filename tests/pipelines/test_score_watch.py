@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from lock_holder import held_fence
 from pyspark.sql import SparkSession
 from raw_builder import SCAN_IDS, write_raw, write_scan
 from run_builder import write_run
@@ -95,7 +96,7 @@ def test_a_folder_that_grew_while_it_was_read_is_left_for_the_next_run(
     settings = ScoreSettings(
         canonical(str(model)), card.model_id, 0.5, device="cpu", precision="fp32", batch_size=4
     )
-    states = score_scans(spark, tasks, settings, ScoreWriter(home, "masks", "m", "job"), 10_000)
+    states = score_scans(spark, tasks, settings, ScoreWriter(held_fence(home), "masks", "m", "job"), 10_000)
     assert states == {SCAN_IDS[0]: SCORED, SCAN_IDS[1]: CHANGED, SCAN_IDS[2]: SCORED}
     assert {path.name.partition("--")[0] for path in (out / "manifest").iterdir()} == {
         SCAN_IDS[0],

@@ -82,13 +82,14 @@ def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[s
         log.warning("the model card has no training profile: scans can't be compared with the training scans")
     scope = _scope(config, settings, card, leaky)
     job_id = f"score-{uuid.uuid4().hex[:12]}"
-    with sole_writer(home, job_id):
+    with sole_writer(home, job_id) as fence:
         suffix = claim(home, card.model_id)
-        writer = ScoreWriter(home, f"masks{suffix}", card.model_id, job_id)
+        writer = ScoreWriter(fence, f"masks{suffix}", card.model_id, job_id)
         new = _new_tasks(home, scope, card)
         start = time.monotonic()
         states = score_scans(spark, new, settings, writer, config.max_pixels)
         seconds = time.monotonic() - start
+        fence.check()
         results = _Results(scope, _own_rows(scope, publish(home), card), states, seconds)
         # Of new folders the old are not read again, so a classifier is judged on splits only.
         classifier = card.task == "classify" and config.lake is not None

@@ -18,6 +18,7 @@ from slicemill.io.places import Lake, Scores
 from slicemill.io.raw.tiff_write import encode_mask
 from slicemill.io.scores.tables import MANIFEST_SUFFIX, read_entry
 from slicemill.io.storage.commits import commit_uri
+from slicemill.io.storage.fence import Fence
 from slicemill.io.storage.uri import join, relative
 from slicemill.schemas import MANIFEST, QUARANTINE, SCORED_SLICES
 from slicemill.types import ScanMasks, Uri
@@ -41,12 +42,17 @@ class ScanOutput:
 
 @dataclass(frozen=True)
 class ScoreWriter:
-    """What a worker needs to write scores: where, for which model and run."""
+    """What a worker needs to write scores: behind which fence, for which model and run."""
 
-    scores: Uri
+    fence: Fence
     mask_folder: str
     model_id: str
     job_id: str
+
+    @property
+    def scores(self) -> Uri:
+        """The score folder's URI."""
+        return self.fence.home
 
     def entry_uri(self, scan_id: str, key: str) -> Uri:
         """Where the manifest entry of a scan lies."""
@@ -57,12 +63,14 @@ class ScoreWriter:
 
         `stale` are manifest entries of an earlier input of the same scan and model: they go first, and before
         them what they vouch for and this input no longer gives, such as the mask of a slice that is gone.
+        Raises LockLostError if this run no longer holds the folder, StorageError if it can't be written.
         """
         files = self._masks(output)
         if output.slices:
             files.append(self._slices(output))
         if output.scan.problems:
             files.append(self._quarantine(output.scan.scan_id, output.scan.problems))
+        self.fence.check()
         self._remove_stale(stale, {uri for uri, _ in files})
         hashes = storage.each(lambda file: self._put(*file), files, self.scores)
         uri = self.entry_uri(output.scan.scan_id, key)
@@ -80,7 +88,7 @@ class ScoreWriter:
             job_id=self.job_id,
         )
         stored = {**vars(entry.score), **vars(entry)}
-        storage.write_bytes(uri, parquet_bytes(to_arrow(MANIFEST, [stored])))
+        self.fence.write(uri, parquet_bytes(to_arrow(MANIFEST, [stored])))
         return entry
 
     def _remove_stale(self, stale: Sequence[Uri], current: set[Uri]) -> None:
@@ -91,7 +99,7 @@ class ScoreWriter:
                 uri = join(self.scores, output)
                 if uri not in current:
                     storage.remove(uri)
-            storage.remove(entry)
+            self.fence.remove(entry)
 
     def _put(self, uri: Uri, data: bytes) -> str:
         storage.write_bytes(uri, data)
