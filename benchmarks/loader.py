@@ -6,10 +6,11 @@ All sides read the same labelled slices in one run, warm from the page cache, in
 
 - slicemill: `EpochLoader`, from Parquet by Petastorm, shuffled, counted.
 - in memory: the same with `--cache ram`, from the second epoch on.
+- plain pyarrow: each row group read and its columns given to numpy, file by file; no batches, no shuffling.
 - bare reader: Petastorm's `make_batch_reader` over the same columns, bytes left as they are, no batches, no
   shuffling; the faster of its dummy pool and of two threads.
 - Petastorm's loader: its `BatchedDataLoader`, arrays made in a TransformSpec.
-- TIFF: torch's `DataLoader` over the raw files with Pillow, shuffled, with two workers.
+- TIFF: torch's `DataLoader` over the raw files with Pillow, shuffled, with two workers that stay.
 
 Without `--lake` the raw folder is ingested first. The last line is one JSON object.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from machine import describe
 from PIL import Image
@@ -36,7 +38,7 @@ from slicemill.config import IngestConfig
 from slicemill.core.training.plan import LabelledFile, Share, draws
 from slicemill.io.lake.petastorm_files import petastorm_files
 from slicemill.io.lake.reader import read_scans
-from slicemill.io.storage.uri import canonical, join
+from slicemill.io.storage.uri import canonical, join, local_path
 from slicemill.model.loading.loader import EpochLoader, SliceCache
 from slicemill.model.loading.petastorm_seam import make_batch_reader
 from slicemill.pipelines import ingest
@@ -83,6 +85,18 @@ def bare(files: Share, pool: str) -> int:
     return found
 
 
+def plain_pyarrow(files: Share) -> int:
+    """Slices of one file after the other, read by pyarrow alone."""
+    slices = 0
+    for file in files:
+        with pq.ParquetFile(local_path(file.uri)) as source:
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group, columns=list(COLUMNS))
+                columns = {name: table.column(name).to_numpy() for name in COLUMNS}
+                slices += len(columns["image"])
+    return slices
+
+
 def petastorm_loader(files: Share, side: int) -> int:
     """Slices that Petastorm's own loader gives as batches of tensors."""
     # Only importable after our own module has imported Petastorm.
@@ -121,9 +135,13 @@ def slicemill_loader(files: Share, epochs: Iterator[int], cache: SliceCache) -> 
     return found
 
 
-def tiff_loader(raw: Path) -> int:
+def tiff_loader(raw: Path) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    """torch's loader over the raw files; its workers live as long as it."""
+    return DataLoader(TiffSlices(raw), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+
+
+def tiff_epoch(loader: DataLoader[tuple[torch.Tensor, torch.Tensor]]) -> int:
     """Slices of one epoch."""
-    loader = DataLoader(TiffSlices(raw), batch_size=BATCH, shuffle=True, num_workers=2)
     return sum(len(images) for images, _ in loader)
 
 
@@ -148,14 +166,15 @@ def labelled_files(lake: str) -> tuple[Share, int]:
 def measured(raw: Path, lake: str, rounds: int) -> dict[str, Any]:
     """All sides in turn, `rounds` times after one that does not count; the median counts."""
     files, side = labelled_files(lake)
-    epochs, kept = itertools.count(), SliceCache(2**62)
+    epochs, kept, tiff = itertools.count(), SliceCache(2**62), tiff_loader(raw)
     sides: dict[str, Callable[[], int]] = {
         "slicemill": lambda: slicemill_loader(files, epochs, SliceCache(0)),
         "in_memory": lambda: slicemill_loader(files, epochs, kept),
+        "plain_pyarrow": lambda: plain_pyarrow(files),
         "bare_dummy_pool": lambda: bare(files, "dummy"),
         "bare_two_threads": lambda: bare(files, "thread"),
         "petastorm_batched_loader": lambda: petastorm_loader(files, side),
-        "torch_dataloader_tiff": lambda: tiff_loader(raw),
+        "torch_dataloader_tiff": lambda: tiff_epoch(tiff),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
@@ -164,6 +183,7 @@ def measured(raw: Path, lake: str, rounds: int) -> dict[str, Any]:
     middle = {name: float(np.median(found[1:])) for name, found in rates.items()}
     ours = middle["slicemill"]
     return {
+        "vs_plain_pyarrow": ours / middle["plain_pyarrow"],
         "vs_bare_reader": ours / max(middle["bare_dummy_pool"], middle["bare_two_threads"]),
         "vs_petastorm_batched_loader": ours / middle["petastorm_batched_loader"],
         "vs_torch_dataloader_tiff": ours / middle["torch_dataloader_tiff"],

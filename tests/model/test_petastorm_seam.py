@@ -135,6 +135,11 @@ def test_every_row_group_comes_in_the_order_of_files_and_rows(tmp_path: Path) ->
     assert set(groups[0]) == {"name", "number"}
 
 
+def test_another_order_of_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="rows come in their file's order"):
+        make_batch_reader([], ("name",), shuffle_rows=True)
+
+
 def test_a_pickled_schema_is_not_unpickled_wherever_it_lies(tmp_path: Path) -> None:
     trap = pickle.dumps(Trap(tmp_path / "sprung"))
     schema = pa.schema([("name", pa.string()), ("number", pa.int64())])

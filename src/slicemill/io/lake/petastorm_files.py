@@ -18,8 +18,8 @@ from slicemill.io import storage
 from slicemill.io.storage.uri import display, is_s3, local_path
 from slicemill.types import Uri
 
-#: Objects that are fetched at once; as many more wait while they are read.
-OBJECTS_AHEAD = 8
+#: Files a reader: starting one takes milliseconds. In S3 so many are fetched at once, and as many more wait.
+FILES_PER_READER = 8
 
 #: Opens one file for random access.
 Source = Callable[[], pa.NativeFile]
@@ -30,21 +30,24 @@ def petastorm_files(uris: Sequence[Uri]) -> Iterator[list[Source]]:
 
     `uris` are canonical, all local or all in S3. Raises InputError for a file that is missing.
     """
+    parts = [uris[at : at + FILES_PER_READER] for at in range(0, len(uris), FILES_PER_READER)]
     if uris and is_s3(uris[0]):
-        yield from _fetched(uris)
-    elif uris:
-        for uri in uris:
-            path = local_path(uri)
-            if not path.is_file():
-                raise _missing(uri)
-            yield [partial(pa.OSFile, str(path))]
+        yield from _fetched(parts)
+    else:
+        yield from ([_local(uri) for uri in part] for part in parts)
 
 
-def _fetched(uris: Sequence[Uri]) -> Iterator[list[Source]]:
-    parts = [list(uris[at : at + OBJECTS_AHEAD]) for at in range(0, len(uris), OBJECTS_AHEAD)]
-    with ThreadPoolExecutor(OBJECTS_AHEAD) as pool:
+def _local(uri: Uri) -> Source:
+    path = local_path(uri)
+    if not path.is_file():
+        raise _missing(uri)
+    return partial(pa.OSFile, str(path))
 
-        def fetch(part: list[Uri]) -> list[Future[bytes]]:
+
+def _fetched(parts: Sequence[Sequence[Uri]]) -> Iterator[list[Source]]:
+    with ThreadPoolExecutor(FILES_PER_READER) as pool:
+
+        def fetch(part: Sequence[Uri]) -> list[Future[bytes]]:
             return [pool.submit(storage.read_bytes, uri) for uri in part]
 
         waiting = fetch(parts[0])
