@@ -85,6 +85,15 @@ def test_all_ranks_see_each_labelled_slice_once_in_equal_steps(
     assert all(source.count.right for _, _, source in read)
 
 
+def test_a_lake_may_lie_below_any_name(tmp_path) -> None:
+    home = canonical(str(tmp_path / "a#b?c%20d" / "Zoé"))
+    scan = tiny_scan("a", 3, size=(24, 24))
+    write_lake(home, [scan], {"all": {scan.patient_id: "train"}})
+    config = TrainConfig(home, "all", "file:///nowhere", batch_size=4)
+    _, real, source = _read(make_plan(config, scans_by_part(config), threads=1), buffer=4)
+    assert (sorted(real), source.count.right) == ([("a", 1), ("a", 2), ("a", 3)], True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["disk", "s3"])
 def test_over_200_epochs_no_slice_is_missing_or_comes_twice_on_any_number_of_ranks(

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -75,6 +78,21 @@ def test_spark_reads_the_lake_with_its_partitions(spark: SparkSession, raw: Path
     assert slices.filter("tumour_pixels > 0").count() == 6
     assert spark.read.parquet(str(lake / "profile")).count() == 12 * 3
     assert spark.read.parquet(str(lake / "scans")).filter("institution = 'AA'").count() == 2
+
+
+def test_every_reader_gets_patient_ids_as_they_are(spark: SparkSession, tmp_path: Path, lake: Path) -> None:
+    patients = ["0042", "P 1", "\u60a3\u8005"]
+    for patient in patients:
+        write_scan(tmp_path / "raw", f"{patient}_20200101", slices=1)
+    run(spark, tmp_path / "raw", lake, scan_pattern="patient_date")
+    read = spark.read.parquet(str(lake / "slices")).select("patient_id").collect()
+    assert sorted(row.patient_id for row in read) == patients
+    # As docs/ingest.md shows them.
+    partitioning = ds.partitioning(pa.schema([("patient_id", pa.string())]), flavor="hive")
+    table = ds.dataset(lake / "slices", partitioning=partitioning).to_table(columns=["patient_id"])
+    assert sorted(table.column(0).to_pylist()) == patients
+    frame = pd.read_parquet(lake / "slices", columns=["patient_id"], partitioning=partitioning)
+    assert sorted(frame["patient_id"]) == patients
 
 
 def test_one_row_group_holds_one_scan(spark: SparkSession, raw: Path, lake: Path) -> None:

@@ -58,7 +58,7 @@ def _split(config: SplitConfig, home: Uri) -> dict[str, Any]:
     together = _together(home, scans)
     held, unknown = _held(config, scans, named, together)
     rest = [facts for facts in _facts(scans) if facts.patient_id not in held]
-    shares = _shares(config)
+    shares = _shares(config, len(rest))
     kept = {patient: part for patient, part in earlier.items() if patient not in held}
     assigned = {**assign(rest, shares, config.seed, kept, together), **dict.fromkeys(held, "test")}
     card = {
@@ -134,8 +134,14 @@ def _held(
     return held, unknown
 
 
-def _shares(config: SplitConfig) -> dict[str, float]:
+def _shares(config: SplitConfig, patients: int) -> dict[str, float]:
     if config.folds is not None:
+        if config.folds > patients:
+            raise ConfigError(
+                "--folds asks for more folds than the lake has patients",
+                expected=f"3 to {patients}" if patients >= 3 else "a lake of at least 3 patients",
+                found=config.folds,
+            )
         return {f"fold-{fold}": 1 / config.folds for fold in range(config.folds)}
     if config.holdout:
         return {"train": 1 - config.val_fraction, "val": config.val_fraction}

@@ -56,11 +56,8 @@ def open_lake(home: Uri, bucket: int, pattern: re.Pattern[str]) -> None:
 
 
 def _check_version(home: Uri, stored: Any) -> None:
-    require_schema_version(
-        stored,
-        f"the lake {display(home)}",
-        "Ingest again into a new folder, or use the release that wrote it.",
-    )
+    advice = "Ingest again into a new folder, or use the release that wrote it."
+    require_schema_version(stored, f"the lake {display(home)}", advice)
 
 
 def _check(flag: str, expected: object, found: object) -> None:
