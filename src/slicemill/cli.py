@@ -14,6 +14,7 @@ from slicemill.config import (
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
+    ForgetConfig,
     IngestConfig,
     PhantomConfig,
     ReportConfig,
@@ -30,6 +31,12 @@ from slicemill.runner import Summary, fail, run_job
 
 def _score(config: ScoreConfig) -> Summary:
     return api.verify(config) if config.verify else api.score(config)
+
+
+def _forget(config: ForgetConfig) -> Summary:
+    from slicemill.pipelines import forget
+
+    return forget.run(config)
 
 
 def _emr(config: EmrConfig) -> Summary:
@@ -58,6 +65,7 @@ VERBS = {
     "associate": _Verb(AssociateConfig, api.associate),
     "score": _Verb(ScoreConfig, _score),
     "report": _Verb(ReportConfig, api.report),
+    "forget": _Verb(ForgetConfig, _forget),
     "emr": _Verb(EmrConfig, _emr),
 }
 

@@ -17,12 +17,11 @@ from slicemill.config import IngestConfig
 from slicemill.config.lake import FIRST_SCAN_PATTERN
 from slicemill.core.scans.discovery import ScanTask
 from slicemill.errors import ConfigError, StorageError
-from slicemill.io.lake.commits import ScanCommit
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest
-from slicemill.spark.ingest import ingest_scan
+from slicemill.spark.ingest import IngestOutcome, ingest_scan
 from slicemill.types import Uri
 
 ODD_NAMES = ("a" * 193, "患者" * 12 + "患", "Zoé #1?")
@@ -38,8 +37,10 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
         tasks: Sequence[ScanTask],
         replaced: Mapping[str, tuple[Uri, ...]],
         max_pixels: int,
-    ) -> list[ScanCommit]:
-        return [ingest_scan(task, writer, max_pixels, replaced[task.scan_id]) for task in tasks]
+    ) -> IngestOutcome:
+        return IngestOutcome(
+            tuple(ingest_scan(task, writer, max_pixels, replaced[task.scan_id]) for task in tasks)
+        )
 
     monkeypatch.setattr(ingest, "ingest_scans", ingest_scans)
 

@@ -4,7 +4,14 @@ A dataclass checks itself when it is made, and its errors quote the flag.
 """
 
 from slicemill.config.experiments import AssociateConfig, CommitteeConfig, CompareConfig, SweepConfig
-from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN, IngestConfig, PhantomConfig, SplitConfig
+from slicemill.config.lake import (
+    MAX_PIXELS,
+    PUBLIC_SCAN_PATTERN,
+    ForgetConfig,
+    IngestConfig,
+    PhantomConfig,
+    SplitConfig,
+)
 from slicemill.config.results import ReportConfig, ScoreConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
 
@@ -15,6 +22,7 @@ __all__ = [
     "CommitteeConfig",
     "CompareConfig",
     "CrossvalConfig",
+    "ForgetConfig",
     "IngestConfig",
     "PhantomConfig",
     "ReportConfig",

@@ -77,6 +77,31 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
+class ForgetConfig:
+    """Remove patients from lake, splits, scores and reports; name what can't be reached."""
+
+    patient: tuple[str, ...]
+    """Patient id, as the lake has it. Repeat the flag for several."""
+    lake: str | None = None
+    """Folder or s3:// URI of the lake."""
+    scores: tuple[str, ...] = ()
+    """Folder or s3:// URI of scores. Repeat the flag for several."""
+    report: tuple[str, ...] = ()
+    """Folder or s3:// URI of reports: pages that name the patient are removed. Repeat the flag."""
+    run: tuple[str, ...] = ()
+    """Folder or s3:// URI of a training run: says whether it was trained on the patient. Repeat the flag."""
+
+    def __post_init__(self) -> None:
+        require(all(self.patient) and bool(self.patient), "--patient", "at least one patient id", "none")
+        if not (self.lake or self.scores or self.report or self.run):
+            raise ConfigError(
+                "nothing to forget the patient in",
+                expected="at least one of --lake, --scores, --report, --run",
+                found="none",
+            )
+
+
+@dataclass(frozen=True)
 class SplitConfig:
     """Assign patients to parts or folds; no patient is ever on two sides."""
 

@@ -11,22 +11,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slicemill.config import IngestConfig
-from slicemill.core.profiles.lake_profile import summarise
 from slicemill.core.scans.discovery import Discovery, ScanTask
-from slicemill.core.scans.findings import folder_findings, unlabelled
+from slicemill.core.scans.findings import unlabelled
 from slicemill.io import storage
 from slicemill.io.lake.card import open_lake, require_lake
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
-from slicemill.io.lake.leftovers import remove_leftovers
+from slicemill.io.lake.content import LakeContent
 from slicemill.io.lake.published import publish, read_commits, read_published
-from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow, columns
+from slicemill.io.lake.rows import QuarantineRow, ScanRow
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.places import Lake
 from slicemill.io.raw.clinical import Clinical, read_clinical
 from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
 from slicemill.io.raw.patients import read_patients
 from slicemill.io.storage.commits import Commit, by_scan, list_commits
-from slicemill.io.storage.lock import Fence, sole_writer
+from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
 from slicemill.schemas import SCANS
 from slicemill.spark.ingest import IngestOutcome, ScanFailure, check_commits, ingest_scans
@@ -54,15 +53,6 @@ class IngestPlan:
     standing: tuple[ScanCommit, ...]
     gone: tuple[Commit, ...]
     gone_rows: tuple[ScanCommit, ...]
-
-
-@dataclass(frozen=True)
-class LakeContent:
-    """The rows of the lake's tables after this run."""
-
-    scans: tuple[ScanRow, ...]
-    totals: tuple[TotalsRow, ...]
-    quarantine: tuple[QuarantineRow, ...]
 
 
 @dataclass(frozen=True)
@@ -130,17 +120,11 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
                 fence.remove(commit.uri)
         kept = plan.standing if config.prune else (*plan.standing, *plan.gone_rows)
         earlier = _earlier_states(home, outcome.failures, plan)
-        content = _content([*outcome.commits, *kept, *earlier], discovery, writer)
+        outside = [QuarantineRow.of(problem, job_id, writer.started) for problem in discovery.problems]
+        content = LakeContent.of([*outcome.commits, *kept, *earlier], outside)
         clinical = clinical or published.clinical
-        publish(
-            fence,
-            content.scans,
-            content.totals,
-            content.quarantine,
-            _profile(content, discovery, clinical),
-            clinical,
-        )
-        leftovers = _remove_leftovers(fence, content)
+        publish(fence, content, content.profile(discovery, clinical), clinical)
+        leftovers = content.remove_leftovers(fence)
     return _summary(config, discovery, plan, outcome, content, clinical, leftovers).line()
 
 
@@ -222,37 +206,6 @@ def _stands(commit: Commit, row: ScanCommit, task: ScanTask) -> bool:
     """Whether a commit is of these files, and of this patient."""
     same_patient = row.scan is None or row.scan.patient_id == task.patient_id
     return commit.key == task.fingerprint and same_patient
-
-
-def _content(commits: Sequence[ScanCommit], discovery: Discovery, writer: LakeWriter) -> LakeContent:
-    quarantine = [row for commit in commits for row in commit.quarantine]
-    quarantine += [QuarantineRow.of(problem, writer.job_id, writer.started) for problem in discovery.problems]
-    return LakeContent(
-        tuple(sorted((c.scan for c in commits if c.scan), key=lambda row: row.scan_id)),
-        tuple(sorted((c.totals for c in commits if c.totals), key=lambda row: row.scan_id)),
-        tuple(sorted(quarantine, key=lambda row: (row.uri, row.reason))),
-    )
-
-
-def _profile(content: LakeContent, discovery: Discovery, clinical: Clinical) -> dict[str, Any]:
-    """The lake's profile for JSON: totals, findings, and what did not join."""
-    profile = summarise([columns(row) for row in content.scans], [columns(row) for row in content.totals])
-    profile["findings"] |= folder_findings(content.scans, discovery)
-    profile["quarantined"] = len(content.quarantine)
-    profile["ignored_files"] = discovery.ignored
-    if clinical.rows:
-        patients = {row.patient_id for row in content.scans}
-        profile["clinical"] = {
-            "patients_without_row": sorted(patients - clinical.by_patient(patients).keys()),
-            "rows_without_patient": clinical.unjoined(patients),
-        }
-    return profile
-
-
-def _remove_leftovers(fence: Fence, content: LakeContent) -> int:
-    settled = {row.scan_id for row in content.scans}
-    committed = {commit.scan_id for commit in list_commits(Lake(fence.home).commits, COMMIT_SUFFIX)}
-    return remove_leftovers(fence, content.scans, committed - settled)
 
 
 def _summary(

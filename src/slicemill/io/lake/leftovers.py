@@ -31,6 +31,8 @@ def remove_leftovers(fence: Fence, scans: Iterable[ScanRow], unsettled: Iterable
     if not is_s3(home):
         leftovers += [uri for folder in (lake.commits, lake.scans, lake.totals) for uri in _drafts(folder)]
     storage.each(fence.remove, leftovers, home)
+    for folder in (lake.slices, lake.profile):
+        storage.remove_empty_folders(folder)
     return len(leftovers)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from slicemill.io import storage
 from slicemill.io.lake.commits import ScanCommit
+from slicemill.io.lake.content import LakeContent
 from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow, columns, from_columns
 from slicemill.io.parquet import read_small_or_empty, write_small
 from slicemill.io.places import Lake
@@ -23,11 +24,15 @@ from slicemill.types import Uri
 
 @dataclass(frozen=True)
 class Published:
-    """The rows of the tables as they were last written, and the clinical columns among them."""
+    """The rows of the tables as they were last written, and the clinical columns among them.
+
+    `nameless` are quarantine rows that belong to no scan.
+    """
 
     scans: Mapping[str, ScanRow]
     totals: Mapping[str, TotalsRow]
     quarantine: Mapping[str, tuple[QuarantineRow, ...]]
+    nameless: tuple[QuarantineRow, ...]
     clinical: Clinical
 
     def commit(self, commit: Commit) -> ScanCommit | None:
@@ -42,17 +47,18 @@ def read_published(home: Uri) -> Published:
     """The lake's small tables, empty where they were never written."""
     scans = read_small_or_empty(Lake(home).scans, SCANS)
     totals = read_small_or_empty(Lake(home).totals, TOTALS).to_pylist()
-    quarantine: dict[str, list[QuarantineRow]] = defaultdict(list)
+    quarantine: dict[str | None, list[QuarantineRow]] = defaultdict(list)
     for stored in read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist():
         row = from_columns(QuarantineRow, stored)
-        if row.scan_id is not None:
-            quarantine[row.scan_id].append(row)
+        quarantine[row.scan_id].append(row)
+    nameless = tuple(quarantine.pop(None, ()))
     rows = [from_columns(ScanRow, stored) for stored in scans.to_pylist()]
     totals_rows = [from_columns(TotalsRow, stored) for stored in totals]
     return Published(
         {row.scan_id: row for row in rows},
         {row.scan_id: row for row in totals_rows},
-        {scan_id: tuple(of_scan) for scan_id, of_scan in quarantine.items()},
+        {scan_id: tuple(of_scan) for scan_id, of_scan in quarantine.items() if scan_id is not None},
+        nameless,
         carried_over(scans, SCANS.names),
     )
 
@@ -69,23 +75,16 @@ def read_commits(commits: Sequence[Commit], published: Published) -> list[ScanCo
     return [published.commit(commit) or by_uri[commit.uri] for commit in commits]
 
 
-def publish(
-    fence: Fence,
-    scans: Sequence[ScanRow],
-    totals: Sequence[TotalsRow],
-    quarantine: Sequence[QuarantineRow],
-    profile: Mapping[str, Any],
-    clinical: Clinical,
-) -> None:
+def publish(fence: Fence, content: LakeContent, profile: Mapping[str, Any], clinical: Clinical) -> None:
     """Write the lake's small tables; the scans table, which readers begin with, comes last.
 
     Raises LockLostError if this run no longer holds the lake.
     """
     lake = Lake(fence.home)
-    write_small(lake.totals, TOTALS, map(columns, totals), write=fence.write)
-    write_small(lake.quarantine, QUARANTINE, map(columns, quarantine), write=fence.write)
+    write_small(lake.totals, TOTALS, map(columns, content.totals), write=fence.write)
+    write_small(lake.quarantine, QUARANTINE, map(columns, content.quarantine), write=fence.write)
     fence.write_json(lake.profile_summary, profile)
-    values = clinical.by_patient({row.patient_id for row in scans})
-    rows = [{**columns(row), **values.get(row.patient_id, {})} for row in scans]
+    values = clinical.by_patient({row.patient_id for row in content.scans})
+    rows = [{**columns(row), **values.get(row.patient_id, {})} for row in content.scans]
     fields: list[pa.Field] = list(clinical.fields)
     write_small(lake.scans, SCANS, rows, fields, fence.write)

@@ -70,6 +70,15 @@ def exists(home: Uri, name: str) -> bool:
     return storage.exists(Lake(home).split_card(name))
 
 
+def split_names(home: Uri) -> list[str]:
+    """Names of the lake's splits, sorted."""
+    files = storage.list_or_none(Lake(home).splits)
+    names = [
+        file.uri.rpartition("/")[2].removesuffix(".json") for file in files if file.uri.endswith(".json")
+    ]
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def write_split(home: Uri, split: Split) -> None:
     """Store a split: the table first, the card that vouches for it last."""
     rows = []

@@ -12,7 +12,7 @@ from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.reader import read_lake_scan
 from slicemill.io.lake.rows import QuarantineRow, ScanRow, columns, from_columns
-from slicemill.io.lake.splits import Split, read_split
+from slicemill.io.lake.splits import Split, read_split, split_names
 from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake
 from slicemill.io.storage.uri import display
@@ -102,14 +102,6 @@ def read_lake(home: Uri) -> LakeTables:
         },
         LakeTotals.from_json(storage.read_json(summary)) if storage.exists(summary) else None,
         tuple(from_columns(QuarantineRow, stored) for stored in quarantine),
-        tuple(read_split(home, name) for name in _split_names(home)),
+        tuple(read_split(home, name) for name in split_names(home)),
         storage.read_json(Lake(home).card).get("scan_pattern"),
     )
-
-
-def _split_names(home: Uri) -> list[str]:
-    files = storage.list_or_none(Lake(home).splits)
-    names = [
-        file.uri.rpartition("/")[2].removesuffix(".json") for file in files if file.uri.endswith(".json")
-    ]
-    return sorted(name for name in names if not name.startswith("."))

@@ -46,6 +46,11 @@ class Clinical:
         matches = self._matches(patients)
         return {patient: self.rows[row] for patient, row in matches.items()}
 
+    def without(self, patients: Collection[str]) -> Clinical:
+        """The same columns without the rows that these patients have."""
+        joined = set(self._matches(patients).values())
+        return Clinical(self.fields, {row: values for row, values in self.rows.items() if row not in joined})
+
     def unjoined(self, patients: Collection[str]) -> list[str]:
         """Ids of rows that none of these patients has, sorted."""
         return sorted(self.rows.keys() - set(self._matches(patients).values()))

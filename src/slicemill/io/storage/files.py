@@ -7,6 +7,7 @@ server, AWS_REGION, the credential chain).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -193,6 +194,16 @@ def remove(uri: Uri) -> None:
     require_inside(uri)
     with named(uri, "removed"):
         s3().remove(uri) if is_s3(uri) else local_path(uri).unlink(missing_ok=True)
+
+
+def remove_empty_folders(uri: Uri) -> None:
+    """Remove the empty folders below a folder on disk, whose names may be a patient's; S3 has none."""
+    if is_s3(uri):
+        return
+    for folder, _, _ in os.walk(local_path(uri), topdown=False):
+        if Path(folder) != local_path(uri):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 def read_json(uri: Uri) -> Any:
