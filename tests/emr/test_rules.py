@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from emr_builder import ENVIRONMENT, SITE, SITE_FILE, cluster, step
 
+from slicemill.emr.answers import ClusterState
 from slicemill.emr.capacity import instances
 from slicemill.emr.capacity.instances import Instance, from_description, instance, keep, known_instances
 from slicemill.emr.capacity.prices import read_prices
@@ -346,17 +347,23 @@ def test_a_broken_table_of_types_is_named(own_table: Any) -> None:
 
 def test_a_cluster_tells_its_nodes_by_its_tags() -> None:
     form = shape("cpu", ("m6i.2xlarge", "m7i.2xlarge"), 3, 2)
-    assert shape_of(tags(form)) == form
-    assert shape_of([{"Key": "project", "Value": "slicemill"}]) is None
+    assert shape_of({tag["Key"]: tag["Value"] for tag in tags(form)}) == form
+    assert shape_of({"project": "slicemill"}) is None
 
 
 def submit(**more: Any) -> SubmitConfig:
     return SubmitConfig(SITE_FILE, ENVIRONMENT, **({"job": ("ingest",)} | more))
 
 
-def described(form: Any, profile: str, state: str = "WAITING") -> dict[str, Any]:
+def described(form: Any, profile: str, state: str = "WAITING") -> ClusterState:
     attributes = {"IamInstanceProfile": f"arn:aws:iam::1:instance-profile/{profile}"}
-    return {"Status": {"State": state}, "Tags": tags(form), "Ec2InstanceAttributes": attributes}
+    answer = {
+        "Id": "j-1",
+        "Status": {"State": state},
+        "Tags": tags(form),
+        "Ec2InstanceAttributes": attributes,
+    }
+    return ClusterState.of(answer)
 
 
 def test_steps_for_a_running_cluster_fit_its_own_nodes() -> None:

@@ -13,6 +13,7 @@ from moto import mock_aws
 
 from slicemill.cli import run_verb
 from slicemill.emr import client
+from slicemill.emr.answers import StepState
 
 SUBMIT = ("submit", "--site", SITE_FILE, "--environment", ENVIRONMENT)
 
@@ -223,9 +224,7 @@ def test_waiting_ends_with_the_jobs_own_summary_and_exit_code(
     monkeypatch.setattr(
         client,
         "steps",
-        lambda request, region: [
-            {"Id": "s-1", "Name": "slicemill ingest", "Status": {"State": state}} for state in next(states)
-        ],
+        lambda cluster, region: [StepState("s-1", "slicemill ingest", state) for state in next(states)],
     )
     monkeypatch.setattr("slicemill.emr.verbs.time.sleep", lambda seconds: None)
     line = json.dumps({"job": "ingest", "status": "data_short", "quarantined": 3})
@@ -238,8 +237,8 @@ def test_waiting_ends_with_the_jobs_own_summary_and_exit_code(
 def test_a_step_that_failed_without_a_summary_is_named(
     said: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = [{"Id": "s-9", "Name": "slicemill ingest", "Status": {"State": "FAILED"}}]
-    monkeypatch.setattr(client, "steps", lambda request, region: failed)
+    failed = [StepState("s-9", "slicemill ingest", "FAILED")]
+    monkeypatch.setattr(client, "steps", lambda cluster, region: failed)
     monkeypatch.setattr("slicemill.emr.verbs.time.sleep", lambda seconds: None)
     boto3.client("s3", SITE.region).create_bucket(
         Bucket=SITE.log_bucket, CreateBucketConfiguration={"LocationConstraint": SITE.region}

@@ -13,7 +13,7 @@ from raw_builder import write_raw
 from report_builder import DICE, write_lake, write_scores
 
 from slicemill.config import AssociateConfig
-from slicemill.core.evaluation.document import document
+from slicemill.core.evaluation.association_result import Agreement, AssociationResult
 from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.association import associations
 from slicemill.io.parquet import read_small, write_small
@@ -58,7 +58,7 @@ def test_features_of_predicted_and_true_masks_are_stored_beside_each_other(
     result = json.loads((Path(out) / "associations.json").read_text())
     # One scan was missed altogether; three patients are too few to test.
     assert len(result["empty_predicted"]) == 1
-    assert result["tests"] == {"predicted": [], "true": []}
+    assert (result["predicted"], result["true"]) == ([], [])
     assert "Too few patients" in (Path(out) / "associations.md").read_text()
     assert b"</html>" in (Path(out) / "associations.html").read_bytes()
 
@@ -68,23 +68,23 @@ def test_the_page_shows_every_test_with_its_effect() -> None:
     patients = [f"P{index}" for index in range(40)]
     cluster = {patient: str(index % 3) for index, patient in enumerate(patients)}
     feature = {patient: int(cluster[patient]) + float(random.normal()) for patient in patients}
-    tests = document(associations({"volume": feature}, {"RNASeqCluster": cluster}))
-    agreement = {"volume": {"scans": 40, "spearman": 0.9, "median_ratio": 1.1}}
-    result = {
-        "scans": 40,
-        "made": "2026-01-02T03:04:05+00:00",
-        "command": "slicemill associate",
-        "spacing": [5.0, 1.0, 1.0],
-        "empty_predicted": [],
-        "empty_true": [],
-        "without_truth": [],
-        "agreement": agreement,
-        "tests": {"predicted": tests, "true": []},
-    }
+    (test,) = associations({"volume": feature}, {"RNASeqCluster": cluster})
+    result = AssociationResult(
+        scans=40,
+        spacing=(5.0, 1.0, 1.0),
+        empty_predicted=(),
+        empty_true=(),
+        without_truth=(),
+        agreement=(Agreement("volume", 40, 0.9, None),),
+        predicted=(test,),
+        true=(),
+        made="2026-01-02T03:04:05+00:00",
+        command="slicemill associate",
+    )
     page, text = as_html(result, []).decode(), as_markdown(result)
     assert page.count("RNASeqCluster") >= 1
     assert "Forest plot of 1 effects" in page
-    assert f"| volume | RNASeqCluster | 40 | 0 | {tests[0]['fisher_p']:.2g} |" in text
+    assert f"| volume | RNASeqCluster | 40 | 0 | {test.fisher_p:.2g} |" in text
     assert "Too few patients" in text
 
 

@@ -13,6 +13,7 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 
+from slicemill.emr.answers import ClusterState, StepState
 from slicemill.errors import InputError, MachineError
 
 #: One request to EMR: the operation's name in boto3, and its keyword arguments.
@@ -63,9 +64,15 @@ def pages(
         return [item for answer in answers for item in answer[key]]
 
 
-def steps(request: Request, region: str | None = None) -> list[dict[str, Any]]:
-    """All steps that a `list_steps` request names, oldest first. Raises InputError or MachineError."""
-    return pages(request, "Steps", region)[::-1]
+def cluster(cluster_id: str, region: str | None = None) -> ClusterState:
+    """A cluster by its id. Raises InputError or MachineError."""
+    return ClusterState.of(call(("describe_cluster", {"ClusterId": cluster_id}), region)["Cluster"])
+
+
+def steps(cluster_id: str, region: str | None = None) -> list[StepState]:
+    """All steps of a cluster, oldest first. Raises InputError or MachineError."""
+    answers = pages(("list_steps", {"ClusterId": cluster_id}), "Steps", region)
+    return [StepState.of(answer) for answer in answers[::-1]]
 
 
 def step_logs(

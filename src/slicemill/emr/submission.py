@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slicemill.emr.answers import ClusterState
 from slicemill.emr.capacity.prices import Prices, read_prices
 from slicemill.emr.capacity.shapes import Shape, shape
 from slicemill.emr.client import Request
@@ -19,7 +20,6 @@ from slicemill.emr.site import Site, read_site, saved_environment
 from slicemill.errors import ConfigError
 
 _KIND = re.compile(r"-(cpu|gpu)-(?:\w+-)?[0-9a-f]{64}\.tar\.gz$")
-_ENDED = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Submission:
     prices: str
 
 
-def plan_submission(config: SubmitConfig, description: Mapping[str, Any] | None = None) -> Submission:
+def plan_submission(config: SubmitConfig, running: ClusterState | None = None) -> Submission:
     """The submission that a user asked for. Raises ConfigError.
 
-    `description`: of a running cluster, what DescribeCluster says; its own nodes then decide the sizes of
-    executors. None for a new cluster, and in a dry run.
+    `running`: a cluster that gets the steps; its own nodes then decide the sizes of executors. None for a new
+    cluster, and in a dry run.
     """
     site = read_site(config.site)
     nodes = shape(config.shape, config.core_type, config.core_count, config.spot_count)
-    if description is not None:
-        nodes = _running_shape(config, description, site, nodes)
+    if running is not None:
+        nodes = _running_shape(config, running, site, nodes)
     environment = config.environment or saved_environment(config.site, gpu=nodes.has_gpus)
     _check_archive(environment, site, nodes)
     steps = _steps(config, site, nodes, environment)
@@ -93,24 +93,24 @@ def _check_archive(uri: str, site: Site, nodes: Shape) -> None:
         )
 
 
-def _running_shape(config: SubmitConfig, description: Mapping[str, Any], site: Site, nodes: Shape) -> Shape:
+def _running_shape(config: SubmitConfig, cluster: ClusterState, site: Site, nodes: Shape) -> Shape:
     """The nodes of a running cluster. Raises ConfigError if it has ended or its role is not for the jobs."""
-    state = description["Status"]["State"]
-    if state in _ENDED:
+    if cluster.has_ended:
         raise ConfigError(
-            f"{config.cluster} takes no more steps", expected="a cluster that runs or waits", found=state
+            f"{config.cluster} takes no more steps",
+            expected="a cluster that runs or waits",
+            found=cluster.state,
         )
-    running = shape_of(description.get("Tags", ())) or nodes
-    profile = description.get("Ec2InstanceAttributes", {}).get("IamInstanceProfile")
-    expected = profile_for(site, running, config.job)
-    if profile and profile.rpartition("/")[2] != expected:
+    shape_then = shape_of(cluster.tags) or nodes
+    expected = profile_for(site, shape_then, config.job)
+    if cluster.profile and cluster.profile != expected:
         raise ConfigError(
             f"the role of {config.cluster} may not do what {', '.join(config.job)} does",
             expected=f"a cluster whose instance profile is {expected}",
-            found=profile.rpartition("/")[2],
+            found=cluster.profile,
             advice="Leave --cluster out to start one.",
         )
-    return running
+    return shape_then
 
 
 def plan_serverless(
@@ -152,9 +152,3 @@ def plan_serverless(
     costs = [run.hourly_cost(prices) for run in runs]
     total = None if None in costs else sum(cost for cost in costs if cost is not None)
     return [("start_job_run", run.request()) for run in runs], total
-
-
-def failed_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Ids of the steps that did not do their work."""
-    states = ("FAILED", "CANCELLED", "INTERRUPTED")
-    return tuple(step["Id"] for step in steps if step["Status"]["State"] in states)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slicemill.emr import client
+from slicemill.emr.answers import ClusterState
 from slicemill.emr.capacity.instances import from_description, keep
 from slicemill.emr.capacity.prices import read_prices
 from slicemill.emr.capacity.shapes import shape
@@ -34,7 +35,7 @@ from slicemill.emr.network import endpoints_of, leftovers, questions, removals
 from slicemill.emr.render import Choice, rendered
 from slicemill.emr.requests.notebooks import NotebookRun
 from slicemill.emr.site import read_site, site_rows
-from slicemill.emr.submission import failed_steps, plan_serverless, plan_submission
+from slicemill.emr.submission import plan_serverless, plan_submission
 from slicemill.emr.upload import read_archive, uploads, with_environments
 from slicemill.emr.waiting import follow, job_summary
 
@@ -76,10 +77,8 @@ def _render(config: RenderConfig) -> Summary:
 
 def _submit(config: SubmitConfig) -> Summary:
     region = read_site(config.site).region
-    description = None
-    if config.cluster and not config.dry_run:
-        description = client.call(("describe_cluster", {"ClusterId": config.cluster}), region)["Cluster"]
-    plan = plan_submission(config, description)
+    asks = bool(config.cluster) and not config.dry_run
+    plan = plan_submission(config, client.cluster(config.cluster or "", region) if asks else None)
     cost: Summary = {
         "dollars_an_hour": None if plan.dollars_an_hour is None else round(plan.dollars_an_hour, 3),
         "prices": plan.prices,
@@ -95,13 +94,12 @@ def _submit(config: SubmitConfig) -> Summary:
 def _wait(cluster: str, ids: Sequence[str], config: SubmitConfig) -> Summary:
     site = read_site(config.site)
     steps = follow(cluster, ids, site, _say, time.sleep)
-    failed = failed_steps(steps)
-    last = failed[0] if failed else steps[-1]["Id"]
-    summary = dict(job_summary(cluster, last, site, time.sleep) or {})
+    failed = [step.id for step in steps if step.has_failed]
+    summary = dict(job_summary(cluster, [*failed, steps[-1].id][0], site, time.sleep) or {})
     status = summary.get("status", "failed" if failed else "done")
     ending: Summary = {"status": "failed" if failed and status == "done" else status, "summary": summary}
     if failed:
-        ending["error"] = summary.get("error", f"steps that failed: {', '.join(failed)}")
+        ending |= {"error": summary.get("error", f"steps that failed: {', '.join(failed)}")}
     return ending
 
 
@@ -156,19 +154,12 @@ def _list(config: ListConfig) -> Summary:
     request: Request = ("list_clusters", {"ClusterStates": states})
     if config.dry_run:
         return _shown(request)
-    clusters = [
-        {
-            "id": cluster["Id"],
-            "name": cluster["Name"],
-            "state": cluster["Status"]["State"],
-            "started": str(cluster["Status"].get("Timeline", {}).get("CreationDateTime", "")),
-        }
-        for cluster in client.pages(request, "Clusters", _region(config.site))
-        if cluster["Name"].startswith("slicemill")
-    ]
+    answers = client.pages(request, "Clusters", _region(config.site))
+    every = [ClusterState.of(answer) for answer in answers]
+    clusters = [cluster for cluster in every if cluster.name.startswith("slicemill")]
     for cluster in clusters:
-        _say(f"{cluster['id']}  {cluster['state']:13} {cluster['started']:26} {cluster['name']}")
-    return {"clusters": clusters}
+        _say(f"{cluster.id}  {cluster.state:13} {cluster.started:26} {cluster.name}")
+    return {"clusters": [{"id": cluster.id, "state": cluster.state} for cluster in clusters]}
 
 
 def _instances(config: InstancesConfig) -> Summary:
@@ -205,17 +196,16 @@ def _status(config: StatusConfig) -> Summary:
     if config.dry_run:
         return _shown(cluster_request, steps_request)
     region = _region(config.site)
-    status = client.call(cluster_request, region)["Cluster"]["Status"]
+    cluster = client.cluster(config.cluster, region)
     steps = [
-        {"id": step["Id"], "name": step["Name"], "state": step["Status"]["State"], **_why(step["Status"])}
-        for step in client.steps(steps_request, region)
+        {"id": step.id, "name": step.name, "state": step.state, **_why(step.reason)}
+        for step in client.steps(config.cluster, region)
     ]
-    return {"cluster": config.cluster, "state": status["State"], **_why(status), "steps": steps}
+    return {"cluster": config.cluster, "state": cluster.state, **_why(cluster.reason), "steps": steps}
 
 
-def _why(status: Mapping[str, Any]) -> dict[str, Any]:
-    reason = {**status.get("StateChangeReason", {}), **status.get("FailureDetails", {})}
-    return {"reason": reason} if reason and status["State"] not in ("COMPLETED", "RUNNING", "WAITING") else {}
+def _why(reason: Mapping[str, str]) -> dict[str, Any]:
+    return {"reason": reason} if reason else {}
 
 
 def _logs(config: LogsConfig) -> Summary:
@@ -223,8 +213,9 @@ def _logs(config: LogsConfig) -> Summary:
     if config.dry_run:
         return _shown(cluster_request, steps_request)
     region = _region(config.site)
-    home = client.call(cluster_request, region)["Cluster"]["LogUri"]
-    ids = config.step or failed_steps(client.steps(steps_request, region))
+    home = client.cluster(config.cluster, region).log_uri
+    failed = [step.id for step in client.steps(config.cluster, region) if step.has_failed]
+    ids = config.step or tuple(failed)
     logs = {step: client.step_logs(home, config.cluster, step, config.lines, region) for step in ids}
     for step, texts in logs.items():
         for name, lines in texts.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slicemill.emr import client
+from slicemill.emr.answers import StepState
 from slicemill.emr.site import Site
 
 #: Seconds between looks at a cluster.
@@ -14,23 +15,19 @@ _LOOK_SECONDS = 20.0
 #: EMR copies a step's logs to S3 some minutes after its end: seconds to wait for the job's summary.
 _LOG_SECONDS = 420.0
 
-_OPEN = ("PENDING", "RUNNING", "CANCEL_PENDING")
-
 
 def follow(
     cluster: str, ids: Sequence[str], site: Site, say: Callable[[str], None], sleep: Callable[[float], None]
-) -> list[dict[str, Any]]:
-    """Look at steps until all have ended, each change of state said; return them as ListSteps does."""
+) -> list[StepState]:
+    """Look at steps until all have ended, each change of state said; return them."""
     states: dict[str, str] = {}
     while True:
-        every = client.steps(("list_steps", {"ClusterId": cluster}), site.region)
-        steps = [step for step in every if not ids or step["Id"] in ids]
+        steps = [step for step in client.steps(cluster, site.region) if not ids or step.id in ids]
         for step in steps:
-            state = step["Status"]["State"]
-            if states.get(step["Id"]) != state:
-                say(f"{step['Name']} {step['Id']}: {state}")
-                states[step["Id"]] = state
-        if steps and all(step["Status"]["State"] not in _OPEN for step in steps):
+            if states.get(step.id) != step.state:
+                say(f"{step.name} {step.id}: {step.state}")
+                states[step.id] = step.state
+        if steps and not any(step.is_open for step in steps):
             return steps
         sleep(_LOOK_SECONDS)
 

@@ -7,12 +7,13 @@ Fisher's exact test on the feature's median split. A rank test beside it uses th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from slicemill.core.evaluation.association_result import Association
 from slicemill.types import Floats
 
 #: Patients of the smallest sample, and of the smallest group, that are tested.
@@ -22,32 +23,6 @@ _TABLES, _SAMPLES = 9_999, 500
 _LEVEL = 0.95
 
 Groups = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Association:
-    """One feature against one clinical column, over patients that have both."""
-
-    feature: str
-    outcome: str
-    patients: int
-    missing: int
-    """Patients with the feature whose column is empty, or whose group has one patient alone."""
-    groups: int
-    fisher_p: float
-    """Fisher's exact test of the median split against the groups; by random tables beyond two groups."""
-    rank_p: float
-    """Kruskal and Wallis's rank test over the groups."""
-    effect: float
-    """Epsilon squared of the rank test: 0 for no association, 1 for groups that do not overlap."""
-    effect_low: float
-    effect_high: float
-    """95 % bootstrap interval over patients."""
-    fisher_bonferroni: float = float("nan")
-    fisher_false_discovery: float = float("nan")
-    """Benjamini and Hochberg's."""
-    rank_bonferroni: float = float("nan")
-    rank_false_discovery: float = float("nan")
 
 
 def associations(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+from slicemill.core.evaluation.association_result import Association, AssociationResult
 from slicemill.core.evaluation.feature_rows import TESTED, FeatureRow
 from slicemill.pages.figures.association import agreement, forest
 from slicemill.pages.figures.style import picture
@@ -22,7 +22,6 @@ from slicemill.pages.sections.blocks import (
     TableColumn,
 )
 
-_TITLES = {"predicted": "By predicted masks", "true": "By true masks"}
 _EXPLAINED = (
     "Fisher's exact test of the feature's median split, as in Buda, Saha and Mazurowski (2019), and the rank "
     "test of Kruskal and Wallis. Effect: epsilon squared with its 95 % bootstrap interval over patients. "
@@ -45,46 +44,50 @@ _HEADS = (
 )
 
 
-def as_markdown(result: Mapping[str, Any]) -> str:
+def _tests(result: AssociationResult) -> dict[str, tuple[Association, ...]]:
+    """Tests by the title of their section."""
+    return {"By predicted masks": result.predicted, "By true masks": result.true}
+
+
+def as_markdown(result: AssociationResult) -> str:
     """One table a kind of mask, the agreement of the two, and what they were made on."""
     parts = ["# Shape of tumours and clinical columns", _EXPLAINED, _PUBLISHED]
-    for mask, title in _TITLES.items():
-        rows = [_cells(test) for test in result["tests"][mask]]
+    for title, tests in _tests(result).items():
+        rows = [_cells(test) for test in tests]
         parts += [
             f"## {title}",
             _markdown([column.name for column in _HEADS], rows) if rows else _too_little(),
         ]
     heads = ["feature", "scans", "Spearman", "median ratio"]
     parts += ["## Predicted against true", _markdown(heads, _agreement_rows(result))]
-    parts += [_missing(result), f"Made {result['made']}.", f"    {result['command']}"]
+    parts += [_missing(result), f"Made {result.made}.", f"    {result.command}"]
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(result: Mapping[str, Any], rows: Sequence[FeatureRow]) -> bytes:
+def as_html(result: AssociationResult, rows: Sequence[FeatureRow]) -> bytes:
     """The same as one HTML page that needs nothing beside itself, UTF-8, with a forest plot."""
-    sections = []
-    for mask, title in _TITLES.items():
-        tests = result["tests"][mask]
+    sections: list[Section] = []
+    for title, tests in _tests(result).items():
         blocks: list[Block] = [Note(_too_little(), "missing")]
         if tests:
-            effects = [
-                (_pair(test), test["effect"], test["effect_low"], test["effect_high"]) for test in tests
-            ]
+            effects = [(_pair(test), test.effect, test.effect_low, test.effect_high) for test in tests]
             chart = Chart(
                 picture(forest(effects)),
                 "Effect of every test, with its 95 % interval.",
                 f"Forest plot of {len(tests)} effects",
             )
-            table = TableBlock(f"tests-{mask}", _EXPLAINED, _HEADS, tuple(map(_row, tests)), search=True)
+            table = TableBlock(
+                f"tests-{len(sections)}", _EXPLAINED, _HEADS, tuple(map(_row, tests)), search=True
+            )
             blocks = [Charts((chart,)), table]
-        sections.append(Section(mask, title, (*blocks, Note(_PUBLISHED))))
+        sections.append(Section(f"tests-{len(sections)}", title, (*blocks, Note(_PUBLISHED))))
     sections.append(Section("agreement", "Predicted against true", _agreement_blocks(result, rows)))
-    inputs = (("scans", str(result["scans"])),)
-    made = datetime.fromisoformat(result["made"])
+    inputs = (("scans", str(result.scans)),)
+    made = datetime.fromisoformat(result.made)
     return render(Page("slicemill associations", inputs, made, synthetic=False), sections)
 
 
-def _agreement_blocks(result: Mapping[str, Any], rows: Sequence[FeatureRow]) -> tuple[Block, ...]:
+def _agreement_blocks(result: AssociationResult, rows: Sequence[FeatureRow]) -> tuple[Block, ...]:
     heads = (
         TableColumn("feature"),
         *(TableColumn(name, numeric=True) for name in ("scans", "Spearman", "median ratio")),
@@ -108,11 +111,11 @@ def _agreement_chart(name: str, pairs: Sequence[tuple[FeatureRow, FeatureRow]]) 
     )
 
 
-def _missing(result: Mapping[str, Any]) -> str:
+def _missing(result: AssociationResult) -> str:
     return (
-        f"{result['scans']} scans with tumour. Nothing predicted in {len(result['empty_predicted'])}, no "
-        f"tumour in {len(result['empty_true'])}, not wholly labelled {len(result['without_truth'])}. "
-        f"Spacing {' x '.join(map(str, result['spacing']))}."
+        f"{result.scans} scans with tumour. Nothing predicted in {len(result.empty_predicted)}, no "
+        f"tumour in {len(result.empty_true)}, not wholly labelled {len(result.without_truth)}. "
+        f"Spacing {' x '.join(map(str, result.spacing))}."
     )
 
 
@@ -120,45 +123,42 @@ def _too_little() -> str:
     return "Too few patients with both a feature and a group: at least eight, in two groups of two."
 
 
-def _pair(test: Mapping[str, Any]) -> str:
-    return f"{_plain(test['feature'])}, {test['outcome']}"
+def _pair(test: Association) -> str:
+    return f"{_plain(test.feature)}, {test.outcome}"
 
 
 def _plain(feature: str) -> str:
     return feature.replace("_", " ")
 
 
-def _cells(test: Mapping[str, Any]) -> list[str]:
-    effect = f"{test['effect']:.3f} ({test['effect_low']:.3f} to {test['effect_high']:.3f})"
-    numbers = ("fisher_p", "fisher_bonferroni", "fisher_false_discovery", "rank_p")
+def _cells(test: Association) -> list[str]:
+    effect = f"{test.effect:.3f} ({test.effect_low:.3f} to {test.effect_high:.3f})"
+    chances = (test.fisher_p, test.fisher_bonferroni, test.fisher_false_discovery, test.rank_p)
     return [
-        _plain(test["feature"]),
-        test["outcome"],
-        str(test["patients"]),
-        str(test["missing"]),
-        *(f"{test[name]:.2g}" for name in numbers),
+        _plain(test.feature),
+        test.outcome,
+        str(test.patients),
+        str(test.missing),
+        *(f"{chance:.2g}" for chance in chances),
         effect,
     ]
 
 
-def _row(test: Mapping[str, Any]) -> tuple[Cell, ...]:
-    orders = [test["feature"], test["outcome"], test["patients"], test["missing"]]
-    orders += [test["fisher_p"], test["fisher_bonferroni"], test["fisher_false_discovery"], test["rank_p"]]
-    return tuple(
-        Cell(text, order) for text, order in zip(_cells(test), [*orders, test["effect"]], strict=True)
-    )
+def _row(test: Association) -> tuple[Cell, ...]:
+    orders: list[float | str] = [test.feature, test.outcome, test.patients, test.missing]
+    orders += [test.fisher_p, test.fisher_bonferroni, test.fisher_false_discovery, test.rank_p, test.effect]
+    return tuple(Cell(text, order) for text, order in zip(_cells(test), orders, strict=True))
 
 
-def _agreement_rows(result: Mapping[str, Any]) -> list[list[str]]:
+def _agreement_rows(result: AssociationResult) -> list[list[str]]:
     return [
-        [
-            _plain(name),
-            str(numbers["scans"]),
-            NONE if numbers["spearman"] is None else f"{numbers['spearman']:.3f}",
-            NONE if numbers["median_ratio"] is None else f"{numbers['median_ratio']:.3f}",
-        ]
-        for name, numbers in result["agreement"].items()
+        [_plain(row.feature), str(row.scans), _number(row.spearman), _number(row.median_ratio)]
+        for row in result.agreement
     ]
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

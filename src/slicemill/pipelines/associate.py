@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from slicemill.config import AssociateConfig
+from slicemill.core.evaluation.association_result import Agreement, AssociationResult
 from slicemill.core.evaluation.document import document
 from slicemill.core.evaluation.feature_rows import TESTED, FeatureRow
 from slicemill.errors import ConfigError, InputError
@@ -43,29 +44,29 @@ def run(config: AssociateConfig) -> dict[str, Any]:
     outcomes = _outcomes(lake, config.outcome)
     homes = [home for uri in config.scores for home in _score_folders(canonical(uri))]
     table = feature_table(lake, [read_scores(home) for home in homes], config.voxel())
-    tests = {mask: associations(_by_patient(table.rows, mask), outcomes, config.seed) for mask in _MASKS}
-    result = {
-        "schema_version": SCHEMA_VERSION,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        **describe(),
-        "command": command(),
-        "spacing": list(config.voxel()),
-        "scans": len({row.scan_id for row in table.rows}),
-        "empty_predicted": list(table.empty_predicted),
-        "empty_true": list(table.empty_true),
-        "without_truth": list(table.without_truth),
-        "agreement": _agreement(table),
-        "tests": {mask: document(tests[mask]) for mask in _MASKS},
+    tests = {
+        mask: tuple(associations(_by_patient(table.rows, mask), outcomes, config.seed)) for mask in _MASKS
     }
+    result = AssociationResult(
+        scans=len({row.scan_id for row in table.rows}),
+        spacing=config.voxel(),
+        empty_predicted=table.empty_predicted,
+        empty_true=table.empty_true,
+        without_truth=table.without_truth,
+        agreement=tuple(_agreement(table, feature) for feature in TESTED),
+        **tests,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command(),
+    )
     _write(Associations(canonical(config.out)), table, result)
     return {
         "job": "associate",
         "status": "done",
-        "scans": result["scans"],
+        "scans": result.scans,
         "outcomes": len(outcomes),
-        "tests": len(tests["predicted"]),
-        "significant": sum(test.fisher_bonferroni < 0.05 for test in tests["predicted"]),
-        "significant_by_truth": sum(test.fisher_bonferroni < 0.05 for test in tests["true"]),
+        "tests": len(result.predicted),
+        "significant": sum(test.fisher_bonferroni < 0.05 for test in result.predicted),
+        "significant_by_truth": sum(test.fisher_bonferroni < 0.05 for test in result.true),
         "out": display(canonical(config.out)),
     }
 
@@ -109,38 +110,39 @@ def _by_patient(rows: Sequence[FeatureRow], mask: str) -> dict[str, dict[str, fl
     }
 
 
-def _agreement(table: FeatureTable) -> dict[str, dict[str, float | None]]:
-    """What automatic masks cost: each feature by predicted masks against the same by true ones."""
-    by_mask = {mask: {row.scan_id: row for row in table.rows if row.mask == mask} for mask in _MASKS}
-    common = sorted(by_mask["predicted"].keys() & by_mask["true"].keys())
-    agreement: dict[str, dict[str, float | None]] = {}
-    for name in TESTED:
-        ours, truth = (np.array([getattr(by_mask[mask][scan], name) for scan in common]) for mask in _MASKS)
-        varied = len(common) > 2 and len(set(ours)) > 1 and len(set(truth)) > 1
-        agreement[name] = {
-            "scans": len(common),
-            "spearman": float(stats.spearmanr(ours, truth).statistic) if varied else None,
-            "median_ratio": float(np.median(ours / truth)) if len(common) and truth.all() else None,
-        }
-    return agreement
+def _agreement(table: FeatureTable, feature: str) -> Agreement:
+    """What automatic masks cost: the feature by predicted masks against the same by true ones."""
+    values = {
+        mask: {row.scan_id: float(getattr(row, feature)) for row in table.rows if row.mask == mask}
+        for mask in _MASKS
+    }
+    predicted, true = (values[mask] for mask in _MASKS)
+    common = sorted(predicted.keys() & true.keys())
+    ours, truth = (np.array([by_scan[scan] for scan in common]) for by_scan in (predicted, true))
+    varied = len(common) > 2 and len(set(ours)) > 1 and len(set(truth)) > 1
+    return Agreement(
+        feature,
+        len(common),
+        spearman=float(stats.spearmanr(ours, truth).statistic) if varied else None,
+        median_ratio=float(np.median(ours / truth)) if len(common) and truth.all() else None,
+    )
 
 
-def _write(places: Associations, table: FeatureTable, result: dict[str, Any]) -> None:
-    rows = [vars(row) for row in table.rows]
-    if not rows:
+def _write(places: Associations, table: FeatureTable, result: AssociationResult) -> None:
+    if not table.rows:
         raise InputError(
             "no scan has a mask with tumour", expected="at least one predicted or true tumour", found="none"
         )
-    write_small(places.features, FEATURES, rows)
+    write_small(places.features, FEATURES, [vars(row) for row in table.rows])
     sink = io.StringIO()
     writer = csv.DictWriter(
         sink, [field.name for field in dataclasses.fields(FeatureRow)], lineterminator="\n"
     )
     writer.writeheader()
-    for row in rows:
-        cells = {**row, "spacing": " ".join(map(str, row["spacing"]))}
+    for row in table.rows:
+        cells = vars(row) | {"spacing": " ".join(map(str, row.spacing))}
         writer.writerow({name: text_cell(v) if isinstance(v, str) else v for name, v in cells.items()})
     storage.write_bytes(places.features_csv, sink.getvalue().encode())
     storage.write_bytes(places.markdown, as_markdown(result).encode())
     storage.write_bytes(places.page, as_html(result, table.rows))
-    storage.write_json(places.tests, result)
+    storage.write_json(places.tests, {"schema_version": SCHEMA_VERSION, **describe(), **document(result)})

@@ -217,14 +217,13 @@ def tags(nodes: Shape | None = None) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in (common | labels).items()]
 
 
-def shape_of(cluster_tags: Sequence[Mapping[str, str]]) -> Shape | None:
+def shape_of(cluster_tags: Mapping[str, str]) -> Shape | None:
     """The shape that a cluster of ours was started with, by its tags; None of another's cluster."""
-    values = {tag["Key"]: tag["Value"] for tag in cluster_tags}
-    name = next((name for name in SHAPES if name == values.get(SHAPE_TAG)), None)
-    if name is None or CORE_TAG not in values or COUNT_TAG not in values:
+    name = next((name for name in SHAPES if name == cluster_tags.get(SHAPE_TAG)), None)
+    if name is None or CORE_TAG not in cluster_tags or COUNT_TAG not in cluster_tags:
         return None
-    core_count, spot_count = map(int, values[COUNT_TAG].split())
-    return shape(name, values[CORE_TAG].split(), core_count, spot_count)
+    core_count, spot_count = map(int, cluster_tags[COUNT_TAG].split())
+    return shape(name, cluster_tags[CORE_TAG].split(), core_count, spot_count)
 
 
 def cli_command(request: dict[str, Any], region: str) -> str:
