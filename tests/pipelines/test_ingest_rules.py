@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from raw_builder import SCAN_IDS, write_raw, write_scan
+from tiff_builder import build
 
 from slicemill.config import IngestConfig
 from slicemill.config.lake import FIRST_SCAN_PATTERN
@@ -112,6 +114,20 @@ def test_a_run_of_which_no_slice_comes_is_not_done(raw: Path, lake: Path) -> Non
     (write_scan(raw, SCAN_IDS[2], slices=1, masks=False) / f"{SCAN_IDS[2]}_1.tif").write_bytes(b"no picture")
     assert run(raw, lake)["status"] == "data_short"
     assert run(raw, lake)["status"] == "done"
+
+
+def test_an_implausible_mask_is_kept_counted_and_named(
+    raw: Path, lake: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_scan(raw, SCAN_IDS[0])
+    assert run(raw, lake)["implausible_masks"] == 0
+    assert findings(lake)["implausible_masks"] == {}
+    (folder / f"{SCAN_IDS[0]}_3_mask.tif").write_bytes(build(np.full((32, 32, 1), 255, np.uint8)))
+    summary = run(raw, lake)
+    assert (summary["implausible_masks"], summary["quarantined"], summary["tumour_slices"]) == (1, 0, 3)
+    assert findings(lake)["implausible_masks"] == {SCAN_IDS[0]: [3]}
+    assert findings(lake)["doubts"] == {SCAN_IDS[0]: ["masks cover every pixel: slice 3"]}
+    assert SCAN_IDS[0] in caplog.text
 
 
 def test_what_is_not_labelled_is_counted_and_named(raw: Path, lake: Path) -> None:
