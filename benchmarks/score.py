@@ -47,7 +47,7 @@ from slicemill.io.run.card import Card, load_card, save_card, sha256, weights_ur
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.predicting.scoring import BATCH_SIZES
+from slicemill.model.predicting.settings import BATCH_SIZES
 from slicemill.pipelines import score
 from slicemill.spark.session import open_session
 

@@ -150,8 +150,7 @@ def score(config: ScoreConfig, spark: Session | None = None) -> Summary:
     """
     from slicemill.pipelines import score as verb
 
-    with _session("score", spark) as session:
-        return verb.run(config, session)
+    return verb.run(config, spark)
 
 
 def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:
@@ -161,8 +160,7 @@ def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:
     """
     from slicemill.pipelines import verify as verb
 
-    with _session("score", spark) as session:
-        return verb.run(config, session)
+    return verb.run(config, spark)
 
 
 def report(config: ReportConfig) -> Summary:

@@ -18,7 +18,10 @@ from run_builder import write_run
 from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
 from slicemill.core.evaluation.dice import scan_scores
 from slicemill.errors import BusyError, ConfigError, LakeVersionError, ModelFileError
+from slicemill.experiments.scoring import HERE_SLICES, runs_here
 from slicemill.io import storage
+from slicemill.io.scores.progress import progress_line
+from slicemill.io.scores.source import LakeSource, ScoreTask
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest, score, split
@@ -41,8 +44,14 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "scores"
 
 
-def run(spark: SparkSession, model: object, raw: object, out: object, **more: Any) -> dict[str, Any]:
-    return score.run(ScoreConfig(model=str(model), out=str(out), raw=(str(raw),), **more), spark)
+@pytest.fixture(autouse=True)
+def _no_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little work is done in this process, as on a workstation."""
+    monkeypatch.delenv("SLICEMILL_MASTER", raising=False)
+
+
+def run(model: object, raw: object, out: object, **more: Any) -> dict[str, Any]:
+    return score.run(ScoreConfig(model=str(model), out=str(out), raw=(str(raw),), **more))
 
 
 def patients(out: Path) -> list[dict[str, Any]]:
@@ -62,8 +71,8 @@ def outputs(out: Path) -> dict[str, str]:
     }
 
 
-def test_masks_tables_and_csv_say_the_same(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
-    summary = run(spark, model, raw, out)
+def test_masks_tables_and_csv_say_the_same(model: Path, raw: Path, out: Path) -> None:
+    summary = run(model, raw, out)
     counts = ("status", "scans", "slices", "scored", "skipped_done", "quarantined")
     assert [summary[name] for name in counts] == ["done", 3, 12, 3, 0, 0]
     by_scan: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -94,32 +103,30 @@ def test_masks_tables_and_csv_say_the_same(spark: SparkSession, model: Path, raw
 def test_the_raw_way_and_the_lake_way_give_the_same_masks(
     spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
 ) -> None:
-    run(spark, model, raw, out)
+    run(model, raw, out)
     lake = str(tmp_path / "lake")
     ingest.run(IngestConfig(raw=(str(raw),), lake=lake), spark)
     split.run(SplitConfig(lake=lake, name="all", fractions="0,0,1"))
     by_lake = ScoreConfig(model=str(model), out=str(tmp_path / "other"), lake=lake, split="all")
-    assert score.run(by_lake, spark)["slices"] == 12
+    assert score.run(by_lake)["slices"] == 12
     assert outputs(tmp_path / "other") == outputs(out)
 
 
-def test_run_again_there_is_nothing_to_do(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
-    first = run(spark, model, raw, out)
+def test_run_again_there_is_nothing_to_do(model: Path, raw: Path, out: Path) -> None:
+    first = run(model, raw, out)
     before = outputs(out)
-    again = run(spark, model, raw, out)
+    again = run(model, raw, out)
     assert (again["scored"], again["skipped_done"], again["slices_per_second"]) == (0, 3, None)
     assert again["mean_patient_dice"] == first["mean_patient_dice"]
     assert outputs(out) == before
 
 
-def test_only_new_and_changed_scans_are_scored(
-    spark: SparkSession, model: Path, raw: Path, out: Path
-) -> None:
-    run(spark, model, raw, out)
+def test_only_new_and_changed_scans_are_scored(model: Path, raw: Path, out: Path) -> None:
+    run(model, raw, out)
     write_scan(raw, "TEST_DD_0004_20200104", slices=2)
     (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_4.tif").unlink()
     (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_4_mask.tif").unlink()
-    summary = run(spark, model, raw, out)
+    summary = run(model, raw, out)
     assert (summary["scored"], summary["skipped_done"], summary["slices"]) == (2, 2, 13)
     masks = {path.name for path in (out / "masks" / SCAN_IDS[0]).iterdir()}
     assert masks == {f"{SCAN_IDS[0]}_{number}_pred.tif" for number in (1, 2, 3)}
@@ -127,21 +134,19 @@ def test_only_new_and_changed_scans_are_scored(
     assert len(rows) == len({row["scan_id"] for row in rows}) == 4
 
 
-def test_a_scan_killed_before_its_manifest_entry_is_scored_again(
-    spark: SparkSession, model: Path, raw: Path, out: Path
-) -> None:
-    run(spark, model, raw, out)
+def test_a_scan_killed_before_its_manifest_entry_is_scored_again(model: Path, raw: Path, out: Path) -> None:
+    run(model, raw, out)
     before = outputs(out)
     next((out / "manifest").glob(f"{SCAN_IDS[1]}*")).unlink()
     next((out / "masks" / SCAN_IDS[1]).iterdir()).write_bytes(b"half")
     shutil.rmtree(out / "patients")
-    assert run(spark, model, raw, out)["scored"] == 1
+    assert run(model, raw, out)["scored"] == 1
     assert outputs(out) == before
     assert len(patients(out)) == 3
 
 
-def test_the_manifest_vouches_for_all_outputs(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
-    run(spark, model, raw, out)
+def test_the_manifest_vouches_for_all_outputs(model: Path, raw: Path, out: Path) -> None:
+    run(model, raw, out)
     entries = pq.read_table(out / "manifest").to_pylist()
     hashes: dict[str, str] = {}
     for entry in entries:
@@ -149,60 +154,52 @@ def test_the_manifest_vouches_for_all_outputs(spark: SparkSession, model: Path, 
     assert hashes == outputs(out)
 
 
-def test_another_model_stands_beside_the_first(
-    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
-) -> None:
-    run(spark, model, raw, out)
+def test_another_model_stands_beside_the_first(model: Path, raw: Path, out: Path, tmp_path: Path) -> None:
+    run(model, raw, out)
     before = outputs(out)
     card = write_run(canonical(str(tmp_path / "second")), seed=1)
-    assert run(spark, tmp_path / "second", raw, out)["scored"] == 3
+    assert run(tmp_path / "second", raw, out)["scored"] == 3
     after = outputs(out)
     assert {name: after[name] for name in before} == before
     assert (out / f"masks-{card.model_id}" / SCAN_IDS[0]).is_dir()
     assert len(patients(out)) == 6
 
 
-def test_without_masks_there_is_no_dice(spark: SparkSession, model: Path, out: Path, tmp_path: Path) -> None:
+def test_without_masks_there_is_no_dice(model: Path, out: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "raw", SCAN_IDS[0], masks=False)
-    summary = run(spark, model, tmp_path / "raw", out)
+    summary = run(model, tmp_path / "raw", out)
     assert (summary["scored"], summary["mean_patient_dice"]) == (1, None)
     (row,) = patients(out)
     assert (row["dice"], row["true_volume"], row["labelled_slices"]) == (None, None, 0)
     assert all(one["dice"] is None for one in slice_rows(out))
 
 
-def test_with_half_its_masks_the_labelled_half_counts(
-    spark: SparkSession, model: Path, raw: Path, out: Path
-) -> None:
+def test_with_half_its_masks_the_labelled_half_counts(model: Path, raw: Path, out: Path) -> None:
     for number in (1, 2):
         (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_{number}_mask.tif").unlink()
-    run(spark, model, raw, out)
+    run(model, raw, out)
     (row,) = [row for row in patients(out) if row["scan_id"] == SCAN_IDS[0]]
     assert (row["labelled_slices"], row["true_volume"], row["slices"]) == (2, 16, 4)
 
 
-def test_bad_files_are_named_the_rest_is_scored(
-    spark: SparkSession, model: Path, raw: Path, out: Path
-) -> None:
+def test_bad_files_are_named_the_rest_is_scored(model: Path, raw: Path, out: Path) -> None:
     (raw / SCAN_IDS[0] / f"{SCAN_IDS[0]}_2.tif").write_bytes(b"II*\0")
     for path in (raw / SCAN_IDS[1]).iterdir():
         path.write_bytes(b"gone bad")
     write_scan(raw, "TEST_DD_0004_20200104", slices=1, side=48)
-    summary = run(spark, model, raw, out)
+    summary = run(model, raw, out)
     assert (summary["scored"], summary["slices"], summary["quarantined"]) == (4, 8, 5)
     reasons = {row["reason"] for row in pq.read_table(out / "quarantine").to_pylist()}
     assert reasons == {"truncated", "not_a_tiff"}
     warnings = {row["scan_id"]: row["warnings"] for row in patients(out)}
     assert warnings[SCAN_IDS[1]] == ["no usable slice", "4 files set aside"]
-    assert run(spark, model, raw, out)["scored"] == 0
-    assert run(spark, model, raw, out, max_bad_fraction=0.01)["status"] == "data_short"
+    assert run(model, raw, out)["scored"] == 0
+    assert run(model, raw, out, max_bad_fraction=0.01)["status"] == "data_short"
 
 
-def test_the_threshold_is_the_cards_unless_asked(
-    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
-) -> None:
-    run(spark, model, raw, out)
-    strict = run(spark, model, raw, tmp_path / "strict", threshold=0.999)
+def test_the_threshold_is_the_cards_unless_asked(model: Path, raw: Path, out: Path, tmp_path: Path) -> None:
+    run(model, raw, out)
+    strict = run(model, raw, tmp_path / "strict", threshold=0.999)
     assert strict["scored"] == 3
     assert {row["threshold"] for row in patients(tmp_path / "strict")} == {0.999}
     assert {row["threshold"] for row in patients(out)} == {0.5}
@@ -210,25 +207,25 @@ def test_the_threshold_is_the_cards_unless_asked(
     assert volumes[0] < volumes[1]
 
 
-def test_a_second_writer_is_refused(spark: SparkSession, model: Path, raw: Path, out: Path) -> None:
+def test_a_second_writer_is_refused(model: Path, raw: Path, out: Path) -> None:
     with sole_writer(canonical(str(out)), "other"), pytest.raises(BusyError):
-        run(spark, model, raw, out)
+        run(model, raw, out)
 
 
 def test_models_that_can_not_be_trusted_are_one_clear_line(
-    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+    model: Path, raw: Path, out: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelFileError, match="holds no readable model card"):
-        run(spark, tmp_path, raw, out)
+        run(tmp_path, raw, out)
     broken = tmp_path / "broken"
     shutil.copytree(model, broken)
     (broken / "model.safetensors").write_bytes(b"PK\x03\x04 a pickle in a zip")
-    with pytest.raises(ModelFileError, match="is no safetensors file"):
-        run(spark, broken, raw, out)
+    with pytest.raises(ModelFileError, match="is not a safetensors file"):
+        run(broken, raw, out)
     old = json.loads((model / "model.json").read_text()) | {"schema_version": 0}
     (broken / "model.json").write_text(json.dumps(old))
     with pytest.raises(LakeVersionError, match="another schema version"):
-        run(spark, broken, raw, out)
+        run(broken, raw, out)
     assert not out.exists()
 
 
@@ -247,10 +244,42 @@ def test_scores_in_s3_are_those_on_disk(
     for path in [*raw.rglob("*.tif"), *model.rglob("model.*")]:
         home = raw if path.suffix == ".tif" else model
         storage.write_bytes(f"{bucket}/{home.name}/{path.relative_to(home)}", path.read_bytes())
-    run(spark, model, raw, out)
-    summary = run(spark, f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")
+    run(model, raw, out)
+    summary = run(f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")
     assert summary["scored"] == 3
     for name in outputs(out):
         assert storage.read_bytes(f"{bucket}/scores/{name}") == (out / name).read_bytes()
     assert spark.read.parquet(f"{bucket}/scores/patients").count() == 3
-    assert run(spark, f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")["skipped_done"] == 3
+    assert run(f"{bucket}/{model.name}", f"{bucket}/raw", f"{bucket}/scores")["skipped_done"] == 3
+
+
+def test_this_process_and_spark_write_the_same_bits(
+    spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    summary = run(model, raw, out)
+    config = ScoreConfig(model=str(model), out=str(tmp_path / "spark"), raw=(str(raw),))
+    by_spark = score.run(config, spark)
+    assert outputs(tmp_path / "spark") == outputs(out)
+    counts = ("scans", "slices", "scored", "mean_patient_dice")
+    assert [summary[name] for name in counts] == [by_spark[name] for name in counts]
+
+
+def test_spark_starts_for_much_work_or_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def task(slices: int) -> ScoreTask:
+        return ScoreTask("s", "f", "k", 1, slices, LakeSource(canonical("/lake"), {}))
+
+    assert runs_here([task(HERE_SLICES - 1), task(1)])
+    assert not runs_here([task(HERE_SLICES), task(1)])
+    monkeypatch.setenv("SLICEMILL_MASTER", "local[2]")
+    assert not runs_here([task(1)])
+
+
+def test_progress_is_said_in_scans_slices_rate_and_time() -> None:
+    tasks = [ScoreTask(name, "f", "k", 1, 30, LakeSource(canonical("/lake"), {})) for name in "abcd"]
+    assert progress_line([], tasks, 5.0) == "0 of 4 scans, 0 of 120 slices scored"
+    assert (
+        progress_line(tasks[:1], tasks, 10.0)
+        == "1 of 4 scans, 30 of 120 slices scored, 3.0 slices/s, about 30 s left"
+    )
+    assert progress_line(tasks[:1], tasks, 600.0).endswith("0.1 slices/s, about 30 min left")
+    assert progress_line(tasks[:1], tasks, 6000.0).endswith("about 5.0 h left")

@@ -4,67 +4,60 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 import uuid
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from slicemill.config import ScoreConfig
-from slicemill.core.evaluation.document import document
-from slicemill.core.evaluation.intervals import Interval
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
-from slicemill.errors import InputError
-from slicemill.experiments.evaluate import Comparison, Evaluation, compare, evaluate
+from slicemill.errors import ConfigError, InputError, ModelFileError
+from slicemill.experiments.evaluate import compare, evaluate
 from slicemill.experiments.facts import model_facts, scoring_speed
+from slicemill.experiments.score_summary import (
+    ScoreResults,
+    comparison_document,
+    evaluation_document,
+    score_counts,
+    score_headline,
+)
 from slicemill.io import storage
 from slicemill.io.lake.splits import read_split
 from slicemill.io.places import Scores
+from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.run.card import Card, load_card
+from slicemill.io.run.weights import check_weights, member_cards
 from slicemill.io.scores.folder import claim
+from slicemill.io.scores.progress import scoring_progress
 from slicemill.io.scores.scope import Scope, lake_scope, raw_scope
-from slicemill.io.scores.source import ScoreTask
+from slicemill.io.scores.source import FAILED, ScanOutcome, ScoreTask
 from slicemill.io.scores.tables import entries, publish
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.commits import Commit, by_scan
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
-from slicemill.model.predicting.settings import ScoreSettings, loaded
+from slicemill.model.networks.registry import architecture
+from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.schemas import SCHEMA_VERSION
-from slicemill.spark.score import CHANGED, FAILED, SCORED, score_scans
-from slicemill.spark.session import Session, cores
 from slicemill.types import Uri
+
+if TYPE_CHECKING:
+    from slicemill.spark.session import Session
 
 log = logging.getLogger(__name__)
 
-#: Scans that a summary names; the log names all.
-_NAMED = 20
+#: Slices up to which work without a session is done in this process: Spark's start outweighs them.
+HERE_SLICES = 600
 
 
-@dataclass(frozen=True)
-class _Results:
-    """What a run left: rows of its scans in the patients table, what became of the new ones, and the time."""
-
-    scope: Scope
-    rows: Sequence[ScanScore]
-    states: Mapping[str, str]
-    seconds: float
-
-    @property
-    def failed(self) -> list[str]:
-        return sorted(scan_id for scan_id, state in self.states.items() if state == FAILED)
-
-    @property
-    def slices_per_second(self) -> float | None:
-        scored = [row.slices for row in self.rows if self.states.get(row.scan_id) == SCORED]
-        return round(sum(scored) / self.seconds, 2) if scored else None
-
-
-def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[str, Any]:
+def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = False) -> dict[str, Any]:
     """Score what has no manifest entry yet and return the summary.
+
+    Without a session, little work is done in this process and much work in a session of its own; see
+    `runs_here`.
 
     `leaky` is for the measurement of the leak, which alone scores with a model of a split that leaks on
     purpose, and all patients of the split at that. Raises ModelFileError for a model that can't be trusted,
@@ -74,10 +67,9 @@ def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[s
     card = load_card(model)
     if not leaky:
         refuse_leaky(card.split, "--model")
-    settings = score_settings(config, model, card, spark)
-    # Here and once: a bad weights file is one clear line, not a lost task on every worker. A driver may have
-    # no GPU.
-    loaded(dataclasses.replace(settings, device="cpu", precision="fp32", threads=None))
+    settings = score_settings(config, model, card)
+    # Here and once: a bad weights file is one clear line, not a lost task on every worker.
+    check_model(model, card)
     if not card.training_profile:
         log.warning("the model card has no training profile: scans can't be compared with the training scans")
     scope = _scope(config, settings, card, leaky)
@@ -87,10 +79,11 @@ def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[s
         writer = ScoreWriter(fence, f"masks{suffix}", card.model_id, job_id)
         new = _new_tasks(home, scope, card)
         start = time.monotonic()
-        states = score_scans(spark, new, settings, writer, config.max_pixels)
+        with scoring_progress(home, new):
+            states = _states(_score_tasks(spark, new, settings, writer, config.max_pixels))
         seconds = time.monotonic() - start
         fence.check()
-        results = _Results(scope, _own_rows(scope, publish(home), card), states, seconds)
+        results = ScoreResults(scope, _own_rows(scope, publish(home), card), states, seconds)
         # Of new folders the old are not read again, so a classifier is judged on splits only.
         classifier = card.task == "classify" and config.lake is not None
         evaluation = evaluate(home, results.rows, settings.threshold, classifier=classifier)
@@ -102,18 +95,72 @@ def score(config: ScoreConfig, spark: Session, *, leaky: bool = False) -> dict[s
             "options": list(settings.options.names),
             "split": config.split,
             "part": config.part if config.split else None,
-            **_evaluation_document(evaluation),
-            "comparison": comparison and _comparison_document(comparison),
+            **evaluation_document(evaluation),
+            "comparison": comparison and comparison_document(comparison),
             "model": model_facts(model, card),
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
         storage.write_json(Scores(home).summary(suffix), stored)
-    return _counts(config, results, card) | _headline(evaluation, comparison)
+    return score_counts(config, results, card) | score_headline(evaluation, comparison)
 
 
-def score_settings(config: ScoreConfig, model: Uri, card: Card, spark: Session) -> ScoreSettings:
+def check_model(model: Uri, card: Card) -> None:
+    """Raise ModelFileError for weights that do not belong to the card, or a network of another release."""
+    check_weights(model, card)
+    members = member_cards(model, card).values() if card.members else (card,)
+    for member in members:
+        try:
+            architecture(member.architecture, member.task)
+        except ConfigError as error:
+            raise ModelFileError(
+                f"{display(model)} is of a network that this release does not have",
+                expected=error.expected,
+                found=f"{member.architecture} for {member.task}",
+                advice="Score with the release that trained it.",
+            ) from error
+
+
+def runs_here(tasks: Sequence[ScoreTask]) -> bool:
+    """Whether work without a session is done in this process, because Spark would cost more than it gives.
+
+    So it is up to `HERE_SLICES` slices, unless spark-submit started this process, or SLICEMILL_MASTER names
+    another place to work. Masks and numbers are the same bits either way.
+    """
+    started = "PYSPARK_GATEWAY_PORT" in os.environ or "SLICEMILL_MASTER" in os.environ
+    return not started and sum(task.slices for task in tasks) <= HERE_SLICES
+
+
+def _score_tasks(
+    spark: Session | None,
+    tasks: Sequence[ScoreTask],
+    settings: ScoreSettings,
+    writer: ScoreWriter,
+    max_pixels: int,
+) -> list[ScanOutcome]:
+    if not tasks:
+        return []
+    if spark is None and runs_here(tasks):
+        # Imports of torch, which a driver with a cluster does without.
+        from slicemill.model.predicting.worker import score_in_this_process
+
+        reuse_freed_memory()
+        return score_in_this_process(tasks, settings, writer, max_pixels)
+    from slicemill.spark.score import score_scans
+    from slicemill.spark.session import given_or_new
+
+    with given_or_new(spark, "score") as session:
+        return score_scans(session, tasks, settings, writer, max_pixels)
+
+
+def _states(outcomes: Sequence[ScanOutcome]) -> dict[str, str]:
+    for outcome in outcomes:
+        if outcome.state == FAILED:
+            log.error("%s: %s", outcome.scan_id, outcome.reason)
+    return {outcome.scan_id: outcome.state for outcome in outcomes}
+
+
+def score_settings(config: ScoreConfig, model: Uri, card: Card) -> ScoreSettings:
     """How this run scores: what the configuration leaves open the card decides."""
-    slots = int(spark.conf.get("spark.task.cpus", "1") or 1)
     options = PredictionOptions.from_names(card.options).overruled(
         flips=_asked(config.tta, "flips"),
         smooth_slices=_asked(config.smoothing, "slices"),
@@ -126,7 +173,7 @@ def score_settings(config: ScoreConfig, model: Uri, card: Card, spark: Session) 
         options=options,
         device=config.device,
         precision=config.precision,
-        threads=slots if cores(spark) > 1 else None,
+        threads=1,
         batch_size=config.batch_size,
     )
 
@@ -178,74 +225,3 @@ def _stale(task: ScoreTask, commits: Sequence[Commit], card: Card) -> tuple[Uri,
 def _own_rows(scope: Scope, rows: Sequence[ScanScore], card: Card) -> list[ScanScore]:
     scans = {task.scan_id for task in scope.tasks}
     return [row for row in rows if row.scan_id in scans and row.model_id == card.model_id]
-
-
-def _counts(config: ScoreConfig, results: _Results, card: Card) -> dict[str, Any]:
-    rows, scope, failed = results.rows, results.scope, results.failed
-    quarantined = sum(row.quarantined for row in rows)
-    states = Counter(results.states.values())
-    status = "data_short" if quarantined > config.max_bad_fraction * scope.files else "done"
-    named = ", ".join(failed[:_NAMED])
-    return {
-        "job": "score",
-        "status": "failed" if failed else status,
-        **({"error": f"could not be read: {named}; see standard error"} if failed else {}),
-        "scans": len(scope.tasks) + scope.waiting,
-        "slices": sum(row.slices for row in rows),
-        "scored": states[SCORED],
-        "skipped_done": len(scope.tasks) - len(results.states),
-        "waiting": scope.waiting,
-        "changed_while_read": states[CHANGED],
-        "failed": len(failed),
-        "quarantined": quarantined,
-        "scans_with_warnings": sum(bool(row.warnings) for row in rows),
-        "slices_per_second": results.slices_per_second,
-        "model_id": card.model_id,
-        **({"members": len(card.members)} if card.members else {}),
-        "patients_csv": display(Scores(canonical(config.out)).patients_csv),
-    }
-
-
-def _evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as summary.json has it: the numbers of unseen patients first, the others apart."""
-    stored: dict[str, Any] = document(evaluation.unseen)
-    if evaluation.slices:
-        stored |= document(evaluation.slices)
-    return stored | {"seen_known": evaluation.seen_known, "seen": document(evaluation.seen)}
-
-
-def _comparison_document(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "with": comparison.other,
-        "model_id": comparison.model_id,
-        "scans": comparison.scans,
-        **document(comparison.difference),
-    }
-
-
-def _headline(evaluation: Evaluation, comparison: Comparison | None) -> dict[str, Any]:
-    """The numbers of the evaluation that the summary line shows: of patients that the model has not seen."""
-    unseen, seen, slices = evaluation.unseen, evaluation.seen, evaluation.slices
-    mean = unseen.mean_patient_dice
-    headline: dict[str, Any] = {
-        "mean_patient_dice": _value(mean),
-        "median_patient_dice": _value(unseen.median_patient_dice),
-        "partly_labelled_scans": unseen.partly_labelled_scans,
-    }
-    if mean and mean.low is not None:
-        headline["mean_patient_dice_interval"] = [mean.low, mean.high]
-    if slices:
-        headline |= {
-            "slice_accuracy": _value(slices.slice_accuracy),
-            "slice_auroc": _value(slices.slice_auroc),
-        }
-    headline["seen_scans"] = seen.scans if seen else (0 if evaluation.seen_known else None)
-    if seen:
-        headline["mean_patient_dice_of_seen"] = _value(seen.mean_patient_dice)
-    if comparison:
-        headline["comparison"] = _comparison_document(comparison)
-    return headline
-
-
-def _value(interval: Interval | None) -> float | None:
-    return interval and interval.value

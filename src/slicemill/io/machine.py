@@ -25,13 +25,11 @@ PACKAGES = (
 
 def describe() -> dict[str, Any]:
     """Processor, cores, memory, Python and package versions of this machine."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found = {name: _version(name) for name in PACKAGES}
     return {
         "machine": {
-            "processor": names[0] if names else platform.processor(),
+            "processor": processor(),
             "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(memory, 1),
         },
@@ -40,6 +38,13 @@ def describe() -> dict[str, Any]:
             **{name: number for name, number in found.items() if number},
         },
     }
+
+
+def processor() -> str:
+    """Name of this machine's processor."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def command() -> str:

@@ -18,10 +18,10 @@ from slicemill.errors import SlicemillError
 from slicemill.io.lake.check import CommitCheck, check_commit
 from slicemill.io.lake.commits import ScanCommit
 from slicemill.io.lake.writer import LakeWriter
+from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.raw.scan_reader import read_scan
 from slicemill.spark.progress import progress
 from slicemill.spark.session import parts_for
-from slicemill.spark.worker import reuse_freed_memory
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)

@@ -49,6 +49,21 @@ def open_session(name: str, *, slots: int = 1) -> Iterator[SparkSession]:
         spark.stop()
 
 
+@contextmanager
+def given_or_new(spark: SparkSession | None, name: str, *, slots: int = 1) -> Iterator[SparkSession]:
+    """The caller's session, which stays open; without one a session that ends with the block."""
+    if spark is not None:
+        yield spark
+        return
+    with open_session(name, slots=slots) as session:
+        yield session
+
+
+def submitted() -> bool:
+    """Whether spark-submit started this process, so that its JVM runs already."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
 def start_session(name: str, *, slots: int = 1) -> SparkSession:
     """A session that stays, for notebooks: the one that is there already, or a new one.
 
@@ -58,8 +73,7 @@ def start_session(name: str, *, slots: int = 1) -> SparkSession:
     # Workers must run this interpreter, not whatever python3 is first on the path.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"slicemill {name}")
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    if not submitted:
+    if not submitted():
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         cores = len(os.sched_getaffinity(0))
         # Retries stay possible, as on a cluster: one lost task does not end the job.

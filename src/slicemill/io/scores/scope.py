@@ -58,7 +58,12 @@ def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
     folders = [folder for folder in discovery.scans if folder.scan_id not in waiting]
     tasks = tuple(
         ScoreTask(
-            folder.scan_id, folder.fingerprint, key_of(folder.fingerprint), folder.size, RawSource(folder)
+            folder.scan_id,
+            folder.fingerprint,
+            key_of(folder.fingerprint),
+            folder.size,
+            len(folder.slices),
+            RawSource(folder),
         )
         for folder in folders
     )
@@ -77,6 +82,7 @@ def lake_scope(lake: Uri, patients: Collection[str], key_of: KeyOf) -> Scope:
             row["scan_id"],
             row["content_hash"],
             key_of(row["content_hash"]),
+            row["slices"],
             row["slices"],
             LakeSource(lake, row),
         )

@@ -12,6 +12,9 @@ from slicemill.io.lake.reader import read_lake_scan
 from slicemill.io.raw.scan_reader import read_scan, unchanged
 from slicemill.types import Uri
 
+#: What became of a scan; a worker that lacks its device or model stops.
+SCORED, CHANGED, FAILED, STOPPED = "scored", "changed", "failed", "stopped"
+
 
 class ScanSource(Protocol):
     """Where a scan's slices come from."""
@@ -48,12 +51,22 @@ class LakeSource:
 class ScoreTask:
     """One scan to score: its source, the size that work is shared by, and the manifest entry's key.
 
-    `stale` are manifest entries that the new one replaces.
+    `slices` are those listed, before any is checked. `stale` are manifest entries that the new one replaces.
     """
 
     scan_id: str
     fingerprint: str
     key: str
     size: int
+    slices: int
     source: ScanSource
     stale: tuple[Uri, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScanOutcome:
+    """What became of a scan, and why if it was not scored."""
+
+    scan_id: str
+    state: str
+    reason: str | None = None

@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from slicemill.io import storage
@@ -40,6 +41,18 @@ def read_known(uri: Uri, sha256: str) -> bytes:
     return data
 
 
+def read_or_make(name: str, make: Callable[[], bytes]) -> bytes:
+    """What this node remembers under a name; made by the first process that asks, while the others wait."""
+    home = _home()
+    kept = home / name
+    with (home / "making").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            storage.write_bytes(file_uri(kept), make())
+        os.utime(kept)
+        return kept.read_bytes()
+
+
 def _home() -> Path:
     """This user's folder in the node's temporary folder, which on YARN is the executor's own."""
     home = Path(tempfile.gettempdir()) / f"slicemill-{os.getuid()}"
@@ -51,5 +64,5 @@ def _home() -> Path:
 
 def _sweep(home: Path) -> None:
     for file in home.iterdir():
-        if file.name != "lock" and file.stat().st_mtime < time.time() - _KEPT_SECONDS:
+        if file.name not in ("lock", "making") and file.stat().st_mtime < time.time() - _KEPT_SECONDS:
             file.unlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.types import ScanMasks
@@ -46,6 +45,8 @@ def largest_component(masks: ScanMasks) -> ScanMasks:
 
     Slices that follow each other in the stack touch, whatever their numbers.
     """
+    from scipy import ndimage  # half a second of imports, for those who keep the largest component
+
     labels, count = ndimage.label(masks, structure=_TOUCHING)
     if count < 2:
         return masks

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from slicemill.errors import ConfigError, InputError, ModelFileError
-from slicemill.io.run.card import Card, SelfTest, committee_hash, load_card, member_uri, sha256, weights_uri
-from slicemill.io.storage.node_cache import read_known
+from slicemill.errors import ConfigError, ModelFileError
+from slicemill.io.run.card import Card, SelfTest, load_card, member_uri, weights_uri
+from slicemill.io.run.weights import member_cards, read_weights
 from slicemill.io.storage.uri import display
 from slicemill.model.device import autocast, choose_device, choose_precision, to_device
 from slicemill.model.input import resize, to_network_input
@@ -167,55 +167,19 @@ def load_network(run_uri: Uri, card: Card) -> nn.Module:
     Raises ModelFileError as `Predictor.load` does; its self-test is not made.
     """
     if card.members:
-        return _load_committee(run_uri, card)
-    uri = weights_uri(run_uri)
-    try:
-        data = read_known(uri, card.weights_sha256)
-    except InputError as error:
-        raise ModelFileError(
-            f"{display(uri)} can't be read",
-            expected="the weights that train wrote",
-            found=error.found,
-            advice="Copy the whole run folder.",
-        ) from error
+        members = member_cards(run_uri, card)
+        return Committee([load_network(home, member) for home, member in members.items()])
+    uri, data = weights_uri(run_uri), read_weights(run_uri, card)
     try:
         weights = safetensors.torch.load(data)
     except SafetensorError as error:
         raise ModelFileError(
-            f"{display(uri)} is no safetensors file",
+            f"{display(uri)} is not a safetensors file",
             expected="the weights that train wrote",
-            found=f"{len(data)} bytes",
+            found=str(error),
             advice="Train again, or copy the whole run folder.",
         ) from error
-    if sha256(data) != card.weights_sha256:
-        raise ModelFileError(
-            f"{display(uri)} does not belong to its card",
-            expected=f"SHA-256 {card.weights_sha256}",
-            found=sha256(data),
-            advice="Copy model.safetensors and model.json from the same run.",
-        )
     return _fill(_build(uri, card), weights, uri)
-
-
-def _load_committee(run_uri: Uri, card: Card) -> nn.Module:
-    homes = [member_uri(run_uri, model_id) for model_id in card.members]
-    cards = [load_card(home) for home in homes]
-    if any(member.members for member in cards):
-        raise ModelFileError(
-            f"{display(run_uri)} is a committee with a committee in it",
-            expected="members of one network each",
-            found=f"{len(homes)} members",
-            advice="Make the committee again.",
-        )
-    found = committee_hash(member.weights_sha256 for member in cards)
-    if found != card.weights_sha256:
-        raise ModelFileError(
-            f"{display(run_uri)} has other members than its card says",
-            expected=card.weights_sha256,
-            found=found,
-            advice="Make the committee again.",
-        )
-    return Committee([load_network(home, member) for home, member in zip(homes, cards, strict=True)])
 
 
 def _self_tests(run_uri: Uri, card: Card) -> list[SelfTest | None]:

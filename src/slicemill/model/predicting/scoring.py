@@ -17,10 +17,11 @@ from slicemill.core.profiles.statistics import statistics
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.run.card import Card
 from slicemill.io.scores.writer import ScanOutput
+from slicemill.model.predicting.batch_size import batch_size_for
 from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
+from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.types import ScanMasks, SliceMask
 
 _T = TypeVar("_T")
@@ -33,7 +34,7 @@ def predictions(
     scans: Iterable[tuple[_T, Scan]], predictor: Predictor, settings: ScoreSettings
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans as the settings say; see `predict_scans`."""
-    batch_size = settings.batch_size or BATCH_SIZES[predictor.device.type]
+    batch_size = settings.batch_size or batch_size_for(predictor)
     return predict_scans(scans, predictor, batch_size, settings.threshold, settings.options)
 
 

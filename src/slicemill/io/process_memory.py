@@ -1,4 +1,4 @@
-"""What a Python worker of Spark sets for itself before it handles scans."""
+"""What a process sets for itself before it handles scans."""
 
 from __future__ import annotations
 
