@@ -28,7 +28,7 @@ from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.stacked import StackedBatch
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.training import epoch_bar, loop, losses, rank_run, step, time_budget
+from slicemill.model.training import checkpoint, epoch_bar, loop, losses, rank_run, step, time_budget
 from slicemill.model.training import validate as validate_module
 from slicemill.model.training.checkpoint import network_bytes
 from slicemill.model.training.learner import Learner, make_learner
@@ -152,6 +152,46 @@ def test_a_run_that_was_cut_off_and_resumed_ends_bit_equal(trained, make, monkey
     timed = {"seconds": 0.0, "slices_per_second": 0.0}
     for ours, theirs in zip(_metrics(plan), _metrics(whole), strict=True):
         assert dataclasses.replace(ours, **timed) == dataclasses.replace(theirs, **timed)
+
+
+def test_checkpoints_are_spaced_by_time_and_the_last_epoch_is_written(make, monkeypatch) -> None:
+    written: list[int] = []
+    real = checkpoint.Snapshot.write
+
+    def noted(self: checkpoint.Snapshot, uri: Uri) -> None:
+        written.append(json.loads(self.header["slicemill.state"])["position"]["epochs_done"])
+        real(self, uri)
+
+    monkeypatch.setattr(checkpoint.Snapshot, "write", noted)
+    _train(make(epochs=3))
+
+    assert written == [1, 3]
+
+
+def test_a_checkpoint_that_can_not_be_written_ends_the_run(make, monkeypatch) -> None:
+    def full(self: checkpoint.Snapshot, uri: Uri) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint.Snapshot, "write", full)
+    plan = make(epochs=3)
+
+    assert _train(plan) == {}
+    assert "no space left" in _reason(plan)["message"]
+    assert not storage.exists(Run.of(plan).card)
+
+
+def test_a_run_that_an_earlier_release_began_goes_on(make, monkeypatch) -> None:
+    plan = make(epochs=1)
+    first = _train(plan)
+    run = Run.of(plan)
+    tensors = safetensors.torch.load(storage.read_bytes(run.last_checkpoint))
+    best = {name.removeprefix("best/"): each for name, each in tensors.items() if name.startswith("best/")}
+    storage.write_bytes(run.best_weights, safetensors.torch.save(best))
+    header = checkpoint._metadata(storage.read_bytes(run.last_checkpoint))
+    rest = {name: each for name, each in tensors.items() if not name.startswith("best/")}
+    storage.write_bytes(run.last_checkpoint, safetensors.torch.save(rest, header))
+
+    assert _resume(plan)["model_id"] == first["model_id"]
 
 
 def test_resuming_a_finished_run_changes_nothing(make) -> None:

@@ -163,7 +163,7 @@ class Run:
 
     @property
     def best_weights(self) -> Uri:
-        """The weights of the epoch that would be published now."""
+        """Where earlier releases kept the weights to publish; now they are in the checkpoint."""
         return join(self.home, "checkpoints", "best.safetensors")
 
     @property

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import safetensors
@@ -27,8 +31,12 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.storage.uri import display
 from slicemill.model.training.learner import Learner
+from slicemill.types import Uri
 
 _STATE = "slicemill.state"
+
+#: Seconds between two checkpoints: what a killed run loses at most, beside the epoch that it was in.
+EVERY = 60.0
 
 #: Settings that may differ between a run and its continuation.
 _FREE_SETTINGS = frozenset(
@@ -44,31 +52,100 @@ def network_bytes(network: nn.Module) -> bytes:
     )
 
 
-def save_checkpoint(learner: Learner, state: RunState) -> None:
-    """Write the run's last checkpoint."""
-    tensors = {f"network/{name}": tensor for name, tensor in learner.network.state_dict().items()}
-    if learner.average is not None:
-        tensors |= {f"average/{name}": tensor for name, tensor in learner.average.state_dict().items()}
-    optimiser = learner.optimiser.state_dict()
-    for index, moments in optimiser["state"].items():
-        tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
-    rest = {
-        "position": state.to_json(),
-        "groups": optimiser["param_groups"],
-        "scaler": learner.scaler.state_dict(),
-        "settings": learner.execution.sized(learner.plan.settings),
-    }
-    packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    uri = Run.of(learner.plan).last_checkpoint
-    storage.write_bytes(uri, safetensors.torch.save(packed, {_STATE: json.dumps(rest)}))
+@dataclass(frozen=True)
+class Snapshot:
+    """A run as it stood after an epoch, in memory: tensors by name, and what goes into the file's header."""
+
+    tensors: Mapping[str, Tensor]
+    header: Mapping[str, str]
+
+    @classmethod
+    def take(cls, learner: Learner, state: RunState, best: bytes) -> Snapshot:
+        """Copy all that the run needs to go on; `best` are the weights to publish."""
+        tensors = {f"network/{name}": tensor for name, tensor in learner.network.state_dict().items()}
+        if learner.average is not None:
+            tensors |= {f"average/{name}": tensor for name, tensor in learner.average.state_dict().items()}
+        optimiser = learner.optimiser.state_dict()
+        for index, moments in optimiser["state"].items():
+            tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
+        copied = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        copied |= {f"best/{name}": tensor for name, tensor in safetensors.torch.load(best).items()}
+        rest = {
+            "position": state.to_json(),
+            "groups": optimiser["param_groups"],
+            "scaler": learner.scaler.state_dict(),
+            "settings": learner.execution.sized(learner.plan.settings),
+        }
+        return cls(copied, {_STATE: json.dumps(rest)})
+
+    def write(self, uri: Uri) -> None:
+        """Write the checkpoint, whole or not at all."""
+        packed = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+        storage.write_bytes(uri, safetensors.torch.save(packed, dict(self.header)))
 
 
-def load_checkpoint(learner: Learner) -> RunState | None:
-    """Take up the run's last checkpoint; None if there is none.
+class Checkpoints:
+    """Checkpoints of a run, written behind its back and spaced by time; see `checkpoints`."""
+
+    def __init__(self, learner: Learner, best: bytes) -> None:
+        self._learner = learner
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[None] | None = None
+        self._latest: Snapshot | None = None
+        self._due = 0.0
+        self.best = best
+        """The weights to publish, as a safetensors file; the same on every rank."""
+
+    def note(self, state: RunState) -> None:
+        """Take note of an epoch. Raises what writing an earlier checkpoint raised."""
+        if state.published.epoch == state.epochs_done:
+            self.best = network_bytes(self._learner.published)
+        if not self._learner.rank.first:
+            return
+        self._latest = Snapshot.take(self._learner, state, self.best)
+        if time.monotonic() >= self._due and (self._written is None or self._written.done()):
+            self._write()
+
+    def close(self) -> None:
+        """Write the last epoch, if it is not yet, and wait until it is there."""
+        self._write()
+        self._writer.shutdown()
+        if self._written is not None:
+            self._written.result()
+
+    def _write(self) -> None:
+        if self._written is not None:
+            self._written.result()
+        if self._latest is not None:
+            uri = Run.of(self._learner.plan).last_checkpoint
+            self._written = self._writer.submit(self._latest.write, uri)
+            self._latest, self._due = None, time.monotonic() + EVERY
+
+
+@contextmanager
+def checkpoints(learner: Learner, best: bytes) -> Iterator[Checkpoints]:
+    """Gives what takes note of each epoch; leaving writes the last one, also after an error.
+
+    `best`: the weights to publish so far, empty before the first epoch.
+    """
+    keeper = Checkpoints(learner, best)
+    try:
+        yield keeper
+    except BaseException:
+        # What stopped the run is the news, not that its last epoch could not be written.
+        with suppress(Exception):
+            keeper.close()
+        raise
+    keeper.close()
+
+
+def load_checkpoint(learner: Learner) -> tuple[RunState, bytes] | None:
+    """Take up the run's last checkpoint: its state and the weights to publish; None if there is none.
 
     Raises ModelFileError for a file that is not a checkpoint, ConfigError if the run had other settings.
     """
-    uri = Run.of(learner.plan).last_checkpoint
+    run = Run.of(learner.plan)
+    uri = run.last_checkpoint
     if not storage.exists(uri):
         return None
     data = storage.read_bytes(uri)
@@ -90,7 +167,9 @@ def load_checkpoint(learner: Learner) -> RunState | None:
         {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
     )
     learner.scaler.load_state_dict(rest["scaler"])
-    return state
+    best = _below("best/", tensors)
+    # Earlier releases kept them in a file of their own.
+    return state, safetensors.torch.save(best) if best else storage.read_bytes(run.best_weights)
 
 
 def _moments(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:

@@ -31,7 +31,7 @@ from slicemill.model.device import choose_precision, see_gpus, to_device
 from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate, initial_weights
 from slicemill.model.networks.weights import InitialWeights, initialise_encoder
 from slicemill.model.predicting.self_test import run_self_test
-from slicemill.model.training.checkpoint import load_checkpoint, network_bytes, save_checkpoint
+from slicemill.model.training.checkpoint import checkpoints, load_checkpoint
 from slicemill.model.training.learner import Learner, make_learner
 from slicemill.model.training.loop import EpochResult, train_epoch
 from slicemill.model.training.lr_finder import find_rate
@@ -107,21 +107,23 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     learner = make_learner(plan, rank, network, choose_precision(plan.settings.precision, rank.device))
     if plan.settings.find_learning_rate:
         return _find_rate(with_sizes(learner, RunState())[0])
-    learner, state = with_sizes(learner, _start(learner, origin))
+    start, best = _start(learner, origin)
+    learner, state = with_sizes(learner, start)
     sizes = learner.execution.sizes
     _say(rank, f"network input: {sizes.first} pixels a side at first, {sizes.final} in the end")
     budget = TimeBudget(learner, state)
     trained: list[EpochResult] = []
-    with run_trackers(learner, state) as tell:
+    with checkpoints(learner, best) as keeper, run_trackers(learner, state) as tell:
         while not gives_up(state.history, plan.floors) and (span := budget.next_span(state)) is not None:
             began = budget.seconds
             result = train_epoch(learner, state.epochs_done, span)
             trained.append(result)
             state = _finish_epoch(learner, state, result, span, budget)
+            keeper.note(state)
             tell(state)
             budget.note_epoch(budget.seconds - began, span)
-    by_options = _dice_by_options(learner, state)
-    summary = _finish(learner, state, by_options, origin) if rank.first else {}
+    by_options = _dice_by_options(learner, state, keeper.best)
+    summary = _finish(learner, state, keeper.best, by_options, origin) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
@@ -144,13 +146,14 @@ def _find_rate(learner: Learner) -> dict[str, Any]:
     return {"suggested_learning_rate": search.suggested, "steps": len(search.loss)}
 
 
-def _start(learner: Learner, origin: InitialWeights) -> RunState:
+def _start(learner: Learner, origin: InitialWeights) -> tuple[RunState, bytes]:
+    """Where the run begins, and the weights to publish so far."""
     settings = learner.plan.settings
     if settings.resume:
-        state = load_checkpoint(learner)
-        if state is not None:
-            _say(learner.rank, f"going on after epoch {state.epochs_done}")
-            return state
+        loaded = load_checkpoint(learner)
+        if loaded is not None:
+            _say(learner.rank, f"going on after epoch {loaded[0].epochs_done}")
+            return loaded
         _say(learner.rank, "no checkpoint to go on from: starting at epoch 1")
     elif origin.source == RANDOM:
         _say(learner.rank, "training from scratch: the network starts from random weights")
@@ -161,7 +164,7 @@ def _start(learner: Learner, origin: InitialWeights) -> RunState:
             learner.rank,
             "the split has no validation part: the best epoch is the one of lowest training loss",
         )
-    return RunState()
+    return RunState(), b""
 
 
 def _say(rank: Rank, line: str) -> None:
@@ -204,25 +207,14 @@ def _finish_epoch(
         f"epoch {epoch}, {span.end:.0%} of the run: loss {result.loss:.4f}{metrics}, {rate:.1f} slices/s",
     )
     if learner.rank.first:
-        _save_epoch(learner, after)
+        storage.write_bytes(Run.of(learner.plan).metrics, format_epochs(after.history).encode())
     return after
 
 
-def _save_epoch(learner: Learner, state: RunState) -> None:
-    run = Run.of(learner.plan)
-    if state.published.epoch == state.epochs_done:
-        storage.write_bytes(run.best_weights, network_bytes(learner.published))
-    storage.write_bytes(run.metrics, format_epochs(state.history).encode())
-    save_checkpoint(learner, state)
-
-
-def _dice_by_options(learner: Learner, state: RunState) -> dict[PredictionOptions, float]:
+def _dice_by_options(learner: Learner, state: RunState, best: bytes) -> dict[PredictionOptions, float]:
     """Validation Dice of the published epoch's weights, by the options of scoring."""
     if learner.plan.settings.task != "segment":
         return {}
-    # Rank 0 may still be writing them.
-    all_reduce_sum([0.0], learner.rank)
-    best = storage.read_bytes(Run.of(learner.plan).best_weights)
     learner.published.load_state_dict(safetensors.torch.load(best))
     return dice_by_options(learner, state.published.image_size)
 
@@ -230,6 +222,7 @@ def _dice_by_options(learner: Learner, state: RunState) -> dict[PredictionOption
 def _finish(
     learner: Learner,
     state: RunState,
+    weights: bytes,
     by_options: Mapping[PredictionOptions, float],
     origin: InitialWeights,
 ) -> dict[str, Any]:
@@ -240,7 +233,6 @@ def _finish(
     numbers = {name: value for name, value in values.items() if name != "val_dice_by_scan"}
     options = best_options(by_options, sum(map(len, plan.validation))) if by_options else PredictionOptions()
     numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
-    weights = storage.read_bytes(Run.of(plan).best_weights)
     card = Card(
         task=settings.task,
         architecture=plan.network,
