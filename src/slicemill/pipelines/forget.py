@@ -14,6 +14,7 @@ from slicemill.io.lake import withdrawal as lake_withdrawal
 from slicemill.io.lake.card import require_lake
 from slicemill.io.run.card import load_card
 from slicemill.io.scores import withdrawal as scores_withdrawal
+from slicemill.io.scores.withdrawal import remove_mentions
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
 
@@ -44,11 +45,8 @@ def run(config: ForgetConfig) -> dict[str, Any]:
         scans |= set(stored.scans)
         files += stored.files
         splits = list(stored.splits)
-    reports = [
-        report
-        for uri in config.report
-        for report in scores_withdrawal.remove_mentions(canonical(uri), {*patients, *scans})
-    ]
+    names = {*patients, *scans}
+    reports = [page for uri in config.report for page in remove_mentions(canonical(uri), names)]
     if not (scans or splits):
         unreached.append("no scan of the patient was found: check the id, it is spelled as in the lake")
     for sentence in unreached:

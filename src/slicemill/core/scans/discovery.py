@@ -82,7 +82,7 @@ def discover(
             by_scan[identity.scan_id].append((identity, folder))
         else:
             problems.append(_unusable(folder))
-    scans = [scan_task(*_first_with_images(found)) for _, found in sorted(by_scan.items())]
+    scans = [scan_task(*_first_with_images(folders)) for _, folders in sorted(by_scan.items())]
     return Discovery(
         tuple(scans),
         tuple(sorted(problems, key=lambda problem: problem.uri)),
@@ -91,10 +91,10 @@ def discover(
     )
 
 
-def _first_with_images(found: list[tuple[Identity, Folder]]) -> tuple[Identity, Folder, list[Folder]]:
+def _first_with_images(folders: list[tuple[Identity, Folder]]) -> tuple[Identity, Folder, list[Folder]]:
     """The folder that a scan is, and others of its name: nearest to the root first, by name among equals."""
     # Sorting is stable, and the listing was sorted by depth and name.
-    (identity, folder), *others = sorted(found, key=lambda pair: not pair[1].images)
+    (identity, folder), *others = sorted(folders, key=lambda pair: not pair[1].images)
     return identity, folder, [other for _, other in others]
 
 
