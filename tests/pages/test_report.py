@@ -315,7 +315,7 @@ def test_a_classifiers_curves_are_its_own(tmp_path):
     ]
     storage.write_bytes(Run(home).metrics, "".join(json.dumps(line) + "\n" for line in lines).encode())
     _, page = make(tmp_path / "out", run=home)
-    assert "slices told apart by a classifier" in page.words
+    assert "a classifier&#39;s accuracy on slices" in page.words
     assert "no curve of validation" not in page.words
 
 
@@ -402,9 +402,9 @@ def test_the_first_lines_speak_to_each_reader(whole, alone):
     brief = re.findall(r"<dt>(For [^<]*)</dt><dd>(.*?)</dd>", whole[1].text)
     (_, clinician), (_, engineer), (_, researcher) = brief
     assert "Over 2 patients the predicted masks reach a mean Dice of 0.40" in clinician
-    assert "In 1 of 2 scans with a tumour none was predicted." in clinician
+    assert "The tumour was missed altogether in 1 of 2 scans that have one." in clinician
     assert clinician.endswith("Not for diagnosis.")
-    assert "The lake holds 3 scans of 3 patients, 12 slices, 0 of them without a usable mask." in engineer
+    assert "The lake holds 3 scans of 3 patients, 12 slices, all with a usable mask." in engineer
     assert "5 files or folders were set aside, most often truncated (5)." in engineer
     assert "3 scans were scored, 1 with a warning; 0 of their files were set aside." in engineer
     assert "unet-resnet18, 64 by 64 pixels, trained on split demo." in researcher

@@ -59,7 +59,7 @@ def draw_examples(slices: Sequence[LabelledSlice], predicted: Sequence[SliceMask
         axes.set_axis_off()
     for axes, entry, mask in zip(grid, slices, predicted, strict=False):
         _draw_slice(axes, entry, mask)
-    figure.suptitle(f"{title}: truth solid blue, prediction dashed orange")
+    figure.suptitle(f"{title}\ntruth solid blue, prediction dashed orange", fontsize=9)
     return _png(figure)
 
 

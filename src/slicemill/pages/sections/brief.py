@@ -59,11 +59,11 @@ def _drawn_masks(rows: Sequence[ScanScore]) -> Iterator[str]:
     judged = [row for row in rows if row.dice is not None]
     sick = [row for row in judged if row.true_volume]
     missed = sum(not row.predicted_volume for row in sick)
-    yield f"In {missed:,} of {len(sick):,} scans with a tumour none was predicted."
+    yield f"The tumour was missed altogether in {missed:,} of {len(sick):,} scans that have one."
     healthy = len(judged) - len(sick)
     if healthy:
         alarms = sum(bool(row.predicted_volume) for row in judged if not row.true_volume)
-        yield f"In {alarms:,} of {healthy:,} scans without one a tumour was predicted."
+        yield f"A tumour was predicted in {alarms:,} of {healthy:,} scans that have none."
 
 
 def _engineer(results: Results) -> Iterator[str]:
@@ -80,7 +80,11 @@ def _lake_sentences(lake: LakeTables) -> Iterator[str]:
     labelled = sum(scan.labelled_slices for scan in lake.scans)
     patients = len({scan.patient_id for scan in lake.scans})
     yield f"The lake holds {len(lake.scans):,} scans of {patients:,} patients, {slices:,} slices,"
-    yield f"{slices - labelled:,} of them without a usable mask."
+    yield (
+        f"{slices - labelled:,} of them without a usable mask."
+        if labelled < slices
+        else "all with a usable mask."
+    )
     if lake.quarantine:
         ((reason, count),) = Counter(row.reason for row in lake.quarantine).most_common(1)
         yield f"{len(lake.quarantine):,} files or folders were set aside, most often {reason} ({count:,})."

@@ -55,7 +55,7 @@ def _curves(run: RunRecord) -> list[Block]:
     notes: list[Block] = []
     validation = training_figures.validation(epochs)
     if validation is not None:
-        caption = "Validation after each epoch: Dice of the scans, or slices told apart by a classifier."
+        caption = "Validation after each epoch: Dice of scans, or a classifier's accuracy on slices."
         charts.insert(0, Chart(picture(validation), caption, "Curves of the validation."))
     else:
         notes.append(Note("The split has no validation part, so there is no curve of validation.", "missing"))
