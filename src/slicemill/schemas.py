@@ -1,8 +1,7 @@
 """What slicemill stores: every table's columns with type, unit and meaning, written once.
 
-Arrow's rendering is in `slicemill.io.parquet`, Spark's in `slicemill.spark.schema`, numpy's dtype is
-`Column.numpy`. Images are uint8 bytes in C order with axes (H, W, C); masks are uint8 0/1 bytes with axes
-(H, W); per-channel columns are lists of length C.
+Arrow's rendering is in `slicemill.io.parquet`. Images are uint8 bytes in C order with axes (H, W, C); masks
+are uint8 0/1 bytes with axes (H, W); per-channel columns are lists of length C.
 """
 
 from __future__ import annotations
@@ -14,18 +13,6 @@ from typing import Literal
 SCHEMA_VERSION = 1
 
 Kind = Literal["string", "int32", "int64", "float32", "float64", "bool", "binary", "timestamp", "date"]
-
-_NUMPY: dict[str, str] = {
-    "string": "str",
-    "int32": "int32",
-    "int64": "int64",
-    "float32": "float32",
-    "float64": "float64",
-    "bool": "bool",
-    "binary": "bytes",
-    "timestamp": "datetime64[us]",
-    "date": "datetime64[D]",
-}
 
 
 @dataclass(frozen=True)
@@ -41,11 +28,6 @@ class Column:
     unit: str = ""
     nullable: bool = False
     repeated: bool = False
-
-    @property
-    def numpy(self) -> str:
-        """Name of the numpy dtype of one value."""
-        return _NUMPY[self.kind]
 
 
 @dataclass(frozen=True)
@@ -305,19 +287,3 @@ MANIFEST = Table(
         SCHEMA,
     ),
 )
-
-#: Every stored table by its name.
-TABLES = {
-    table.name: table
-    for table in (
-        SLICES,
-        PROFILE,
-        SCANS,
-        TOTALS,
-        QUARANTINE,
-        SPLIT,
-        SCORED_SLICES,
-        SCORED_PATIENTS,
-        MANIFEST,
-    )
-}

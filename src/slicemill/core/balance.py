@@ -14,6 +14,9 @@ def balanced(largest_first: Iterable[T], size: Callable[[T], int], parts: int) -
 
     Each item goes to the share with the least so far: given the largest first, no share has more than 4/3
     of the best possible (Graham 1969). Of shares with as much, the first gets it.
+
+    >>> balanced([9, 5, 4, 2], size=int, parts=2)
+    [[9, 2], [5, 4]]
     """
     shares: list[list[T]] = [[] for _ in range(parts)]
     loads = [(0, share) for share in range(parts)]

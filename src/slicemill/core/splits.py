@@ -218,7 +218,11 @@ def check_disjoint(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def parts_of_fold(fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
-    """Parts by patient when `fold` is tested: the next fold validates, the others train."""
+    """Parts by patient when `fold` is tested: the next fold validates, the others train.
+
+    >>> parts_of_fold({"a": 0, "b": 1, "c": 2}, fold=2)
+    {'a': 'val', 'b': 'train', 'c': 'test'}
+    """
     folds = max(fold_of.values()) + 1
     validating = (fold + 1) % folds
     return {

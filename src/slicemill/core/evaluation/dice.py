@@ -34,12 +34,22 @@ class ScanScores:
 
 
 def dice_from_counts(intersection: int, predicted: int, true: int) -> float:
-    """Dice from the voxels in both masks, in the predicted and in the true one."""
+    """Dice from the voxels in both masks, in the predicted and in the true one.
+
+    >>> dice_from_counts(intersection=16, predicted=20, true=20)
+    0.8
+    >>> dice_from_counts(0, 0, 0)
+    1.0
+    """
     return 2.0 * intersection / (predicted + true) if predicted + true else 1.0
 
 
 def iou_from_counts(intersection: int, predicted: int, true: int) -> float:
-    """Intersection over union from the same counts as `dice_from_counts`; both empty counts 1."""
+    """Intersection over union from the same counts as `dice_from_counts`; both empty counts 1.
+
+    >>> iou_from_counts(intersection=16, predicted=20, true=20)
+    0.6666666666666666
+    """
     union = predicted + true - intersection
     return intersection / union if union else 1.0
 

@@ -24,7 +24,11 @@ Layout = Literal["rgb", "flair25d"]
 
 
 def layout_for(mode: ChannelMode, missing_sequences: Collection[str]) -> Layout:
-    """The layout of a scan that lacks these sequences (`slicemill.core.profiles.sequences`)."""
+    """The layout of a scan that lacks these sequences (`slicemill.core.profiles.sequences`).
+
+    >>> layout_for("auto", ["post-contrast"]), layout_for("auto", []), layout_for("rgb", ["post-contrast"])
+    ('flair25d', 'rgb', 'rgb')
+    """
     if mode == "auto":
         # Without FLAIR, its neighbours hold nothing that could stand in.
         return "flair25d" if missing_sequences and SEQUENCES[FLAIR] not in missing_sequences else "rgb"

@@ -49,7 +49,11 @@ def normal(text: str) -> str:
 
 
 def patient_key(patient_id: str) -> str:
-    """What two spellings of one patient have in common: letter case, hyphens and blanks do not count."""
+    """What two spellings of one patient have in common: letter case, hyphens and blanks do not count.
+
+    >>> patient_key("TCGA-CS-4941") == patient_key("tcga_cs 4941")
+    True
+    """
     return re.sub(r"[\s_-]+", "_", normal(patient_id).strip().casefold())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.io.results import Results
@@ -39,29 +39,29 @@ from slicemill.pages.selection import (
 PAGE_BUDGET = 5_000_000
 _NO_PIXELS = "Pictures need the slices: give --lake, or --raw with the folder that holds the scored scans."
 
-Made = Overlay | Viewer
+Drawing = Overlay | Viewer
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A picture to make of a scan."""
+class DrawingPlan:
+    """A picture to draw of a scan."""
 
     scan_id: str
-    make: Callable[[PredictedScan], Made]
+    draw: Callable[[PredictedScan], Drawing]
 
 
-def draw(results: Results, scores: ScoreTables, wanted: Sequence[Wanted]) -> list[Made | None]:
-    """Make every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
+def draw(results: Results, scores: ScoreTables, plans: Sequence[DrawingPlan]) -> list[Drawing | None]:
+    """Draw every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
     rows = {row.scan_id: row for row in scores.scans}
-    made: list[Made | None] = [None] * len(wanted)
-    for scan_id in dict.fromkeys(one.scan_id for one in wanted):
+    drawings: list[Drawing | None] = [None] * len(plans)
+    for scan_id in dict.fromkeys(plan.scan_id for plan in plans):
         scored = results.predicted_scan(rows[scan_id])
         if scored is None:
             continue
-        for place, one in enumerate(wanted):
-            if one.scan_id == scan_id:
-                made[place] = one.make(scored)
-    return made
+        for place, plan in enumerate(plans):
+            if plan.scan_id == scan_id:
+                drawings[place] = plan.draw(scored)
+    return drawings
 
 
 def picture_sections(
@@ -74,101 +74,103 @@ def picture_sections(
     scores = results.scores
     if scores is None or evidence is None:
         return [], {}
-    shown, slices = evidence.headline.scans, evidence.slices
+    scans, slices = evidence.headline.scans, evidence.slices
     groups = {
-        **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(shown).items()},
-        "slice: alarm": [_slice_overlay(one) for one in false_alarms(slices)],
-        "slice: tumour": [_slice_overlay(one) for one in worst_with_tumour(slices)],
-        "page": [_page(row, place) for place, row in enumerate(pages(shown, scores.scans, scan_ids))],
+        **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(scans).items()},
+        "slice: alarm": [_slice_overlay(score) for score in false_alarms(slices)],
+        "slice: tumour": [_slice_overlay(score) for score in worst_with_tumour(slices)],
+        "page": [_page(row, place) for place, row in enumerate(pages(scans, scores.scans, scan_ids))],
     }
-    made = iter(draw(results, scores, [one for group in groups.values() for one in group]))
-    drawn = {name: [next(made) for _ in group] for name, group in groups.items()}
-    viewers, left_out = _within_budget(drawn["page"])
-    anchors = {one.title: one.anchor for one in viewers}
+    queue = iter(draw(results, scores, [plan for group in groups.values() for plan in group]))
+    drawings = {name: [next(queue) for _ in group] for name, group in groups.items()}
+    viewers, omitted = _within_budget(drawings["page"])
+    anchors = {viewer.title: viewer.anchor for viewer in viewers}
     sections = [
-        Section("examples", "Example scans", tuple(_example_blocks(drawn, anchors))),
+        Section("examples", "Example scans", tuple(_example_blocks(drawings, anchors))),
         Section(
             "slices",
             "Slice by slice",
-            tuple(_slice_blocks(evidence, drawn)),
+            tuple(_slice_blocks(evidence, drawings)),
         ),
-        Section("pages", "Scan pages", tuple(_page_blocks(viewers, left_out, scan_ids))),
+        Section("pages", "Scan pages", tuple(_page_blocks(viewers, omitted, scan_ids))),
     ]
     return sections, anchors
 
 
-def _example(row: ScanScore) -> Wanted:
-    def make(scored: PredictedScan) -> Overlay:
+def _example(row: ScanScore) -> DrawingPlan:
+    def draw_example(scored: PredictedScan) -> Overlay:
         place = largest_slice(scored)
         dice = "no truth" if row.dice is None else f"scan's Dice {row.dice:.3f}"
         return overlay(scored, place, row.scan_id, f"slice {place}, {dice}")
 
-    return Wanted(row.scan_id, make)
+    return DrawingPlan(row.scan_id, draw_example)
 
 
-def _slice_overlay(one: SliceScore) -> Wanted:
-    said = (
-        f"probability {one.max_probability:.2f}"
-        if one.predicted is None
-        else f"predicted {one.predicted:,} px"
+def _slice_overlay(score: SliceScore) -> DrawingPlan:
+    prediction = (
+        f"probability {score.max_probability:.2f}"
+        if score.predicted is None
+        else f"predicted {score.predicted:,} px"
     )
-    detail = f"slice {one.slice_index}, {said}, true {one.true or 0:,} px"
-    if one.dice is not None:
-        detail += f", Dice {one.dice:.3f}"
-    return Wanted(one.scan_id, lambda scored: overlay(scored, one.slice_index, one.scan_id, detail))
+    detail = f"slice {score.slice_index}, {prediction}, true {score.true or 0:,} px"
+    if score.dice is not None:
+        detail += f", Dice {score.dice:.3f}"
+    return DrawingPlan(
+        score.scan_id, lambda scored: overlay(scored, score.slice_index, score.scan_id, detail)
+    )
 
 
-def _page(row: ScanScore, place: int) -> Wanted:
+def _page(row: ScanScore, place: int) -> DrawingPlan:
     dice = "No Dice." if row.dice is None else f"Dice {row.dice:.3f}."
-    return Wanted(
+    return DrawingPlan(
         row.scan_id, lambda scored: viewer(scored, f"scan-{place + 1}", f"{dice} {row.slices} slices.")
     )
 
 
-def _within_budget(made: Sequence[Made | None]) -> tuple[list[Viewer], int]:
+def _within_budget(drawings: Sequence[Drawing | None]) -> tuple[list[Viewer], int]:
     """Scan pages in order as long as they fit into the budget, and how many did not."""
-    kept: list[Viewer] = []
-    left, left_out = PAGE_BUDGET, 0
-    for one in made:
-        if isinstance(one, Viewer) and weight(one) <= left:
-            kept.append(one)
-            left -= weight(one)
-        elif isinstance(one, Viewer):
-            left_out += 1
-    return kept, left_out
+    viewers = [drawing for drawing in drawings if isinstance(drawing, Viewer)]
+    fitting: list[Viewer] = []
+    budget = PAGE_BUDGET
+    for page in viewers:
+        if weight(page) <= budget:
+            fitting.append(page)
+            budget -= weight(page)
+    return fitting, len(viewers) - len(fitting)
 
 
-def _overlays(made: Sequence[Made | None], anchors: Mapping[str, str]) -> list[Block]:
-    items = tuple(one for one in made if isinstance(one, Overlay))
-    found: list[Block] = [Overlays(tuple(_linked(one, anchors) for one in items))] if items else []
-    if len(items) < len(made):
-        found.append(
-            Note(f"{len(made) - len(items)} of {len(made)} pictures are missing. {_NO_PIXELS}", "missing")
-        )
-    return found
+def _overlays(drawings: Sequence[Drawing | None], anchors: Mapping[str, str]) -> list[Block]:
+    items = tuple(drawing for drawing in drawings if isinstance(drawing, Overlay))
+    blocks: list[Block] = [Overlays(tuple(_linked(item, anchors) for item in items))] if items else []
+    missing = len(drawings) - len(items)
+    if missing:
+        blocks.append(Note(f"{missing} of {len(drawings)} pictures are missing. {_NO_PIXELS}", "missing"))
+    return blocks
 
 
-def _linked(one: Overlay, anchors: Mapping[str, str]) -> Overlay:
-    anchor = anchors.get(one.label)
-    return one if anchor is None else Overlay(**{**vars(one), "anchor": anchor})
+def _linked(item: Overlay, anchors: Mapping[str, str]) -> Overlay:
+    anchor = anchors.get(item.label)
+    return item if anchor is None else replace(item, anchor=anchor)
 
 
-def _example_blocks(drawn: Mapping[str, Sequence[Made | None]], anchors: Mapping[str, str]) -> list[Block]:
+def _example_blocks(
+    drawings: Mapping[str, Sequence[Drawing | None]], anchors: Mapping[str, str]
+) -> list[Block]:
     rule = (
         f"The {EXAMPLES} worst, {EXAMPLES} middle and {EXAMPLES} best scans by Dice (all of them up "
         f"to {3 * EXAMPLES}), each at the slice with its largest tumour."
     )
-    if not any(name.startswith("scan: ") for name in drawn):
+    if not any(name.startswith("scan: ") for name in drawings):
         return [Note("A classifier draws no masks: its slices are shown below.")]
     blocks: list[Block] = [Note(rule)]
-    for name, made in drawn.items():
+    for name, group in drawings.items():
         kind, _, title = name.partition(": ")
         if kind == "scan":
-            blocks += [Heading(title), *_overlays(made, anchors)]
+            blocks += [Heading(title), *_overlays(group, anchors)]
     return blocks
 
 
-def _slice_blocks(evidence: Evidence, drawn: Mapping[str, Sequence[Made | None]]) -> list[Block]:
+def _slice_blocks(evidence: Evidence, drawings: Mapping[str, Sequence[Drawing | None]]) -> list[Block]:
     slices, threshold = evidence.slices, evidence.threshold
     compared, scans = len(evidence.compared), len(evidence.headline.scans)
     blocks: list[Block] = []
@@ -183,28 +185,30 @@ def _slice_blocks(evidence: Evidence, drawn: Mapping[str, Sequence[Made | None]]
     blocks.append(Heading("False alarms: slices without tumour on which one was predicted"))
     rule = f" first, at most {OF_ONE_SCAN} of a scan."
     first = "The largest" if threshold is None else "The highest probability"
-    blocks += _ranked(drawn["slice: alarm"], f"{first}{rule}", slices, "false alarm")
+    blocks += _ranked(drawings["slice: alarm"], f"{first}{rule}", slices, "false alarm")
     if threshold is None:
         title, order = "Tumour slices of lowest Dice", "The lowest Dice first, of equals the largest tumour"
     else:
         title, order = "Tumour slices that were missed", "The lowest probability"
     blocks.append(Heading(title))
-    blocks += _ranked(drawn["slice: tumour"], f"{order}{rule}", slices, "such slice")
+    blocks += _ranked(drawings["slice: tumour"], f"{order}{rule}", slices, "such slice")
     return blocks
 
 
-def _ranked(made: Sequence[Made | None], rule: str, slices: Sequence[SliceScore], what: str) -> list[Block]:
-    if made:
-        return [Note(rule), *_overlays(made, {})]
+def _ranked(
+    drawings: Sequence[Drawing | None], rule: str, slices: Sequence[SliceScore], what: str
+) -> list[Block]:
+    if drawings:
+        return [Note(rule), *_overlays(drawings, {})]
     return [
         Note(
-            f"There is no {what} among the {sum(one.true is not None for one in slices):,} slices whose "
+            f"There is no {what} among the {sum(score.true is not None for score in slices):,} slices whose "
             "truth is known."
         )
     ]
 
 
-def _page_blocks(viewers: Sequence[Viewer], left_out: int, asked: Sequence[str]) -> list[Block]:
+def _page_blocks(viewers: Sequence[Viewer], omitted: int, scan_ids: Sequence[str]) -> list[Block]:
     if not viewers:
         return [Note(_NO_PIXELS, "missing")]
     text = (
@@ -213,11 +217,11 @@ def _page_blocks(viewers: Sequence[Viewer], left_out: int, asked: Sequence[str])
         "with --scan ID. Move with the slider or the arrow keys."
     )
     blocks: list[Block] = [Note(text)]
-    if left_out:
+    if omitted:
         blocks.append(
-            Note(f"{left_out} pages did not fit into {PAGE_BUDGET / 1e6:g} MB and were left out.", "missing")
+            Note(f"{omitted} pages did not fit into {PAGE_BUDGET / 1e6:g} MB and were left out.", "missing")
         )
-    lacking = [scan_id for scan_id in asked if scan_id not in {one.title for one in viewers}]
+    lacking = [scan_id for scan_id in scan_ids if scan_id not in {viewer.title for viewer in viewers}]
     if lacking:
         blocks.append(Note("Asked for, but not shown: " + ", ".join(lacking) + ".", "missing"))
     return [*blocks, *viewers]
