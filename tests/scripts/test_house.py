@@ -48,8 +48,8 @@ def test_no_folder_is_an_attic(counted):
 
 
 def test_rows_have_types(counted):
-    assert counted.string_subscripts_per_1000_lines < 40
+    assert counted.string_subscripts_per_1000_lines < 16
 
 
 def test_names_are_nouns(counted):
-    assert counted.weak_name_share < 0.06
+    assert counted.weak_name_share < 0.03
