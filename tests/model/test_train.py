@@ -499,7 +499,7 @@ def test_a_budget_ends_the_run_with_its_schedule_at_the_end(make) -> None:
 
 
 def test_a_budget_that_was_used_up_before_a_resume_leaves_nothing_to_do(make) -> None:
-    plan = make(epochs=None, budget_minutes=0.03)
+    plan = make(epochs=None, budget_minutes=0.001)
     first = _train(plan)
 
     assert _resume(plan)["model_id"] == first["model_id"]

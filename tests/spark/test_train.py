@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import LabelledFile, TrainPlan
+from slicemill.core.training.records import RankFailure
 from slicemill.errors import ConfigError, MachineError, TrainingError
 from slicemill.experiments.training import make_plan, scans_by_part
 from slicemill.io import storage
@@ -213,8 +214,8 @@ def test_threads_are_the_tasks_on_a_cluster_and_shared_on_one_machine() -> None:
     assert threads_per_rank(_Session("local[2]"), 2 * cores) == 1
 
 
-def _reason(kind: str, message: str) -> dict[str, str | None]:
-    return {"kind": kind, "message": message, "what": message, "expected": None, "found": "x", "advice": None}
+def _reason(kind: str, message: str, rank: int = 0) -> RankFailure:
+    return RankFailure(kind, message, rank, what=message, found="x")
 
 
 def test_the_reason_that_slicemill_understood_comes_before_the_neighbours_complaint(
