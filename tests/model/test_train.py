@@ -684,7 +684,7 @@ class TestModelFiles:
         path = local_path(card_uri(run))
         path.write_text(path.read_text().replace('"tiny"', '"unet-of-tomorrow"'))
 
-        with pytest.raises(ModelFileError, match="a network that this release does not have"):
+        with pytest.raises(ModelFileError, match="a network that can't be built here"):
             Predictor.load(run)
 
     def test_no_run_at_all(self, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Literal
 from slicemill.config.checks import require
 from slicemill.errors import ConfigError
 
+#: What segmentation can minimise, by its name; `slicemill.model.training.losses` has them.
+LOSSES = ("bce-dice", "dice-focal")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -22,7 +25,7 @@ class TrainConfig:
     task: Literal["segment", "classify"] = "segment"
     """What the network learns."""
     model: str | None = None
-    """Network, by its name in the registry; unet-lite0, or resnet18 for classify, by default."""
+    """Network, by its name or as package.module:function; unet-lite0, or resnet18 for classify, by default."""
     filters: int | None = None
     """First filters of a MONAI network."""
     dropout: float | None = None
@@ -43,8 +46,9 @@ class TrainConfig:
     """Slices per step, over all processes together."""
     accumulate: int = 1
     """Parts in which each process works through its slices of a step, for networks that need the memory."""
-    loss: Literal["bce-dice", "dice-focal"] = "bce-dice"
-    """What segmentation minimises; classify always minimises cross-entropy."""
+    loss: str = "bce-dice"
+    """What segmentation minimises: bce-dice, dice-focal or package.module:function; classify always minimises
+    cross-entropy."""
     dice_weight: float = 1.0
     """Weight of the batch's Dice in that loss; the cross-entropy has 1."""
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
@@ -89,6 +93,8 @@ class TrainConfig:
     init_weights: str | None = None
     """Where the encoder starts: imagenet, none, or the URI of torchvision's or timm's state dict, whose name
     carries the hash that is checked. imagenet where the network has such weights, else none, by default."""
+    init_from: str | None = None
+    """URI of a finished run of the same network, to go on from its weights with other scans (fine-tuning)."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
     overwrite: bool = False
@@ -144,6 +150,18 @@ class TrainConfig:
         self._check_recipe()
 
     def _check_recipe(self) -> None:
+        require(
+            self.loss in LOSSES or ":" in self.loss,
+            "--loss",
+            f"{', '.join(LOSSES)} or package.module:function",
+            self.loss,
+        )
+        require(
+            self.init_from is None or self.init_weights is None,
+            "--init-from",
+            "either it or --init-weights",
+            "both",
+        )
         require(self.learning_rate > 0, "--learning-rate", "above 0", self.learning_rate)
         require(self.oversample >= 1, "--oversample", "at least 1", self.oversample)
         share = self.tumour_share

@@ -94,6 +94,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         lake=canonical(config.lake),
         out=canonical(config.out),
         init_weights=_canonical_weights(config.init_weights),
+        init_from=canonical(config.init_from) if config.init_from else None,
         model=config.model or DEFAULT[config.task],
         epochs=config.epochs or (None if config.budget_minutes else EPOCHS),
         # A rank's working directory may be another.

@@ -1,7 +1,10 @@
-"""Slice classifiers on torchvision's ResNets: tumour on the slice, or not."""
+"""Slice classifiers: tumour on the slice, or not."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import timm
 import torchvision
 from torch import Tensor, nn
 
@@ -9,24 +12,24 @@ from torch import Tensor, nn
 _HIDDEN = (256, 64)
 
 
-class ResNetClassifier(nn.Module):
-    """A ResNet with the head Linear, ReLU, dropout, Linear, dropout, Linear.
+class Classifier(nn.Module):
+    """An encoder with the head Linear, ReLU, dropout, Linear, dropout, Linear.
 
     Input float32 with axes (N, 3, H, W); output logits with axes (N, 1).
     """
 
-    def __init__(self, encoder: torchvision.models.ResNet, dropout: float) -> None:
+    def __init__(self, encoder: nn.Module, features: int, dropout: float) -> None:
+        """`encoder` gives `features` numbers a slice."""
         super().__init__()
         wide, narrow = _HIDDEN
         self.head = nn.Sequential(
-            nn.Linear(encoder.fc.in_features, wide),
+            nn.Linear(features, wide),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(wide, narrow),
             nn.Dropout(dropout),
             nn.Linear(narrow, 1),
         )
-        encoder.fc = nn.Identity()
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
@@ -35,11 +38,23 @@ class ResNetClassifier(nn.Module):
         return logits
 
 
-def resnet18(dropout: float = 0.5) -> ResNetClassifier:
+def resnet18(dropout: float = 0.5) -> Classifier:
     """Classifier on ResNet-18, weights drawn by torch's global generator."""
-    return ResNetClassifier(torchvision.models.resnet18(weights=None), dropout)
+    return _on_resnet(torchvision.models.resnet18(weights=None), dropout)
 
 
-def resnet50(dropout: float = 0.5) -> ResNetClassifier:
+def resnet50(dropout: float = 0.5) -> Classifier:
     """Classifier on ResNet-50, weights drawn by torch's global generator."""
-    return ResNetClassifier(torchvision.models.resnet50(weights=None), dropout)
+    return _on_resnet(torchvision.models.resnet50(weights=None), dropout)
+
+
+def lite0(dropout: float = 0.5) -> Classifier:
+    """Classifier on EfficientNet-Lite0, weights drawn by torch's global generator."""
+    encoder: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    return Classifier(encoder, encoder.num_features, dropout)
+
+
+def _on_resnet(encoder: torchvision.models.ResNet, dropout: float) -> Classifier:
+    features = encoder.fc.in_features
+    encoder.fc = nn.Identity()
+    return Classifier(encoder, features, dropout)

@@ -1,8 +1,10 @@
-"""MONAI's U-Nets, in the sizes that their users publish."""
+"""MONAI's networks for segmentation, in the sizes that their users publish."""
 
 from __future__ import annotations
 
 from monai.networks.nets.attentionunet import AttentionUnet
+from monai.networks.nets.segresnet import SegResNet
+from monai.networks.nets.swin_unetr import SwinUNETR
 from monai.networks.nets.unet import UNet
 from torch import nn
 
@@ -38,3 +40,15 @@ def attention_unet(filters: int = 32, dropout: float = 0.0) -> nn.Module:
         strides=(2,) * _DEPTH,
         dropout=dropout,
     )
+
+
+def segresnet(filters: int = 16, dropout: float = 0.0) -> nn.Module:
+    """SegResNet (Myronenko 2018) without its autoencoder; input (N, 3, H, W), logits (N, 1, H, W)."""
+    return SegResNet(
+        spatial_dims=2, init_filters=filters, in_channels=3, out_channels=1, dropout_prob=dropout or None
+    )
+
+
+def swin_unetr(filters: int = 24, dropout: float = 0.0) -> nn.Module:
+    """Swin UNETR (Hatamizadeh 2022), `filters` a multiple of 12; input (N, 3, H, W), logits (N, 1, H, W)."""
+    return SwinUNETR(spatial_dims=2, in_channels=3, out_channels=1, feature_size=filters, drop_rate=dropout)

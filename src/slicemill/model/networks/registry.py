@@ -1,14 +1,15 @@
-"""Every network by its name. A new one is one file with a builder, and one line here."""
+"""Every network by its name: slicemill's own are a builder and a line here, others see `external`."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from slicemill.config import TrainConfig
+from slicemill.config.training import LOSSES, TrainConfig
 from slicemill.errors import ConfigError
+from slicemill.model.networks.external import external_function, load_function, require_allowed
 from slicemill.model.networks.pretrained import LITE0, Pretrained
 
 if TYPE_CHECKING:
@@ -37,11 +38,22 @@ class Architecture:
     pretrained: Pretrained | None = None
 
     def build(self, settings: Mapping[str, Any] | None = None) -> nn.Module:
-        """A new network for a run's settings, its weights drawn by torch's global generator."""
-        module, function = self.builder
-        asked = {name: (settings or {}).get(name) for name in self.options}
-        given = {name: value for name, value in asked.items() if value is not None}
-        network: nn.Module = getattr(import_module(module), function)(**given)
+        """A new network for a run's settings, its weights drawn by torch's global generator.
+
+        Raises ConfigError for a builder that does not exist or does not take the options that are set.
+        """
+        builder = load_function(*self.builder)
+        values = {name: (settings or {}).get(name) for name in self.options}
+        options = {name: value for name, value in values.items() if value is not None}
+        try:
+            inspect.signature(builder).bind(**options)
+        except TypeError as error:
+            raise ConfigError(
+                f"{':'.join(self.builder)} can't be built with these options",
+                expected=f"a function that takes {', '.join(options) or 'no arguments'}",
+                found=str(error),
+            ) from error
+        network: nn.Module = builder(**options)
         return network
 
 
@@ -53,6 +65,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "monai-attention-unet": Architecture(
         (f"{_HERE}.monai_unets", "attention_unet"), "segment", options=("filters", "dropout")
     ),
+    "monai-segresnet": Architecture(
+        (f"{_HERE}.monai_unets", "segresnet"), "segment", options=("filters", "dropout")
+    ),
+    "monai-swin-unetr": Architecture(
+        (f"{_HERE}.monai_unets", "swin_unetr"), "segment", options=("filters", "dropout")
+    ),
+    "lite0": Architecture((f"{_HERE}.classifier", "lite0"), "classify", "encoder", ("dropout",), LITE0),
     "resnet18": Architecture((f"{_HERE}.classifier", "resnet18"), "classify", "encoder", ("dropout",)),
     "resnet50": Architecture((f"{_HERE}.classifier", "resnet50"), "classify", "encoder", ("dropout",)),
 }
@@ -70,6 +89,8 @@ PRETRAINED_RATE = 0.3
 def initial_weights(config: TrainConfig) -> str:
     """Where a run's encoder starts: imagenet, none or a URI; by default what comes with its network."""
     entry = architecture(config.model or DEFAULT[config.task], config.task)
+    if config.init_from is not None:
+        return RANDOM
     return config.init_weights or (IMAGENET if entry.pretrained else RANDOM)
 
 
@@ -81,15 +102,28 @@ def encoder_rate(config: TrainConfig) -> float:
 
 
 def architecture(name: str, task: str | None = None) -> Architecture:
-    """The entry of `name`; raise ConfigError if there is none, or if it does not do `task`."""
+    """The entry of `name`; raise ConfigError if there is none, or if it does not do `task`.
+
+    A network of another package does what its user says: `segment` where no task is named.
+    """
     names = [known for known, entry in ARCHITECTURES.items() if task in (None, entry.task)]
-    if name not in names:
+    if name in names:
+        return ARCHITECTURES[name]
+    builder = None if name in ARCHITECTURES else external_function(name, "network")
+    if builder is None:
         raise ConfigError(
-            "--model is no network of this release" + (f" for --task {task}" if task else ""),
-            expected="one of " + ", ".join(names) if names else "another --task",
+            "--model is not a network of this release" + (f" for --task {task}" if task else ""),
+            expected="one of " + ", ".join([*names, "package.module:function"]),
             found=name,
         )
-    return ARCHITECTURES[name]
+    return Architecture(builder, task or "segment", options=_SHAPING)
+
+
+def trusted_architecture(name: str, task: str) -> Architecture:
+    """The entry of a name that a model card holds; raise ConfigError if it is not allowed here."""
+    if name not in ARCHITECTURES:
+        require_allowed(name)
+    return architecture(name, task)
 
 
 def takes(name: str, task: str, option: str) -> bool:
@@ -99,7 +133,9 @@ def takes(name: str, task: str, option: str) -> bool:
 
 def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
     """Numbers that training adjusts in a network of these settings, frozen ones counted."""
-    return sum(parameter.numel() for parameter in architecture(name, task).build(settings).parameters())
+    return sum(
+        parameter.numel() for parameter in trusted_architecture(name, task).build(settings).parameters()
+    )
 
 
 def check_settings(config: TrainConfig) -> None:
@@ -114,6 +150,8 @@ def check_settings(config: TrainConfig) -> None:
                 expected=", ".join(entry.options) or "none",
                 found=value,
             )
+    if config.loss not in LOSSES:
+        external_function(config.loss, "loss")
     start = initial_weights(config)
     for flag, present in (
         ("--init-weights", start != RANDOM),

@@ -19,7 +19,7 @@ from slicemill.io.run.weights import member_cards, read_weights
 from slicemill.io.storage.uri import display
 from slicemill.model.device import autocast, choose_device, choose_precision, to_device
 from slicemill.model.input import resize, to_network_input
-from slicemill.model.networks.registry import architecture
+from slicemill.model.networks.registry import trusted_architecture
 from slicemill.model.predicting.committee import Committee
 from slicemill.model.predicting.fusion import fuse
 from slicemill.model.predicting.self_test import check_self_test, probe_input, tolerance
@@ -191,13 +191,13 @@ def _self_tests(run_uri: Uri, card: Card) -> list[SelfTest | None]:
 
 def _build(uri: Uri, card: Card) -> nn.Module:
     try:
-        return architecture(card.architecture, card.task).build(card.training)
+        return trusted_architecture(card.architecture, card.task).build(card.training)
     except ConfigError as error:
         raise ModelFileError(
-            f"{display(uri)} is of a network that this release does not have",
+            f"{display(uri)} is of a network that can't be built here",
             expected=error.expected,
             found=f"{card.architecture} for {card.task}",
-            advice="Score with the release that trained it.",
+            advice=error.advice or "Score with the release that trained it.",
         ) from error
 
 

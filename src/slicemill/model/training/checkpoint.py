@@ -40,7 +40,7 @@ EVERY = 60.0
 
 #: Settings that may differ between a run and its continuation.
 _FREE_SETTINGS = frozenset(
-    {"resume", "overwrite", "out", "lake", "device", "init_weights", "cache"}
+    {"resume", "overwrite", "out", "lake", "device", "init_weights", "init_from", "cache"}
     | {"figures", "tensorboard", "track", "experiment", "run_name"}
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -20,7 +19,7 @@ from slicemill.model.loading.device_slices import DeviceSlices
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.average import FlatBuffers, WeightAverage
-from slicemill.model.training.losses import SEGMENTATION, Loss, cross_entropy
+from slicemill.model.training.losses import Loss, cross_entropy, segmentation_loss
 from slicemill.model.training.ranks import Rank
 
 #: Largest size of the network's input where none is asked for, in pixels, by the kind of device.
@@ -103,7 +102,7 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
         average=WeightAverage(network, settings.ema) if settings.ema else None,
         optimiser=AdamW(_parameter_groups(network, encoder, settings), lr=settings.learning_rate, fused=True),
         scaler=GradScaler(rank.device.type, enabled=precision == "fp16"),
-        loss=partial(SEGMENTATION[settings.loss], dice_weight=settings.dice_weight)
+        loss=segmentation_loss(settings.loss, settings.dice_weight)
         if settings.task == "segment"
         else cross_entropy,
         augmentation=Augmentation(settings.augment_strength) if settings.augment else None,

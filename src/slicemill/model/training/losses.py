@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from slicemill.errors import ConfigError
+from slicemill.model.networks.external import external_function, load_function
 
 #: Share of the batch's pixels that the Dice term adds above and below. It decides what false positives cost
 #: where no slice has a tumour: predicting p of such pixels costs p / (p + share), so already a few are
@@ -49,6 +53,24 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 #: What segmentation can minimise, by its name.
 SEGMENTATION: dict[str, SegmentationLoss] = {"bce-dice": bce_dice, "dice-focal": dice_focal}
+
+
+def segmentation_loss(name: str, dice_weight: float) -> Loss:
+    """A loss by its name with this weight of its Dice, or another package's by package.module:function.
+
+    Raises ConfigError if there is none.
+    """
+    if name in SEGMENTATION:
+        return partial(SEGMENTATION[name], dice_weight=dice_weight)
+    place = external_function(name, "loss")
+    if place is None:
+        raise ConfigError(
+            "--loss is not a loss of this release",
+            expected=f"{', '.join(SEGMENTATION)} or package.module:function",
+            found=name,
+        )
+    loss: Loss = load_function(*place)
+    return loss
 
 
 def _shares(weights: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.normalise import NORMALISATION
@@ -28,10 +27,11 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import Card, SelfTest, save_card, sha256
 from slicemill.model.device import choose_precision, see_gpus, to_device
-from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate, initial_weights
-from slicemill.model.networks.weights import InitialWeights, initialise_encoder
+from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate
+from slicemill.model.networks.weights import InitialWeights
 from slicemill.model.predicting.self_test import run_self_test
 from slicemill.model.training.checkpoint import checkpoints, load_checkpoint
+from slicemill.model.training.initial import InitialNetwork, initial_network
 from slicemill.model.training.learner import Learner, make_learner
 from slicemill.model.training.loop import EpochResult, train_epoch
 from slicemill.model.training.lr_finder import find_rate
@@ -102,12 +102,12 @@ def _text(value: object) -> str | None:
 
 def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
     torch.manual_seed(plan.settings.seed)
-    network, origin = _network(plan)
-    network = to_device(network, rank.device)
+    initial = initial_network(plan)
+    network = to_device(initial.network, rank.device)
     learner = make_learner(plan, rank, network, choose_precision(plan.settings.precision, rank.device))
     if plan.settings.find_learning_rate:
         return _find_rate(with_sizes(learner, RunState())[0])
-    start, best = _start(learner, origin)
+    start, best = _start(learner, initial.origin)
     learner, state = with_sizes(learner, start)
     sizes = learner.execution.sizes
     _say(rank, f"network input: {sizes.first} pixels a side at first, {sizes.final} in the end")
@@ -123,20 +123,13 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             tell(state)
             budget.note_epoch(budget.seconds - began, span)
     by_options = _dice_by_options(learner, state, keeper.best)
-    summary = _finish(learner, state, keeper.best, by_options, origin) if rank.first else {}
+    summary = _finish(learner, state, keeper.best, by_options, initial) if rank.first else {}
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {
         "slices_per_second": None if rate is None else round(rate, 2),
         "training_seconds": round(budget.seconds, 1),
     }
-
-
-def _network(plan: TrainPlan) -> tuple[nn.Module, InitialWeights]:
-    """A new network for the plan, and where its weights come from."""
-    chosen = architecture(plan.network, plan.settings.task)
-    network = chosen.build(dataclasses.asdict(plan.settings))
-    return network, initialise_encoder(network, chosen, initial_weights(plan.settings))
 
 
 def _find_rate(learner: Learner) -> dict[str, Any]:
@@ -224,7 +217,7 @@ def _finish(
     state: RunState,
     weights: bytes,
     by_options: Mapping[PredictionOptions, float],
-    origin: InitialWeights,
+    initial: InitialNetwork,
 ) -> dict[str, Any]:
     """Publish the chosen epoch's weights, then the card that vouches for them."""
     plan, settings = learner.plan, learner.plan.settings
@@ -250,12 +243,12 @@ def _finish(
             **learner.execution.settled(settings),
             "encoder_rate": encoder_rate(settings),
         },
-        initial_weights=dataclasses.asdict(origin),
+        initial_weights=dataclasses.asdict(initial.origin),
         self_test=_self_test(learner, weights, best.image_size),
         weights_sha256=sha256(weights),
         channel_mode=settings.channels,
         options=options.names,
-        patients=plan.patients,
+        patients=initial.patients,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     storage.write_bytes(Run.of(plan).weights, weights)
