@@ -24,12 +24,15 @@ from slicemill.model.training.ranks import Rank
 from slicemill.model.training.step import take_step
 
 REAL = sorted(name for name in ARCHITECTURES if name != "tiny")
-SMALL = {"filters": 8} | {"dropout": 0.1}
+SMALL = {"filters": 8, "dropout": 0.1}
 
 
 def _settings(name: str) -> dict[str, object]:
     entry = ARCHITECTURES[name]
-    return {"model": name, "task": entry.task} | {option: SMALL[option] for option in entry.options}
+    return {"model": name, "task": entry.task} | {
+        option: 12 if (name, option) == ("monai-swin-unetr", "filters") else SMALL[option]
+        for option in entry.options
+    }
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -131,6 +134,12 @@ def test_an_encoder_of_its_own_rate_learns_that_much_slower(make) -> None:
 def test_settings_that_a_network_has_no_use_for_are_refused(name: str, settings, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_settings(TrainConfig(lake="lake", split="five", out="out", model=name, **settings))
+
+
+@pytest.mark.parametrize(("name", "divisor"), [("monai-segresnet", 8), ("monai-swin-unetr", 12)])
+def test_filters_that_a_network_can_not_be_built_with(name: str, divisor: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} takes other --filters.*multiple of {divisor}"):
+        architecture(name).build({"filters": 20})
 
 
 class TestClassifier:
