@@ -33,10 +33,11 @@ from slicemill.config import TrainConfig
 from slicemill.core.evaluation.dice import dice
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.scans.scan import Scan
-from slicemill.core.training.schedule import Span, size_in
+from slicemill.core.training.plan import TrainPlan
+from slicemill.core.training.schedule import InputSizes, Span
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.storage.uri import canonical
-from slicemill.model.device import placed
+from slicemill.model.device import to_device
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.networks import unet
 from slicemill.model.networks.registry import architecture, initial_weights
@@ -188,9 +189,10 @@ def run_arm(
     started = time.process_time()
     torch.manual_seed(seed)
     learner = _learner(arm, seed)
+    sizes = InputSizes(arm.first_size, arm.final_size)
     slices, batches = 0, _batches(arm, train, seed)
     while (progress := (time.process_time() - started) / seconds) < 1:
-        size = size_in(Span(progress, progress), arm.first_size, arm.final_size)
+        size = sizes.during(Span(progress, progress))
         learner.set_rate(progress)
         batch = _network_batch(next(batches), size, learner.augmentation)
         take_step(learner, batch)
@@ -209,28 +211,17 @@ def run_arm(
 
 
 def _learner(arm: Arm, seed: int) -> Learner:
-    config = TrainConfig(
-        **{"lake": "", "split": "", "out": "", "model": "unet-lite0", "seed": seed, **arm.settings}
-    )
-    entry = architecture(str(config.model))
+    fixed = {"lake": "", "split": "", "out": "", "model": "unet-lite0", "seed": seed}
+    config = TrainConfig(**{**fixed, **arm.settings})
+    plan = TrainPlan(config, train=((),), validation=((),), normalisation={}, split_hash="", data_hash="")
     unet.DECODER_CHANNELS = arm.decoder
-    network: Any = entry.build({})
-    settings = dataclasses.asdict(config)
-    initialise_encoder(network, entry, initial_weights(settings))
+    network: Any = architecture(plan.network).build()
+    initialise_encoder(network, architecture(plan.network), initial_weights(config))
     if arm.deep:
         network = _Deep(network)
-    plan: Any = _Plan(settings)
-    learner = make_learner(
-        plan, Rank(0, 1, torch.device("cpu")), placed(network, torch.device("cpu")), "fp32"
-    )
+    cpu = torch.device("cpu")
+    learner = make_learner(plan, Rank(0, 1, cpu), to_device(network, cpu), "fp32")
     return dataclasses.replace(learner, loss=_deep_loss(learner.loss)) if arm.deep else learner
-
-
-@dataclass
-class _Plan:
-    """What a learner asks of a plan."""
-
-    settings: dict[str, Any]
 
 
 class _Deep(nn.Module):
