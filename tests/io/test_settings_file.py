@@ -43,7 +43,7 @@ def test_values_have_the_types_of_the_settings(tmp_path: Path) -> None:
         ("epochs: 1.5", "the setting epochs is of another type.*found 1.5"),
         ("epochs: true", "the setting epochs is of another type"),
         ("augment: 1", "the setting augment is of another type"),
-        ("loss: dice", "the setting loss is of another type"),
+        ("precision: fp8", "the setting precision is of another type"),
         ("learning_rate: fast", "the setting learning_rate is of another type"),
         ("- 1", "holds no settings"),
         ("a: [", "is no YAML"),

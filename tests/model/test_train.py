@@ -664,7 +664,7 @@ class TestModelFiles:
     def test_no_safetensors(self, run: str) -> None:
         storage.write_bytes(weights_uri(run), b"torch's own format")
 
-        with pytest.raises(ModelFileError, match="is no safetensors file"):
+        with pytest.raises(ModelFileError, match="is not a safetensors file"):
             Predictor.load(run)
 
     def test_no_weights_at_all(self, run: str) -> None:
