@@ -28,7 +28,7 @@ from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.stacked import StackedBatch
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.predictor import Predictor
-from slicemill.model.training import checkpoint, epoch_bar, loop, losses, rank_run, step, time_budget
+from slicemill.model.training import checkpoint, loop, losses, rank_run, step, time_budget
 from slicemill.model.training import validate as validate_module
 from slicemill.model.training.checkpoint import network_bytes
 from slicemill.model.training.learner import Learner, make_learner
@@ -265,7 +265,7 @@ def test_a_lost_step_is_named_and_counted_and_leaves_no_trace_in_the_network(
 
 
 def test_an_epoch_that_takes_long_says_how_far_it_is(make, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(epoch_bar, "EVERY", 0.0)
+    monkeypatch.setattr(loop, "EVERY", 0.0)
     plan = make(epochs=1)
 
     with caplog.at_level(logging.INFO):

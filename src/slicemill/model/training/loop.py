@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from slicemill.core.training.labels import random_label
 from slicemill.core.training.schedule import Span
@@ -16,10 +18,14 @@ from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.device_slices import IndexedEpoch
 from slicemill.model.loading.loader import EpochCount, EpochLoader
 from slicemill.model.loading.stacked import StackedBatch, StackedEpoch
-from slicemill.model.training.epoch_bar import EpochBar
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.ranks import Rank, all_reduce_sum
 from slicemill.model.training.step import NetworkBatch, StepLog, take_step
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two bars.
+EVERY = 15.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,33 @@ class EpochResult:
     seconds: float
     learning_rate: float
     image_size: int
+
+
+class EpochBar:
+    """A bar as a log line of its own: what a rank prints reaches the terminal line by line."""
+
+    def __init__(self, epoch: int, steps: int, shown: bool) -> None:
+        self._epoch, self._steps, self._shown = epoch, steps, shown
+        self._started = self._shown_at = time.monotonic()
+
+    def note(self, step: int, loss: float | None) -> None:
+        """Take note of a step that is done, counted from 1, and of its loss, None if it was lost."""
+        now = time.monotonic()
+        if not self._shown or now - self._shown_at < EVERY:
+            return
+        self._shown_at = now
+        log.info(
+            "%s",
+            tqdm.format_meter(
+                step,
+                self._steps,
+                now - self._started,
+                ncols=80,
+                prefix=f"epoch {self._epoch + 1}",
+                unit="step",
+                postfix=None if loss is None else f"loss {loss:.3f}",
+            ),
+        )
 
 
 def open_epoch(learner: Learner, epoch: int) -> StackedEpoch | IndexedEpoch:
