@@ -212,6 +212,23 @@ def test_a_second_writer_is_refused(model: Path, raw: Path, out: Path) -> None:
         run(model, raw, out)
 
 
+def test_a_scan_that_can_not_be_written_fails_alone_and_the_next_run_scores_it(
+    model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    obstacle = out / "masks" / SCAN_IDS[1]
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_bytes(b"a file in the folder's place")
+    first = run(model, raw, out)
+    assert (first["status"], first["scored"], first["failed"]) == ("failed", 2, 1)
+    assert SCAN_IDS[1] in first["error"]
+    assert {row["scan_id"] for row in patients(out)} == {SCAN_IDS[0], SCAN_IDS[2]}
+    obstacle.unlink()
+    second = run(model, raw, out)
+    assert (second["status"], second["scored"], second["skipped_done"]) == ("done", 1, 2)
+    run(model, raw, tmp_path / "calm")
+    assert outputs(out) == outputs(tmp_path / "calm")
+
+
 def test_models_that_can_not_be_trusted_are_one_clear_line(
     model: Path, raw: Path, out: Path, tmp_path: Path
 ) -> None:

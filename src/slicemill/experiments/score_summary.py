@@ -33,7 +33,7 @@ class ScoreResults:
 
     @property
     def failed(self) -> list[str]:
-        """Scans that could not be read."""
+        """Scans that could not be read or written."""
         return sorted(scan_id for scan_id, state in self.states.items() if state == FAILED)
 
     @property
@@ -53,7 +53,7 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
     return {
         "job": "score",
         "status": "failed" if failed else status,
-        **({"error": f"could not be read: {named}; see standard error"} if failed else {}),
+        **({"error": f"could not be read or written: {named}; see standard error"} if failed else {}),
         "scans": len(scope.tasks) + scope.waiting,
         "slices": sum(row.slices for row in rows),
         "scored": states[SCORED],

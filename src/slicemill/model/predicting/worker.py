@@ -93,23 +93,27 @@ class ScoreWorker:
         """Score and commit each task; what became of it, in any order."""
         reading = _ReadAhead(self, tasks)
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as behind:
-            writes: deque[Future[str]] = deque()
+            writes: deque[Future[ScanOutcome]] = deque()
             for task, scan, prediction in predictions(reading.scans(reader), self.predictor, self.settings):
                 writes.append(behind.submit(self._write, task, scan, prediction))
                 if len(writes) > 1:
-                    yield ScanOutcome(writes.popleft().result(), SCORED)
+                    yield writes.popleft().result()
             for write in writes:
-                yield ScanOutcome(write.result(), SCORED)
+                yield write.result()
         yield from reading.set_aside
 
     def finished_before(self, task: ScoreTask) -> bool:
         """Whether an earlier attempt, lost on its way, finished the scan."""
         return self.repeated and storage.exists(self.writer.entry_uri(task.scan_id, task.key))
 
-    def _write(self, task: ScoreTask, scan: Scan, prediction: Prediction) -> str:
+    def _write(self, task: ScoreTask, scan: Scan, prediction: Prediction) -> ScanOutcome:
         output = scan_output(scan, prediction, self.predictor.card, self.settings)
-        self.writer.write(output, task.fingerprint, task.key, task.stale)
-        return task.scan_id
+        try:
+            self.writer.write(output, task.fingerprint, task.key, task.stale)
+        except (SlicemillError, OSError) as error:
+            # What storage refuses for one scan it may take for the next; this one is left for another run.
+            return ScanOutcome(task.scan_id, FAILED, str(error))
+        return ScanOutcome(task.scan_id, SCORED)
 
 
 @dataclass
