@@ -60,6 +60,18 @@ def _per_channel(name: str, meaning: str) -> Column:
     return Column(name, "float64", f"{meaning}, one per channel", "grey value", repeated=True)
 
 
+def _by_probability() -> tuple[Column, ...]:
+    """Counts that reliability, and Dice at other thresholds, are computed from."""
+    names = {
+        "voxels_by_probability": "voxels of labelled slices in each twentieth of probability",
+        "tumour_by_probability": "those of them that are tumour",
+    }
+    return tuple(
+        Column(name, "int64", f"{meaning}; null without truth", "voxel", nullable=True, repeated=True)
+        for name, meaning in names.items()
+    )
+
+
 SCAN_ID = _text("scan_id", "name of the scan: its raw folder")
 PATIENT_ID = _text("patient_id", "patient that the scan belongs to, from the scan pattern")
 SLICE_INDEX = Column("slice_index", "int32", "number of the slice in its file name")
@@ -236,6 +248,18 @@ _SCORES = (
         "whether the model was trained or validated on the patient; null where its card does not say",
         nullable=True,
     ),
+    _count(
+        "missed_voxels",
+        "tumour that was missed, away from the border; null without truth",
+        "voxel",
+        nullable=True,
+    ),
+    _count("false_voxels", "predicted beside the tumour; null without truth", "voxel", nullable=True),
+    _count(
+        "border_voxels", "wrong voxels at the border of a match; null without truth", "voxel", nullable=True
+    ),
+    _real("expected_dice", "Dice to be expected by the model's own probabilities", nullable=True),
+    *_by_probability(),
 )
 
 SCORED_PATIENTS = Table(

@@ -13,7 +13,8 @@ from datetime import datetime
 class ScanScore:
     """A row of the patients table: a patient's scan as one model scored it.
 
-    Volumes are in voxels, hd95 in pixels; numbers that need a truth or a mask are None without one.
+    Volumes are in voxels, hd95 in pixels; numbers that need a truth or a mask are None without one. Errors
+    are those of `core.evaluation.mistakes`, the last three numbers those of `core.evaluation.confidence`.
     """
 
     patient_id: str
@@ -33,6 +34,12 @@ class ScanScore:
     model_id: str = ""
     scored_at: datetime | None = None
     seen: bool | None = None
+    missed_voxels: int | None = None
+    false_voxels: int | None = None
+    border_voxels: int | None = None
+    expected_dice: float | None = None
+    voxels_by_probability: tuple[int, ...] | None = None
+    tumour_by_probability: tuple[int, ...] | None = None
     manifest: str = ""
 
 

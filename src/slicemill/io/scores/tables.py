@@ -77,13 +77,17 @@ def _value(stored: Any) -> Any:
 
 
 def _csv(rows: Sequence[ScanScore]) -> bytes:
-    """Rows as CSV: patients that the model has seen come last, their column says so."""
+    """Rows as CSV: patients that the model has seen come last, their column says so.
+
+    Counts by probability, a list of twenty numbers a scan, are in the Parquet table alone.
+    """
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(SCORED_PATIENTS.names)
+    names = [name for name in SCORED_PATIENTS.names if not name.endswith("_by_probability")]
+    writer.writerow(names)
     for row in sorted(rows, key=lambda row: bool(row.seen)):
         cells = {"schema_version": SCHEMA_VERSION, **vars(row)}
-        writer.writerow([_cell(cells[name]) for name in SCORED_PATIENTS.names])
+        writer.writerow([_cell(cells[name]) for name in names])
     return sink.getvalue().encode()
 
 

@@ -33,19 +33,21 @@ class Prediction:
     """What a network says of a scan.
 
     masks: uint8 0/1, axes (S, H, W); None from a classifier. peaks: float32, axes (S,), the highest tumour
-    probability of each slice, before its neighbours have a say; a classifier's own.
+    probability of each slice, before its neighbours have a say; a classifier's own. levels: uint8, axes
+    (S, H, W), the probability of each voxel in steps of 1 / `LEVELS`; None from a classifier.
     """
 
     masks: ScanMasks | None
     peaks: npt.NDArray[np.float32]
+    levels: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass
 class _Open(Generic[_T]):
     """A scan on its way through the network: what has come out of it so far.
 
-    planes: uint8, axes (n, H, W) each: masks, or probabilities in steps of 1 / `LEVELS` if neighbours have a
-    say in them.
+    planes: uint8 masks, axes (n, H, W) each; none if neighbours have a say in them. levels: uint8, the same
+    axes, probabilities in steps of 1 / `LEVELS`.
     """
 
     item: _T
@@ -55,6 +57,7 @@ class _Open(Generic[_T]):
     threshold: float
     smooth: bool
     planes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    levels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     peaks: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     @property
@@ -62,10 +65,12 @@ class _Open(Generic[_T]):
         return sum(map(len, self.peaks)) == len(self.scan.slices)
 
     def prediction(self) -> Prediction:
-        masks = np.concatenate(self.planes) if self.planes else None
-        if masks is not None and self.smooth:
-            masks = smooth_slices(masks, self.threshold)
-        return Prediction(masks, np.concatenate([np.zeros(0, np.float32), *self.peaks]))
+        peaks = np.concatenate([np.zeros(0, np.float32), *self.peaks])
+        if not self.levels:
+            return Prediction(None, peaks)
+        levels = np.concatenate(self.levels)
+        masks = smooth_slices(levels, self.threshold) if self.smooth else np.concatenate(self.planes)
+        return Prediction(masks, peaks, levels)
 
 
 @dataclass
@@ -76,6 +81,7 @@ class _Piece(Generic[_T]):
     start: int
     stop: int
     planes: Tensor | None = None
+    levels: Tensor | None = None
     peaks: Tensor | None = None
 
     def inputs(self, predictor: Predictor) -> Tensor:
@@ -87,15 +93,16 @@ class _Piece(Generic[_T]):
         if probabilities.ndim == 1:
             self.peaks = _fetched(probabilities)
             return
-        if self.of.smooth:
-            self.planes = _fetched((probabilities * LEVELS).round().to(torch.uint8))
-        else:
+        self.levels = _fetched((probabilities * LEVELS).round().to(torch.uint8))
+        if not self.of.smooth:
             self.planes = _fetched((probabilities >= self.of.threshold).view(torch.uint8))
         self.peaks = _fetched(probabilities.amax(dim=(1, 2)))
 
     def land(self) -> None:
         if self.planes is not None:
             self.of.planes.append(self.planes.numpy())
+        if self.levels is not None:
+            self.of.levels.append(self.levels.numpy())
         if self.peaks is not None:
             self.of.peaks.append(self.peaks.numpy())
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
+from slicemill.core.evaluation.confidence import expected_dice, level_counts, probability_counts
 from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.evaluation.drift import drift_warnings
+from slicemill.core.evaluation.mistakes import mistakes
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.profiles.doubts import scan_doubts
@@ -48,7 +52,21 @@ def scan_output(scan: Scan, prediction: Prediction, card: Card, settings: ScoreS
         _scored_slice(source, mask, float(peak))
         for source, mask, peak in zip(scan.slices, planes, prediction.peaks, strict=True)
     )
-    return ScanOutput(scan, masks, slices, _scan_score(scan, masks, card, settings))
+    score = _scan_score(scan, masks, card, settings)
+    if masks is not None and prediction.levels is not None:
+        score = replace(score, **_confidence(scan, masks, prediction.levels))
+    return ScanOutput(scan, masks, slices, score)
+
+
+def _confidence(scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """Numbers of the scan's row that come from its probabilities, `levels` with axes (S, H, W)."""
+    slices = zip(levels, masks, scan.slices, strict=True)
+    counts = np.sum([level_counts(plane, mask, source.mask) for plane, mask, source in slices], axis=0)
+    numbers: dict[str, Any] = {"expected_dice": round(expected_dice(counts), _DECIMALS)}
+    if any(source.mask is not None for source in scan.slices):
+        binned = probability_counts(counts)
+        numbers |= {"voxels_by_probability": binned.voxels, "tumour_by_probability": binned.tumour}
+    return numbers
 
 
 def _scored_slice(source: Slice, mask: SliceMask | None, peak: float) -> ScoredSlice:
@@ -83,6 +101,8 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         if predicted is not None:
             agreement = scan_scores(predicted[labelled], true)
             numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
+            wrong = mistakes(predicted[labelled], true)
+            numbers |= {f"{name}_voxels": getattr(wrong, name) for name in ("missed", "false", "border")}
     return ScanScore(
         patient_id=scan.patient_id,
         scan_id=scan.scan_id,
