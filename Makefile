@@ -110,7 +110,7 @@ requirements: $(STAMPS)/tools
 	@if cmp -s requirements/uv.txt $(VENV)/uv.before; then touch -r $(VENV)/uv.before requirements/uv.txt; fi
 	@$(COMPILE) pyproject.toml requirements/build.in --overrides requirements/overrides.in --all-extras \
 	-o requirements/all.txt
-	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in --extra train --extra aws --extra report --extra nifti \
+	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in --extra train --extra onnx --extra aws --extra report --extra nifti \
 	--constraints requirements/all.txt --no-annotate \
 	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) -o requirements/emr.txt
 	@$(COMPILE) requirements/spark35.in --no-annotate -o requirements/spark35.txt
