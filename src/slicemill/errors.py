@@ -24,20 +24,20 @@ class SlicemillError(Exception):
 
     def __init__(
         self,
-        what: str,
+        problem: str,
         *,
         expected: object = None,
         found: object = None,
         advice: str | None = None,
     ) -> None:
-        self.what = what
+        self.problem = problem
         self.expected = expected
         self.found = found
         self.advice = advice
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        parts = [self.what.rstrip(".")]
+        parts = [self.problem.rstrip(".")]
         if self.expected is not None:
             parts.append(f"expected {self.expected}")
         if self.found is not None:
@@ -46,13 +46,13 @@ class SlicemillError(Exception):
         return f"{sentence} {self.advice}" if self.advice else sentence
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.expected, self.found, self.advice))
+        return (_rebuild, (type(self), self.problem, self.expected, self.found, self.advice))
 
 
 def _rebuild(
-    kind: type[SlicemillError], what: str, expected: object, found: object, advice: str | None
+    kind: type[SlicemillError], problem: str, expected: object, found: object, advice: str | None
 ) -> SlicemillError:
-    return kind(what, expected=expected, found=found, advice=advice)
+    return kind(problem, expected=expected, found=found, advice=advice)
 
 
 class ConfigError(SlicemillError):

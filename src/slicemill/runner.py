@@ -123,16 +123,16 @@ def _terminable() -> Iterator[None]:
 @contextmanager
 def _refusal(name: str) -> Iterator[None]:
     """A parser's message as one sentence in a ConfigError; what it prints to standard error is caught."""
-    said = io.StringIO()
+    parser_output = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(parser_output):
             yield
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        message = _sentence(said.getvalue()) or "the arguments can't be read"
+        message = _sentence(parser_output.getvalue()) or "the arguments can't be read"
         raise ConfigError(message, advice=f"See {name} --help.") from None
-    sys.stderr.write(said.getvalue())
+    sys.stderr.write(parser_output.getvalue())
 
 
 def _sentence(text: str) -> str:
@@ -171,21 +171,21 @@ def _store_summary(place: str, summary: Summary) -> Summary:
 
 
 def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, from_file: bool) -> Config:
-    told, options = argv, dict[str, Any]()
+    arguments, options = argv, dict[str, Any]()
     if from_file:
         first = argparse.ArgumentParser(prog=name, add_help=False, allow_abbrev=False)
         first.add_argument("--config")
         with _refusal(name):
-            given, told = first.parse_known_args(argv)
+            file_options, arguments = first.parse_known_args(argv)
         options["description"] = f"{config_type.__doc__} {_FILE_HELP}"
-        if given.config:
-            options["default"] = _defaults(config_type, given.config)
+        if file_options.config:
+            options["default"] = _defaults(config_type, file_options.config)
     try:
         with _refusal(name):
             config: Config = tyro.cli(
                 config_type,
                 prog=name,
-                args=told,
+                args=arguments,
                 config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
                 **options,
             )

@@ -211,7 +211,7 @@ def test_resuming_with_other_settings_is_refused(make) -> None:
     _resume(plan, learning_rate=1e-4)
 
     assert _reason(plan)["kind"] == ConfigError.__name__
-    assert "--learning-rate" in _reason(plan)["what"]
+    assert "--learning-rate" in _reason(plan)["problem"]
 
 
 def test_resuming_from_a_file_that_is_no_checkpoint(make) -> None:
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_where_that_is_the_rule(make, mo
 
     assert _train(plan) == {}
     assert _reason(plan)["kind"] == TrainingError.__name__
-    assert _reason(plan)["what"] == "training went astray in epoch 2, step 2"
+    assert _reason(plan)["problem"] == "training went astray in epoch 2, step 2"
 
 
 def test_a_lost_step_is_named_and_counted_and_leaves_no_trace_in_the_network(
@@ -408,7 +408,7 @@ def test_losses_that_are_read_late_say_the_same(make, monkeypatch, tmp_path: Pat
     plan = make(non_finite="stop", out=canonical(str(tmp_path / "stopped")))
     _nan_in(monkeypatch, plan.steps_per_epoch + 2)
     assert _train(plan) == {}
-    assert _reason(plan)["what"] == "training went astray in epoch 2, step 2"
+    assert _reason(plan)["problem"] == "training went astray in epoch 2, step 2"
 
 
 @pytest.mark.parametrize("window", [2, 32])
@@ -619,7 +619,7 @@ def test_slices_that_went_missing_stop_the_run_with_the_numbers(make) -> None:
 
     _train(dataclasses.replace(plan, train=(share,)))
 
-    assert _reason(plan)["what"] == "epoch 1 did not read each labelled slice once"
+    assert _reason(plan)["problem"] == "epoch 1 did not read each labelled slice once"
     assert _reason(plan)["expected"] == "23 slices, as the lake's scans table says"
     assert _reason(plan)["found"].startswith("19 slices")
 

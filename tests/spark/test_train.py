@@ -215,7 +215,7 @@ def test_threads_are_the_tasks_on_a_cluster_and_shared_on_one_machine() -> None:
 
 
 def _reason(kind: str, message: str, rank: int = 0) -> RankFailure:
-    return RankFailure(kind, message, rank, what=message, found="x")
+    return RankFailure(kind, message, rank, problem=message, found="x")
 
 
 def test_the_reason_that_slicemill_understood_comes_before_the_neighbours_complaint(

@@ -37,13 +37,13 @@ class SweepConfig(TrainConfig):
         require(self.prune_after >= 1, "--prune-after", "at least 1", self.prune_after)
         if self.sampler != "grid" and not (self.trials or self.minutes):
             raise ConfigError("a study needs an end", expected="--trials or --minutes", found="neither")
-        for flag, given in (
+        for flag, present in (
             ("--budget-minutes", self.budget_minutes is not None),
             ("--find-learning-rate", self.find_learning_rate),
             ("--resume", self.resume),
             ("--overwrite", self.overwrite),
         ):
-            if given:
+            if present:
                 raise ConfigError(
                     f"{flag} has no meaning in a study",
                     expected="trials of --epochs; a study goes on by itself",
@@ -89,8 +89,8 @@ class CompareConfig:
 
     def named(self) -> dict[str, str]:
         """URI by name; a URI without a name is named after its last part."""
-        given = [run if "=" in run else f"{run.rstrip('/').rpartition('/')[2]}={run}" for run in self.run]
-        return {name: uri for name, _, uri in (run.partition("=") for run in given)}
+        pairs = [run if "=" in run else f"{run.rstrip('/').rpartition('/')[2]}={run}" for run in self.run]
+        return {name: uri for name, _, uri in (run.partition("=") for run in pairs)}
 
 
 @dataclass(frozen=True)

@@ -121,12 +121,12 @@ class SplitConfig:
     """Seed of the assignment."""
 
     def __post_init__(self) -> None:
-        asked = [flag for flag, value in self._ways().items() if value is not None]
-        if len(asked) > 1:
+        ways = [flag for flag, value in self._ways().items() if value is not None]
+        if len(ways) > 1:
             raise ConfigError(
                 "a split is made one way",
                 expected="one of " + ", ".join(self._ways()),
-                found=", ".join(asked),
+                found=", ".join(ways),
             )
         if not self.name or any(mark in self.name for mark in "/\\. "):
             raise ConfigError(

@@ -127,8 +127,8 @@ class TrainConfig:
         for flag, size in (("--image-size", self.image_size), ("--first-size", self.first_size)):
             require(size is None or (size >= 32 and size % 32 == 0), flag, "a multiple of 32", size)
         if self.first_size and self.image_size:
-            most = f"at most --image-size ({self.image_size})"
-            require(self.first_size <= self.image_size, "--first-size", most, self.first_size)
+            limit = f"at most --image-size ({self.image_size})"
+            require(self.first_size <= self.image_size, "--first-size", limit, self.first_size)
         require(self.num_processes >= 1, "--num-processes", "at least 1", self.num_processes)
         require(
             self.batch_size >= self.num_processes and self.batch_size % self.num_processes == 0,
@@ -208,12 +208,12 @@ class CrossvalConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.parallel >= 1, "--parallel", "at least 1", self.parallel)
-        for flag, given in (
+        for flag, present in (
             ("--fold", self.fold is not None),
             ("--find-learning-rate", self.find_learning_rate),
             ("--overwrite", self.overwrite),
         ):
-            if given:
+            if present:
                 raise ConfigError(
                     f"{flag} has no meaning over all folds", expected="slicemill train", found=flag
                 )

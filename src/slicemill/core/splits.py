@@ -56,15 +56,15 @@ def assign(
     the others, so that every part has its share of both. Raises InputError if an earlier assignment parts a
     group, ConfigError if a part would stay empty.
     """
-    used = {part: share for part, share in shares.items() if share > 0}
+    quotas = {part: share for part, share in shares.items() if share > 0}
     units = _units(patients, together)
-    _require_enough(units, used, len(patients))
-    placed = _placed(units, earlier or {})
-    parts_in_use = set(placed.values())
+    _require_enough(units, quotas, len(patients))
+    part_of = _placed(units, earlier or {})
+    parts_in_use = set(part_of.values())
     for labelled in (True, False):
         stratum = [unit for unit in units if unit.facts.labelled is labelled]
-        _assign_stratum(stratum, used, seed, placed, parts_in_use)
-    assigned = {patient: placed[unit] for unit in units for patient in unit.patients}
+        _assign_stratum(stratum, quotas, seed, part_of, parts_in_use)
+    assigned = {patient: part_of[unit] for unit in units for patient in unit.patients}
     return dict(sorted(assigned.items()))
 
 
@@ -84,20 +84,20 @@ def _unit(members: Sequence[PatientFacts]) -> _Unit:
     return _Unit(facts, tuple(facts.patient_id for facts in members))
 
 
-def _require_enough(units: Sequence[_Unit], used: Mapping[str, float], patients: int) -> None:
-    if len(units) >= len(used):
+def _require_enough(units: Sequence[_Unit], quotas: Mapping[str, float], patients: int) -> None:
+    if len(units) >= len(quotas):
         return
-    apart = f"{len(units)} of {patients}, as some stay together" if len(units) < patients else str(patients)
+    supply = f"{len(units)} of {patients}, as some stay together" if len(units) < patients else str(patients)
     raise ConfigError(
-        f"a split into {len(used)} parts would leave a part empty",
-        expected=f"at least {len(used)} patients that can be told apart",
-        found=apart,
+        f"a split into {len(quotas)} parts would leave a part empty",
+        expected=f"at least {len(quotas)} patients that can be told apart",
+        found=supply,
         advice="Ask for fewer parts or folds, at least 3 folds, or ingest more patients.",
     )
 
 
 def _placed(units: Sequence[_Unit], earlier: Mapping[str, str]) -> dict[_Unit, str]:
-    placed = {}
+    part_of = {}
     for unit in units:
         parts = sorted({earlier[patient] for patient in unit.patients if patient in earlier})
         if len(parts) > 1:
@@ -108,23 +108,23 @@ def _placed(units: Sequence[_Unit], earlier: Mapping[str, str]) -> dict[_Unit, s
                 advice="Make a new split under another --name.",
             )
         if parts:
-            placed[unit] = parts[0]
-    return placed
+            part_of[unit] = parts[0]
+    return part_of
 
 
 def _assign_stratum(
     units: Sequence[_Unit],
     shares: Mapping[str, float],
     seed: int,
-    placed: dict[_Unit, str],
+    part_of: dict[_Unit, str],
     parts_in_use: set[str],
 ) -> None:
     """Place the units that have no part yet, each where the quota method sends it; no part stays empty."""
     counts = Counter(dict.fromkeys(shares, 0))
     for unit in units:
-        if unit in placed:
-            counts[placed[unit]] += len(unit.patients)
-    waiting = _order([unit for unit in units if unit not in placed], seed)
+        if unit in part_of:
+            counts[part_of[unit]] += len(unit.patients)
+    waiting = _order([unit for unit in units if unit not in part_of], seed)
     for position, unit in enumerate(waiting):
         empty = {part: share for part, share in shares.items() if part not in parts_in_use}
         # The last units go to parts that have none.
@@ -134,7 +134,7 @@ def _assign_stratum(
             if scarce
             else _next_part(counts, shares, len(unit.patients))
         )
-        placed[unit] = part
+        part_of[unit] = part
         parts_in_use.add(part)
         counts[part] += len(unit.patients)
 
@@ -180,22 +180,22 @@ def groups_of_patients(
 
 
 def hold_out(
-    patients: Iterable[str], scans: Mapping[str, str], named: Iterable[str]
+    patients: Iterable[str], scans: Mapping[str, str], names: Iterable[str]
 ) -> tuple[set[str], list[str]]:
     """Patients that a holdout list names, by patient or scan id, and the names that no scan has.
 
     `scans` gives the patient of each scan id. Ids are compared in Unicode's composed form.
     """
-    known = {normal(patient): patient for patient in patients}
+    of_patient = {normal(patient): patient for patient in patients}
     of_scan = {normal(scan_id): patient for scan_id, patient in scans.items()}
-    held, unknown = set(), []
-    for name in named:
-        patient = known.get(normal(name)) or of_scan.get(normal(name))
+    holdout, unknown = set(), []
+    for name in names:
+        patient = of_patient.get(normal(name)) or of_scan.get(normal(name))
         if patient is None:
             unknown.append(name)
         else:
-            held.add(patient)
-    return held, sorted(unknown)
+            holdout.add(patient)
+    return holdout, sorted(unknown)
 
 
 def split_hash(assigned: Mapping[str, str]) -> str:
@@ -206,13 +206,13 @@ def split_hash(assigned: Mapping[str, str]) -> str:
 
 def check_disjoint(rows: Iterable[tuple[str, str]]) -> None:
     """Raise InputError if a patient of (patient id, part) rows is on two sides."""
-    seen: dict[str, str] = {}
+    part_of: dict[str, str] = {}
     for patient_id, part in rows:
-        if seen.setdefault(patient_id, part) != part:
+        if part_of.setdefault(patient_id, part) != part:
             raise InputError(
                 "a patient is on two sides of the split",
                 expected="one part a patient",
-                found=f"{patient_id} in {seen[patient_id]} and {part}",
+                found=f"{patient_id} in {part_of[patient_id]} and {part}",
                 advice="Make the split again under a new name.",
             )
 
@@ -254,7 +254,7 @@ def leaky_folds(slices: Iterable[tuple[str, int]], folds: int, seed: int) -> dic
     most; the draw depends on ids and seed alone.
     """
 
-    def key(one: tuple[str, int]) -> bytes:
-        return hashlib.blake2b(f"{seed}|{one[0]}|{one[1]}".encode(), digest_size=8).digest()
+    def key(sample: tuple[str, int]) -> bytes:
+        return hashlib.blake2b(f"{seed}|{sample[0]}|{sample[1]}".encode(), digest_size=8).digest()
 
-    return {one: place % folds for place, one in enumerate(sorted(slices, key=key))}
+    return {sample: place % folds for place, sample in enumerate(sorted(slices, key=key))}

@@ -101,8 +101,8 @@ def _effects(samples: Floats, groups: Groups) -> Floats:
 
 
 def _effect_interval(sample: Floats, group: Groups, seed: int) -> tuple[float, float]:
-    drawn = np.random.default_rng(seed).integers(0, len(sample), (_SAMPLES, len(sample)))
-    effects = _effects(sample[drawn], group[drawn])
+    draws = np.random.default_rng(seed).integers(0, len(sample), (_SAMPLES, len(sample)))
+    effects = _effects(sample[draws], group[draws])
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(effects, [tail, 1 - tail])
     return float(low), float(high)

@@ -52,11 +52,11 @@ class Comparison:
 
 def evaluate(home: Uri, rows: Sequence[ScanScore], threshold: float, *, classifier: bool) -> Evaluation:
     """Evaluation of scored scans; a classifier's slices are read for it."""
-    unseen, seen = unseen_and_seen(rows)
-    slices = slice_summary(slices_by_patient(home, unseen), threshold) if classifier else None
+    unseen_rows, seen_rows = unseen_and_seen(rows)
+    slices = slice_summary(slices_by_patient(home, unseen_rows), threshold) if classifier else None
     return Evaluation(
-        unseen=dice_summary(unseen),
-        seen=dice_summary(seen) if seen else None,
+        unseen=dice_summary(unseen_rows),
+        seen=dice_summary(seen_rows) if seen_rows else None,
         seen_known=all(row.seen is not None for row in rows),
         slices=slices,
     )

@@ -20,7 +20,7 @@ def model_facts(run: Uri, card: Card) -> dict[str, Any]:
     """
     if card.members:
         return _committee_facts(run, card)
-    there = storage.exists(Run(run).metrics)
+    has_metrics = storage.exists(Run(run).metrics)
     return {
         "task": card.task,
         "architecture": card.architecture,
@@ -29,20 +29,20 @@ def model_facts(run: Uri, card: Card) -> dict[str, Any]:
         "parameters": count_parameters(card.architecture, card.task, card.training),
         "training_device": card.training.get("device"),
         "training_seconds": round(sum(line.seconds for line in read_run(run, leaky=True).epochs), 2)
-        if there
+        if has_metrics
         else None,
     }
 
 
 def _committee_facts(run: Uri, card: Card) -> dict[str, Any]:
     homes = [member_uri(run, model_id) for model_id in card.members]
-    found = [model_facts(home, load_card(home)) for home in homes]
-    seconds = [one["training_seconds"] for one in found]
+    members = [model_facts(home, load_card(home)) for home in homes]
+    seconds = [member["training_seconds"] for member in members]
     return {
-        **found[0],
+        **members[0],
         "architecture": card.architecture,
         "split": card.split,
-        "parameters": sum(one["parameters"] for one in found),
+        "parameters": sum(member["parameters"] for member in members),
         "training_seconds": None if None in seconds else round(sum(seconds), 2),
     }
 
@@ -52,5 +52,5 @@ def scoring_speed(scores: Uri, suffix: str = "") -> float | None:
     uri = Scores(scores).summary(suffix)
     if not storage.exists(uri):
         return None
-    found: float | None = storage.read_json(uri).get("slices_per_second")
-    return found
+    speed: float | None = storage.read_json(uri).get("slices_per_second")
+    return speed

@@ -76,12 +76,16 @@ class LeakySplit:
         return tuple(tuple(file for file in share if file.slices) for share in cut)
 
     def _file(self, file: LabelledFile, folds: Collection[int]) -> LabelledFile:
-        chosen = [one for one, fold in self.fold_of.items() if one[0] == file.scan_id and fold in folds]
+        samples = [
+            (scan_id, index)
+            for (scan_id, index), fold in self.fold_of.items()
+            if scan_id == file.scan_id and fold in folds
+        ]
         return dataclasses.replace(
             file,
-            labelled_slices=len(chosen),
-            tumour_slices=len(self.tumour.intersection(chosen)),
-            slices=tuple(sorted(index for _, index in chosen)),
+            labelled_slices=len(samples),
+            tumour_slices=len(self.tumour.intersection(samples)),
+            slices=tuple(sorted(index for _, index in samples)),
         )
 
 
@@ -92,13 +96,13 @@ def leaky_split(home: Uri, split: Split, rows: Sequence[Mapping[str, Any]], seed
         lambda row: read_file(join(home, row["data_uri"]), SLICES, columns).to_pylist(), rows, home
     )
     labelled = {
-        (row["scan_id"], one["slice_index"]): one["tumour_pixels"] > 0
+        (row["scan_id"], stored_slice["slice_index"]): stored_slice["tumour_pixels"] > 0
         for row, table in zip(rows, tables, strict=True)
-        for one in table
-        if one["mask_status"] == "present"
+        for stored_slice in table
+        if stored_slice["mask_status"] == "present"
     }
     folds = split.folds or 0
-    tumour = frozenset(one for one, has in labelled.items() if has)
+    tumour = frozenset(sample for sample, has in labelled.items() if has)
     return LeakySplit(leaky_name(split.name), folds, seed, leaky_folds(labelled, folds, seed), tumour)
 
 
@@ -131,24 +135,24 @@ def scan_rows(slices: Iterable[FoldSlice]) -> list[ScanScore]:
 
 
 def _scan_row(slices: Sequence[FoldSlice]) -> ScanScore:
-    scored = [of_fold.scored for of_fold in slices]
-    true = sum(one.true_pixels or 0 for one in scored)
+    scores = [of_fold.scored for of_fold in slices]
+    true_pixels = sum(score.true_pixels or 0 for score in scores)
     row = ScanScore(
         slices[0].patient_id,
         slices[0].scan_id,
-        true_volume=true,
-        slices=len(scored),
-        labelled_slices=len(scored),
+        true_volume=true_pixels,
+        slices=len(scores),
+        labelled_slices=len(scores),
     )
-    if any(one.dice is None or one.overlap_pixels is None for one in scored):
+    if any(score.dice is None or score.overlap_pixels is None for score in scores):
         return row
-    predicted = sum(one.tumour_pixels or 0 for one in scored)
-    both = sum(one.overlap_pixels or 0 for one in scored)
+    predicted = sum(score.tumour_pixels or 0 for score in scores)
+    overlap = sum(score.overlap_pixels or 0 for score in scores)
     return dataclasses.replace(
         row,
-        dice=dice_from_counts(both, predicted, true),
-        iou=iou_from_counts(both, predicted, true),
-        slice_mean_dice=float(np.mean([one.dice for one in scored if one.dice is not None])),
+        dice=dice_from_counts(overlap, predicted, true_pixels),
+        iou=iou_from_counts(overlap, predicted, true_pixels),
+        slice_mean_dice=float(np.mean([score.dice for score in scores if score.dice is not None])),
         predicted_volume=predicted,
     )
 

@@ -49,11 +49,11 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
     quarantined = sum(row.quarantined for row in rows)
     states = Counter(results.states.values())
     status = "data_short" if quarantined > config.max_bad_fraction * scope.files else "done"
-    named = ", ".join(failed[:_NAMED])
+    failed_names = ", ".join(failed[:_NAMED])
     return {
         "job": "score",
         "status": "failed" if failed else status,
-        **({"error": f"could not be read or written: {named}; see standard error"} if failed else {}),
+        **({"error": f"could not be read or written: {failed_names}; see standard error"} if failed else {}),
         "scans": len(scope.tasks) + scope.waiting,
         "slices": sum(row.slices for row in rows),
         "scored": states[SCORED],

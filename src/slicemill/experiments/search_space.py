@@ -61,42 +61,42 @@ def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
     Raises ConfigError for what is no setting, can't be searched, or is out of range.
     """
     where = display(canonical(uri))
-    found = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
+    entries = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
     hints = get_type_hints(TrainConfig)
-    wrong = sorted(name for name in found if name not in hints or name in _NOT_SEARCHED)
-    if wrong or not found:
+    wrong = sorted(name for name in entries if name not in hints or name in _NOT_SEARCHED)
+    if wrong or not entries:
         raise ConfigError(
             f"{where} searches what is no setting, or none that a study can search",
             expected=f"any of {', '.join(sorted(hints.keys() - _NOT_SEARCHED))}",
             found=", ".join(wrong) or "none",
         )
-    names = sorted(found, key=lambda name: name != "model")
-    dimensions = tuple(_dimension(where, name, found[name], hints[name]) for name in names)
+    names = sorted(entries, key=lambda name: name != "model")
+    dimensions = tuple(_dimension(where, name, entries[name], hints[name]) for name in names)
     for dimension in dimensions:
         for value in dimension.values if isinstance(dimension, Choice) else dimension.ends:
             dataclasses.replace(base, **{dimension.name: value})
     return dimensions
 
 
-def _dimension(where: str, name: str, told: Any, hint: Any) -> Dimension:
-    if isinstance(told, list) and told:
-        return Choice(name, tuple(typed(name, value, hint) for value in told))
-    known = {"low", "high", "log", "step"}
+def _dimension(where: str, name: str, rule: Any, hint: Any) -> Dimension:
+    if isinstance(rule, list) and rule:
+        return Choice(name, tuple(typed(name, value, hint) for value in rule))
+    range_keys = {"low", "high", "log", "step"}
     kind = next((kind for kind in (hint, *get_args(hint)) if kind in (int, float)), None)
-    if not isinstance(told, dict) or kind is None or not {"low", "high"} <= told.keys() <= known:
+    if not isinstance(rule, dict) or kind is None or not {"low", "high"} <= rule.keys() <= range_keys:
         raise ConfigError(
             f"{where}: {name} is neither a list nor a range",
             expected="[a, b] or, of a number, {low: a, high: b} with log: true or step: c",
-            found=told,
+            found=rule,
         )
-    low, high = (typed(name, told[end], kind) for end in ("low", "high"))
-    log, step = typed("log", told.get("log", False), bool), told.get("step")
+    low, high = (typed(name, rule[end], kind) for end in ("low", "high"))
+    log, step = typed("log", rule.get("log", False), bool), rule.get("step")
     step = None if step is None else typed("step", step, kind)
     if low > high or (log and (low <= 0 or step is not None)) or (step is not None and step <= 0):
         raise ConfigError(
             f"{where}: {name} is no range",
             expected="low up to high; with log both above 0 and no step; a step above 0",
-            found=told,
+            found=rule,
         )
     return Range(name, low, high, log, step)
 
@@ -124,6 +124,9 @@ def _values(dimension: Dimension) -> tuple[Any, ...]:
 def as_json(space: Sequence[Dimension]) -> list[Mapping[str, Any]]:
     """The space as it is kept with a study."""
     return [
-        {**dataclasses.asdict(one), **({"values": list(one.values)} if isinstance(one, Choice) else {})}
-        for one in space
+        {
+            **dataclasses.asdict(dimension),
+            **({"values": list(dimension.values)} if isinstance(dimension, Choice) else {}),
+        }
+        for dimension in space
     ]

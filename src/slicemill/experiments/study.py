@@ -72,24 +72,24 @@ class Study:
     @contextmanager
     def claimed(self, limit: int | None) -> Iterator[Claim | None]:
         """A trial to work on, locked while the context lasts; None if the study has its `limit` of trials."""
-        with ExitStack() as held:
+        with ExitStack() as locks:
             with self._alone():
-                claim = self._left_behind(held) or self._new(held, limit)
+                claim = self._left_behind(locks) or self._new(locks, limit)
             yield claim
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         while True:
-            with ExitStack() as held:
+            with ExitStack() as locks:
                 try:
-                    held.enter_context(sole_writer(self._home, f"sweep-{uuid.uuid4().hex[:12]}"))
+                    locks.enter_context(sole_writer(self._home, f"sweep-{uuid.uuid4().hex[:12]}"))
                 except BusyError:
                     time.sleep(_LOOK)
                     continue
                 yield
                 return
 
-    def _left_behind(self, held: ExitStack) -> Claim | None:
+    def _left_behind(self, locks: ExitStack) -> Claim | None:
         for number in [trial.number for trial in self.trials((TrialState.RUNNING,))]:
             with ExitStack() as lock:
                 try:
@@ -101,13 +101,13 @@ class Study:
                     # Its worker entered it and let go since we looked.
                     continue
                 if _SETTINGS in trial.user_attrs:
-                    held.enter_context(lock.pop_all())
+                    locks.enter_context(lock.pop_all())
                     return Claim(number, trial.user_attrs[_SETTINGS], taken_over=True)
                 # Its worker died while it drew the settings: nothing is lost but a number.
                 self._study.tell(number, state=TrialState.FAIL)
         return None
 
-    def _new(self, held: ExitStack, limit: int | None) -> Claim | None:
+    def _new(self, locks: ExitStack, limit: int | None) -> Claim | None:
         # One may wait, enqueued by a worker that died before it took it.
         waiting = self.trials((TrialState.WAITING,))
         number = waiting[0].number if waiting else len(self.trials())
@@ -122,10 +122,10 @@ class Study:
         for dimension in self._space:
             if takes(settings["model"], settings["task"], dimension.name):
                 settings[dimension.name] = _drawn(trial, dimension)
-        drawn = {name: settings[name] for name in trial.params}
-        trial.set_user_attr(_SETTINGS, drawn)
-        held.enter_context(self._lock(trial.number))
-        return Claim(trial.number, drawn, taken_over=False)
+        trial_settings = {name: settings[name] for name in trial.params}
+        trial.set_user_attr(_SETTINGS, trial_settings)
+        locks.enter_context(self._lock(trial.number))
+        return Claim(trial.number, trial_settings, taken_over=False)
 
     def _sampler(self, number: int) -> BaseSampler:
         seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
@@ -163,8 +163,8 @@ class Study:
 
     def failed_last(self, count: int) -> bool:
         """Whether the last so many of the ended trials failed."""
-        ended = [trial.state for trial in self.trials() if trial.state.is_finished()]
-        return len(ended) >= count and set(ended[-count:]) == {TrialState.FAIL}
+        states = [trial.state for trial in self.trials() if trial.state.is_finished()]
+        return len(states) >= count and set(states[-count:]) == {TrialState.FAIL}
 
     def row(self, trial: FrozenTrial) -> dict[str, Any]:
         """A trial, ready for JSON; `score` is what its run is worth, None until it has ended well."""
@@ -188,8 +188,8 @@ class Study:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
-        return {name: float(share) for name, share in found.items()}
+            shares = get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
+        return {name: float(share) for name, share in shares.items()}
 
 
 def _drawn(trial: optuna.Trial, dimension: Dimension) -> Any:

@@ -113,26 +113,26 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
     """
     rows = read_scans(stored_uri(config.lake), _SCAN_COLUMNS)
     parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
-    found: dict[str, list[ScanRow]] = {"train": [], "val": []}
+    rows_of: dict[str, list[ScanRow]] = {"train": [], "val": []}
     for row in rows:
         part = parts.get(row["patient_id"])
-        if part in found and row["labelled_slices"]:
-            found[part].append(row)
-    both = {row["patient_id"] for row in found["train"]} & {row["patient_id"] for row in found["val"]}
+        if part in rows_of and row["labelled_slices"]:
+            rows_of[part].append(row)
+    both = {row["patient_id"] for row in rows_of["train"]} & {row["patient_id"] for row in rows_of["val"]}
     if both:
         raise InputError(
             "patients are on both sides of the split",
             expected="train and val apart",
             found=", ".join(sorted(both)[:3]),
         )
-    if not found["train"]:
+    if not rows_of["train"]:
         raise InputError(
             f"the split {config.split} has nothing to train on",
             expected="labelled slices of train patients in the lake",
             found=f"{len(rows)} scans in the lake, none of them of a train patient with masks",
             advice="Make the split again, or ingest scans with masks.",
         )
-    return found
+    return rows_of
 
 
 def labelled_scans(config: TrainConfig) -> list[ScanRow]:
@@ -185,9 +185,9 @@ def _files(config: TrainConfig, rows: Iterable[ScanRow], sampling: Iterable[Samp
             labelled_slices=row["labelled_slices"],
             layout=_layout(config, row),
             tumour_slices=row["tumour_slices"],
-            sampling=drawn,
+            sampling=scan_sampling,
         )
-        for row, drawn in zip(rows, sampling, strict=False)
+        for row, scan_sampling in zip(rows, sampling, strict=False)
     ]
 
 
@@ -196,7 +196,7 @@ def _layout(config: TrainConfig, row: ScanRow) -> Layout:
 
 
 def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
-    found = {}
+    points = {}
     for row in read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram")).to_pylist():
         if row["scan_id"] in scans:
             histogram = np.asarray(row["histogram"], dtype=np.int64).reshape(-1, 256)
@@ -207,8 +207,8 @@ def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[lis
                     found=len(histogram),
                 )
             layout = scans[row["scan_id"]]
-            found[row["scan_id"]] = input_normalisation(from_histogram(histogram), layout).tolist()
-    missing = sorted(scans.keys() - found.keys())
+            points[row["scan_id"]] = input_normalisation(from_histogram(histogram), layout).tolist()
+    missing = sorted(scans.keys() - points.keys())
     if missing:
         raise InputError(
             "the totals table lacks scans of the scans table",
@@ -216,7 +216,7 @@ def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[lis
             found=f"none for {', '.join(missing[:3])}",
             advice="Run ingest again.",
         )
-    return found
+    return points
 
 
 def data_hash(rows: Iterable[ScanRow]) -> str:

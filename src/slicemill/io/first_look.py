@@ -63,22 +63,22 @@ def places(config: object) -> Places:
 
 def look(config: object) -> None:
     """Raise ConfigError, InputError or StorageError for the first place that the job can't use."""
-    given = places(config)
-    for uri in _uris(given.folders):
+    uris = places(config)
+    for uri in _uris(uris.folders):
         if not _holds_something(uri):
             raise _missing(uri, "an existing folder with something in it")
-    for uri in _uris(given.files):
+    for uri in _uris(uris.files):
         _reachable(uri)
         if not storage.exists(uri):
             raise _missing(uri, "an existing file")
-    for uri in _uris(given.lakes):
+    for uri in _uris(uris.lakes):
         _reachable(uri)
         require_lake(uri)
-    for uri in _uris(given.models):
+    for uri in _uris(uris.models):
         _reachable(uri)
         if not storage.exists(Run(uri).card):
             raise _missing(uri, "a folder that slicemill train wrote, with model.json")
-    for uri in _uris(given.outputs):
+    for uri in _uris(uris.outputs):
         _writable(uri)
 
 
@@ -88,9 +88,9 @@ def _uris(texts: Iterable[str | None]) -> list[Uri]:
 
 def _missing(uri: Uri, expected: str) -> InputError:
     exists = not is_s3(uri) and local_path(uri).exists()
-    found = "another thing" if exists else "nothing there"
+    content = "another thing" if exists else "nothing there"
     return InputError(
-        f"{display(uri)} can't be read", expected=expected, found=found, advice="Check the spelling."
+        f"{display(uri)} can't be read", expected=expected, found=content, advice="Check the spelling."
     )
 
 

@@ -26,7 +26,7 @@ PACKAGES = (
 def describe() -> dict[str, Any]:
     """Processor, cores, memory, Python and package versions of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = {name: _version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "machine": {
             "processor": processor(),
@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
-            **{name: number for name, number in found.items() if number},
+            **{name: number for name, number in versions.items() if number},
         },
     }
 

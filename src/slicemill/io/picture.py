@@ -19,7 +19,7 @@ def webp(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
 def png_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a PNG file in pixels, read from its head; None if it is none."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as found:
-            return found.size
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            return picture.size
     except UnidentifiedImageError:
         return None

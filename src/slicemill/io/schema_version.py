@@ -9,12 +9,12 @@ from slicemill.errors import LakeVersionError
 from slicemill.schemas import SCHEMA_VERSION
 
 
-def require_schema_version(stored: Mapping[str, Any], what: str, advice: str) -> None:
+def require_schema_version(stored: Mapping[str, Any], subject: str, advice: str) -> None:
     """Raise LakeVersionError if a folder's JSON is of another schema version than this release's."""
     version = stored.get("schema_version")
     if version != SCHEMA_VERSION:
         raise LakeVersionError(
-            f"{what} was written by another schema version",
+            f"{subject} was written by another schema version",
             expected=SCHEMA_VERSION,
             found=version,
             advice=advice,

@@ -21,8 +21,8 @@ def read_yaml(uri: str) -> dict[str, Any]:
     try:
         value = yaml.safe_load(storage.read_bytes(where))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{display(where)} is no YAML", expected="name: value", found=said) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{display(where)} is no YAML", expected="name: value", found=reason) from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ConfigError(
             f"{display(where)} holds no settings", expected="lines of name: value", found=type(value).__name__
@@ -36,17 +36,17 @@ def read_settings(uri: str, kind: type[Any]) -> dict[str, Any]:
     Names are as on the command line or in `kind`, with - or _. Raises ConfigError for a name that `kind` does
     not have, or a value of another type.
     """
-    found = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
+    entries = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
     hints = get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]
-    unknown = sorted(found.keys() - set(known))
+    names = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(entries.keys() - set(names))
     if unknown:
         raise ConfigError(
             f"{display(canonical(uri))} sets what is no setting here",
-            expected=f"any of {', '.join(known)}",
+            expected=f"any of {', '.join(names)}",
             found=", ".join(unknown),
         )
-    return {name: typed(name, value, hints[name]) for name, value in found.items()}
+    return {name: typed(name, value, hints[name]) for name, value in entries.items()}
 
 
 def write_settings(uri: Uri, settings: Mapping[str, Any], comment: str = "") -> None:

@@ -19,25 +19,25 @@ def see_gpus(gpus: str | None) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
 
 
-def choose_device(asked: str, rank: int = 0) -> torch.device:
-    """The device for `asked`: auto, cpu or cuda; ranks of one machine take its GPUs in turn.
+def choose_device(choice: str, rank: int = 0) -> torch.device:
+    """The device for `choice`: auto, cpu or cuda; ranks of one machine take its GPUs in turn.
 
     Raises MachineError if a GPU is asked for and none is seen.
     """
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked == "cuda" and not seen:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if choice == "cuda" and not gpus:
         raise MachineError(
             "no GPU is seen", expected="at least one CUDA device", found="none", advice="Use --device cpu."
         )
-    if asked == "cpu" or not seen:
+    if choice == "cpu" or not gpus:
         return torch.device("cpu")
-    return torch.device("cuda", rank % seen)
+    return torch.device("cuda", rank % gpus)
 
 
-def choose_precision(asked: str, device: torch.device) -> str:
+def choose_precision(choice: str, device: torch.device) -> str:
     """fp32, bf16 or fp16; auto takes bf16 where the hardware multiplies it, and not where it is emulated."""
-    if asked != "auto":
-        return asked
+    if choice != "auto":
+        return choice
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -83,8 +83,8 @@ def as_html(result: AssociationResult, rows: Sequence[FeatureRow]) -> bytes:
         sections.append(Section(f"tests-{len(sections)}", title, (*blocks, Note(_PUBLISHED))))
     sections.append(Section("agreement", "Predicted against true", _agreement_blocks(result, rows)))
     inputs = (("scans", str(result.scans)),)
-    made = datetime.fromisoformat(result.made)
-    return render(Page("slicemill associations", inputs, made, synthetic=False), sections)
+    timestamp = datetime.fromisoformat(result.made)
+    return render(Page("slicemill associations", inputs, timestamp, synthetic=False), sections)
 
 
 def _agreement_blocks(result: AssociationResult, rows: Sequence[FeatureRow]) -> tuple[Block, ...]:

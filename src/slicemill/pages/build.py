@@ -45,8 +45,8 @@ def build(results: Results, scans: Sequence[str] = (), made: datetime | None = N
 
 
 def _inputs(results: Results) -> tuple[tuple[str, str], ...]:
-    named = {"lake": results.lake, "run": results.run, "scores": results.scores}
-    return tuple((name, display(part.home) if part else "none") for name, part in named.items())
+    part_of = {"lake": results.lake, "run": results.run, "scores": results.scores}
+    return tuple((name, display(part.home) if part else "none") for name, part in part_of.items())
 
 
 def _synthetic(results: Results) -> bool:

@@ -51,14 +51,14 @@ def as_html(compared: Line) -> bytes:
         table = _block("differences", _PAIRED, _DIFFERENCE_COLUMNS, compared["differences"])
         sections.append(Section("differences", "Differences", (table,)))
     inputs = (("runs", ", ".join(line["name"] for line in compared["runs"])),)
-    made = datetime.fromisoformat(compared["made"])
-    return render(Page("slicemill comparison", inputs, made, synthetic=False), sections)
+    timestamp = datetime.fromisoformat(compared["made"])
+    return render(Page("slicemill comparison", inputs, timestamp, synthetic=False), sections)
 
 
 def _warnings(compared: Line) -> list[str]:
     judged_on = {line["judged_on"] for line in compared["runs"]}
-    known = {"validation": _VALIDATION, "LEAKING": _LEAKING}
-    return [text for kind, text in known.items() if kind in judged_on]
+    text_of = {"validation": _VALIDATION, "LEAKING": _LEAKING}
+    return [text for kind, text in text_of.items() if kind in judged_on]
 
 
 def _made_on(compared: Line) -> str:
@@ -75,10 +75,10 @@ def _made_on(compared: Line) -> str:
 def _interval(value: Line | None, digits: int = 3, sign: str = "") -> str:
     if value is None:
         return NONE
-    shown = f"{value['value']:{sign}.{digits}f}"
+    text = f"{value['value']:{sign}.{digits}f}"
     if value["low"] is None:
-        return shown
-    return f"{shown} ({value['low']:{sign}.{digits}f} to {value['high']:{sign}.{digits}f})"
+        return text
+    return f"{text} ({value['low']:{sign}.{digits}f} to {value['high']:{sign}.{digits}f})"
 
 
 def _speed(value: float | None) -> str:

@@ -40,36 +40,36 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return "".join(
-            f'<img alt="{escape(one.words)}" width="{one.width}" src="{data_uri("image/png", one.data)}">'
-            for one in self._pictures
+            f'<img alt="{escape(item.words)}" width="{item.width}" src="{data_uri("image/png", item.data)}">'
+            for item in self._pictures
         )
 
     def gcf(self) -> Figure:
         """All pictures below each other as one figure, by the name that Livy's `%matplot` asks pyplot for."""
-        width = max((one.width for one in self._pictures), default=1)
-        height = sum(one.height for one in self._pictures) or 1
-        whole = Figure(figsize=(width / 100, height / 100), dpi=_DPI)
+        width = max((item.width for item in self._pictures), default=1)
+        height = sum(item.height for item in self._pictures) or 1
+        combined = Figure(figsize=(width / 100, height / 100), dpi=_DPI)
         top = 1.0
-        for one in self._pictures:
-            top -= one.height / height
-            axes = whole.add_axes((0, top, one.width / width, one.height / height))
-            axes.imshow(imread(io.BytesIO(one.data)), aspect="auto")
+        for item in self._pictures:
+            top -= item.height / height
+            axes = combined.add_axes((0, top, item.width / width, item.height / height))
+            axes.imshow(imread(io.BytesIO(item.data)), aspect="auto")
             axes.set_axis_off()
-        return whole
+        return combined
 
 
 def show(*pictures: Figure | bytes | None) -> Shown:
     """Figures and PNG files side by side where there is room, for a cell's last line; None is left out."""
-    return Shown(tuple(_picture(one) for one in pictures if one is not None))
+    return Shown(tuple(_picture(item) for item in pictures if item is not None))
 
 
-def _picture(given: Figure | bytes) -> _Picture:
-    if isinstance(given, bytes):
-        size = png_size(given)
+def _picture(source: Figure | bytes) -> _Picture:
+    if isinstance(source, bytes):
+        size = png_size(source)
         if size is None:
-            raise ValueError(f"show: expected figures or PNG files, found {len(given)} other bytes")
-        return _Picture(given, "picture", *size)
-    first = given.axes[0]
+            raise ValueError(f"show: expected figures or PNG files, found {len(source)} other bytes")
+        return _Picture(source, "picture", *size)
+    first = source.axes[0]
     words = ", ".join(filter(None, (first.get_title("left"), first.get_xlabel(), first.get_ylabel())))
-    width, height = (round(inches * given.dpi) for inches in given.get_size_inches())
-    return _Picture(png(given), words, width, height)
+    width, height = (round(inches * source.dpi) for inches in source.get_size_inches())
+    return _Picture(png(source), words, width, height)

@@ -79,8 +79,8 @@ def pages(
     by_id = {row.scan_id: row for row in all_rows}
     ranked = by_dice(rows) or sorted(rows, key=_largest_first)
     ends = ranked[:5] if is_classifier(rows) else ranked[:3] + ranked[-2:]
-    chosen = [by_id[scan_id] for scan_id in scan_ids if scan_id in by_id] + ends
-    return list({row.scan_id: row for row in chosen}.values())
+    selection = [by_id[scan_id] for scan_id in scan_ids if scan_id in by_id] + ends
+    return list({row.scan_id: row for row in selection}.values())
 
 
 def compared_scans(rows: Sequence[ScanScore]) -> list[ScanScore]:
@@ -92,8 +92,8 @@ def compared_scans(rows: Sequence[ScanScore]) -> list[ScanScore]:
         return list(rows)
     half = MAX_SLICE_SCANS // 2
     excess = sorted(rows, key=lambda row: ((row.true_volume or 0) - (row.predicted_volume or 0), row.scan_id))
-    chosen = {row.scan_id: row for row in [*by_dice(rows)[:half], *excess[:half]]}
-    return list(chosen.values())
+    selection = {row.scan_id: row for row in [*by_dice(rows)[:half], *excess[:half]]}
+    return list(selection.values())
 
 
 def is_classifier(rows: Sequence[ScanScore]) -> bool:
@@ -154,11 +154,11 @@ class Detection:
 
 def detection(slices: Sequence[SliceScore]) -> Detection:
     """Slices whose truth is known, as arrays."""
-    known = [score for score in slices if score.true is not None]
+    labelled = [score for score in slices if score.true is not None]
     return Detection(
-        np.array([bool(score.true) for score in known], bool),
-        np.array([score.positive for score in known], bool),
-        np.array([score.max_probability for score in known], np.float64),
+        np.array([bool(score.true) for score in labelled], bool),
+        np.array([score.positive for score in labelled], bool),
+        np.array([score.max_probability for score in labelled], np.float64),
     )
 
 

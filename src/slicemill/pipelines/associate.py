@@ -81,9 +81,9 @@ def _score_folders(uri: Uri) -> list[Uri]:
 
 def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Group by patient of each clinical column; empty cells are left out."""
-    chosen = tuple(names) or tuple(name for name in lake.clinical if name.endswith("Cluster"))
-    unknown = [name for name in chosen if name not in lake.clinical]
-    if unknown or not chosen:
+    outcomes = tuple(names) or tuple(name for name in lake.clinical if name.endswith("Cluster"))
+    unknown = [name for name in outcomes if name not in lake.clinical]
+    if unknown or not outcomes:
         raise ConfigError(
             "--outcome is not a clinical column of the lake" if unknown else "the lake has no cluster column",
             expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
@@ -93,7 +93,7 @@ def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str
         name: {
             patient: str(value) for patient, value in lake.clinical[name].items() if value not in (None, "")
         }
-        for name in chosen
+        for name in outcomes
     }
 
 

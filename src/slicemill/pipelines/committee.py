@@ -72,12 +72,12 @@ def _check(cards: dict[Uri, Card]) -> None:
     if len(set(ids)) < max(2, len(ids)):
         raise ConfigError("a committee has members", expected="two models or more", found=", ".join(ids))
     for name in _SHARED:
-        found = {getattr(card, name) for card in cards.values()}
-        if len(found) > 1:
+        values = {getattr(card, name) for card in cards.values()}
+        if len(values) > 1:
             raise ConfigError(
                 f"members of a committee differ in {name}",
                 expected="one input for all",
-                found=", ".join(map(str, sorted(found, key=str))),
+                found=", ".join(map(str, sorted(values, key=str))),
             )
 
 

@@ -111,18 +111,17 @@ def _line(result: Result) -> dict[str, Any]:
 
 def differences(results: Mapping[str, Result], metric: Metric) -> list[dict[str, Any]]:
     """Each pair of results that can be compared, over the patients that both have, first minus second."""
-    found = []
-    for (first, one), (second, other) in itertools.combinations(results.items(), 2):
-        ours, theirs = one.by_patient(metric), other.by_patient(metric)
-        same = one.facts["task"] == other.facts["task"] and (
-            one.judged_on == other.judged_on or {one.judged_on, other.judged_on} == {OUT_OF_FOLD, LEAKING}
+    pairs = []
+    for (first, ours), (second, theirs) in itertools.combinations(results.items(), 2):
+        our_values, their_values = ours.by_patient(metric), theirs.by_patient(metric)
+        same = ours.facts["task"] == theirs.facts["task"] and (
+            ours.judged_on == theirs.judged_on or {ours.judged_on, theirs.judged_on} == {OUT_OF_FOLD, LEAKING}
         )
-        if same and ours.keys() & theirs.keys():
-            of = metric if one.facts["task"] == "segment" else "patient_accuracy"
-            found.append(
-                {"first": first, "second": second, "of": of, **document(paired_difference(ours, theirs))}
-            )
-    return found
+        if same and our_values.keys() & their_values.keys():
+            of = metric if ours.facts["task"] == "segment" else "patient_accuracy"
+            difference = document(paired_difference(our_values, their_values))
+            pairs.append({"first": first, "second": second, "of": of, **difference})
+    return pairs
 
 
 def read_result(uri: Uri) -> Result:
@@ -142,36 +141,36 @@ def read_result(uri: Uri) -> Result:
 
 def _told(uri: Uri, newest: str) -> dict[str, Any]:
     """A result's JSON; raise InputError if an earlier release wrote it, which did not tell enough."""
-    told: dict[str, Any] = storage.read_json(uri)
-    if newest not in told:
+    stored: dict[str, Any] = storage.read_json(uri)
+    if newest not in stored:
         raise InputError(
             f"{display(uri)} is of an earlier release",
             expected=f"{newest} in it",
             found="none",
             advice="Run the same command again: what is done stays, and the file is written anew.",
         )
-    return told
+    return stored
 
 
-def _crossval(told: Mapping[str, Any]) -> Result:
-    folds = told["folds"]
+def _crossval(stored: Mapping[str, Any]) -> Result:
+    folds = stored["folds"]
     speeds = [fold["scoring_slices_per_second"] for fold in folds]
-    known = [speed for speed in speeds if speed]
+    measured = [speed for speed in speeds if speed]
     facts = {
         **{name: folds[0][name] for name in ("task", "architecture", "input_size", "parameters")},
-        "split": told["split"],
-        "data_hash": told["data_hash"],
+        "split": stored["split"],
+        "data_hash": stored["data_hash"],
         "training_seconds": _total([fold["training_seconds"] for fold in folds]),
         "trained_models": len(folds),
         "training_device": folds[0]["training_device"],
-        "scoring_slices_per_second": sum(known) / len(known) if known else None,
-        "slice_accuracy": told.get("slice_accuracy"),
-        "slice_auroc": told.get("slice_auroc"),
-        "made_on": told["machine"],
-        "command": told["command"],
+        "scoring_slices_per_second": sum(measured) / len(measured) if measured else None,
+        "slice_accuracy": stored.get("slice_accuracy"),
+        "slice_auroc": stored.get("slice_auroc"),
+        "made_on": stored["machine"],
+        "command": stored["command"],
     }
-    judged_on = LEAKING if told["split"].startswith(LEAKY) else OUT_OF_FOLD
-    return Result(judged_on, facts, _rows(told["out_of_fold"]), told.get("patient_accuracy", {}))
+    judged_on = LEAKING if stored["split"].startswith(LEAKY) else OUT_OF_FOLD
+    return Result(judged_on, facts, _rows(stored["out_of_fold"]), stored.get("patient_accuracy", {}))
 
 
 def _rows(stored: Sequence[Mapping[str, Any]]) -> list[ScanScore]:
@@ -181,28 +180,28 @@ def _rows(stored: Sequence[Mapping[str, Any]]) -> list[ScanScore]:
 
 
 def _total(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known), 2) if len(known) == len(values) else None
+    measured = [value for value in values if value is not None]
+    return round(sum(measured), 2) if len(measured) == len(values) else None
 
 
 def _scores(uri: Uri) -> Result:
-    found = read_scores(uri, None, leaky=True)
-    summary = Scores(uri).summary(model_suffix(uri, found.model_id))
-    told = _told(summary, "model")
-    model = told["model"]
+    tables = read_scores(uri, None, leaky=True)
+    summary = Scores(uri).summary(model_suffix(uri, tables.model_id))
+    stored = _told(summary, "model")
+    model = stored["model"]
     facts = {
         **{name: model[name] for name in ("task", "architecture", "input_size", "parameters", "split")},
         "training_seconds": model["training_seconds"],
         "trained_models": 1,
         "training_device": model["training_device"],
-        "scoring_slices_per_second": told["slices_per_second"],
+        "scoring_slices_per_second": stored["slices_per_second"],
     }
-    unseen, seen = unseen_and_seen(found.scans)
+    unseen_rows, seen_rows = unseen_and_seen(tables.scans)
     if model["task"] != "classify":
-        return Result(SCORED, facts, unseen, seen=seen)
-    slices = slices_by_patient(uri, unseen)
-    facts |= document(slice_summary(slices, told["threshold"]))
-    return Result(SCORED, facts, unseen, patient_accuracy(slices, told["threshold"]), seen)
+        return Result(SCORED, facts, unseen_rows, seen=seen_rows)
+    slices = slices_by_patient(uri, unseen_rows)
+    facts |= document(slice_summary(slices, stored["threshold"]))
+    return Result(SCORED, facts, unseen_rows, patient_accuracy(slices, stored["threshold"]), seen_rows)
 
 
 def _run(uri: Uri) -> Result:

@@ -222,9 +222,9 @@ def _seen(run_uri: Uri, patients: dict[str, str]) -> set[str]:
     return {patients[file.scan_id] for file in files}
 
 
-def refuse_leak(seen: set[str], scored: set[str]) -> None:
+def refuse_leak(training_patients: set[str], scored_patients: set[str]) -> None:
     """Raise InputError if a model scored a patient that it was trained or validated on."""
-    if both := sorted(seen & scored):
+    if both := sorted(training_patients & scored_patients):
         raise InputError(
             "a model scored patients that it has seen",
             expected="training and scoring apart by patient",
@@ -242,8 +242,8 @@ def _result(
     folds: Sequence[Sequence[ScanScore]],
     fold_of: Mapping[str, int],
 ) -> dict[str, Any]:
-    named = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
-    institutions = {row["scan_id"]: row["institution"] for row in named}
+    scan_rows = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
+    institutions = {row["scan_id"]: row["institution"] for row in scan_rows}
     patients = {row.patient_id for row in rows}
     runs = [stored_uri(fold_config(config, fold).out) for fold in range(len(folds))]
     cards = [load_card(run) for run in runs]
@@ -251,7 +251,7 @@ def _result(
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": data_hash(row for row in named if row["patient_id"] in patients),
+        "data_hash": data_hash(row for row in scan_rows if row["patient_id"] in patients),
         "split": split,
         "split_hash": split_hash,
         "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},

@@ -73,10 +73,10 @@ def _unreached(config: ForgetConfig, patients: Collection[str]) -> list[str]:
     """What still holds something of the patients, in a sentence each."""
     sentences = []
     for uri in config.run:
-        seen = [was_seen(load_card(canonical(uri)).patients, patient) for patient in patients]
-        if any(seen):
+        answers = [was_seen(load_card(canonical(uri)).patients, patient) for patient in patients]
+        if any(answers):
             sentences.append(f"{uri} was trained or chosen on a patient: train another model and remove it")
-        elif None in seen:
+        elif None in answers:
             sentences.append(f"{uri} does not say which patients it was trained on")
     sentences.append("raw folders are not touched: remove the patient's, or the next ingest reads them again")
     sentences.append("copies elsewhere, such as trackers, logs and backups, are not touched")

@@ -41,18 +41,18 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What a run has to do: scans to read, commits that stand, commits whose folder is gone.
+    """What a run has to do: scans to read, commits that stand, and `orphans`, whose folder is gone.
 
     `replaced` are the commits that a scan to read makes void, by scan id, and `replaced_rows` their rows by
-    commit. `standing` are the rows of the commits that stand, and `gone_rows` of those whose folder is gone.
+    commit. `standing` are the rows of the commits that stand, and `orphan_rows` those of the orphans.
     """
 
     to_read: tuple[ScanTask, ...]
     replaced: Mapping[str, tuple[Uri, ...]]
     replaced_rows: Mapping[Uri, ScanCommit]
     standing: tuple[ScanCommit, ...]
-    gone: tuple[Commit, ...]
-    gone_rows: tuple[ScanCommit, ...]
+    orphans: tuple[Commit, ...]
+    orphan_rows: tuple[ScanCommit, ...]
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
         )
         outcome = ingest_scans(spark, writer, plan.to_read, plan.replaced, config.max_pixels)
         if config.prune:
-            for commit in plan.gone:
+            for commit in plan.orphans:
                 fence.remove(commit.uri)
-        kept = plan.standing if config.prune else (*plan.standing, *plan.gone_rows)
+        unread = plan.standing if config.prune else (*plan.standing, *plan.orphan_rows)
         earlier = _earlier_states(home, outcome.failures, plan)
         outside = [QuarantineRow.of(problem, job_id, writer.started) for problem in discovery.problems]
-        content = LakeContent.of([*outcome.commits, *kept, *earlier], outside)
+        content = LakeContent.of([*outcome.commits, *unread, *earlier], outside)
         clinical = clinical or published.clinical
         publish(fence, content, content.profile(discovery, clinical), clinical)
         leftovers = content.remove_leftovers(fence)
@@ -196,10 +196,10 @@ def _plan(
         to_read.append(task)
         replaced[task.scan_id] = tuple(commit.uri for commit in old)
     present = {task.scan_id for task in scans}
-    gone = tuple(commit for commit in commits if commit.scan_id not in present)
-    gone_rows = tuple(row_of[commit.uri] for commit in gone)
+    orphans = tuple(commit for commit in commits if commit.scan_id not in present)
+    orphan_rows = tuple(row_of[commit.uri] for commit in orphans)
     replaced_rows = {uri: row_of[uri] for uris in replaced.values() for uri in uris}
-    return IngestPlan(tuple(to_read), replaced, replaced_rows, tuple(standing), gone, gone_rows)
+    return IngestPlan(tuple(to_read), replaced, replaced_rows, tuple(standing), orphans, orphan_rows)
 
 
 def _stands(commit: Commit, row: ScanCommit, task: ScanTask) -> bool:
@@ -229,8 +229,8 @@ def _summary(
         skipped_unchanged=len(plan.standing),
         read=len(outcome.commits),
         failed=len(outcome.failures),
-        gone=len(plan.gone),
-        pruned=len(plan.gone) if config.prune else 0,
+        gone=len(plan.orphans),
+        pruned=len(plan.orphans) if config.prune else 0,
         leftovers=leftovers,
         ignored_files=sum(discovery.ignored.values()),
         other_formats=sum(sum(places.values()) for places in discovery.other_formats.values()),
@@ -273,12 +273,12 @@ def _joined(content: LakeContent, clinical: Clinical) -> int | None:
     if not clinical.fields:
         return None
     patients = {row.patient_id for row in content.scans}
-    joined = len(clinical.by_patient(patients))
-    if joined < _FEW_JOINS * len(patients):
+    matches = len(clinical.by_patient(patients))
+    if matches < _FEW_JOINS * len(patients):
         log.warning(
             "only %d of %d patients are in the clinical table's %d rows; profile.json names the rest",
-            joined,
+            matches,
             len(patients),
             len(clinical.rows),
         )
-    return joined
+    return matches

@@ -52,15 +52,15 @@ def run(config: SplitConfig) -> dict[str, Any]:
 
 def _split(config: SplitConfig, home: Uri) -> dict[str, Any]:
     scans = read_scan_rows(home)
-    named = _read_holdout(config.holdout)
-    recipe = _recipe(config, named)
+    names = _read_holdout(config.holdout)
+    recipe = _recipe(config, names)
     earlier = _earlier(home, config.name, recipe)
     together = _together(home, scans)
-    held, unknown = _held(config, scans, named, together)
-    rest = [facts for facts in _facts(scans) if facts.patient_id not in held]
+    holdout, unknown = _held(config, scans, names, together)
+    rest = [facts for facts in _facts(scans) if facts.patient_id not in holdout]
     shares = _shares(config, len(rest))
-    kept = {patient: part for patient, part in earlier.items() if patient not in held}
-    assigned = {**assign(rest, shares, config.seed, kept, together), **dict.fromkeys(held, "test")}
+    standing = {patient: part for patient, part in earlier.items() if patient not in holdout}
+    assigned = {**assign(rest, shares, config.seed, standing, together), **dict.fromkeys(holdout, "test")}
     card = {
         **recipe,
         "name": config.name,
@@ -111,14 +111,14 @@ def _together(home: Uri, scans: Sequence[ScanRow]) -> tuple[tuple[str, ...], ...
 def _held(
     config: SplitConfig,
     scans: Sequence[ScanRow],
-    named: Sequence[str],
+    names: Sequence[str],
     together: Sequence[Sequence[str]],
 ) -> tuple[set[str], list[str]]:
     """Patients of the holdout, those that stay together with them too, and names that the lake has not."""
-    held, unknown = hold_out(
-        {row.patient_id for row in scans}, {row.scan_id: row.patient_id for row in scans}, named
+    holdout, unknown = hold_out(
+        {row.patient_id for row in scans}, {row.scan_id: row.patient_id for row in scans}, names
     )
-    if config.holdout and not held:
+    if config.holdout and not holdout:
         raise InputError(
             "the holdout names no scan of the lake",
             expected="scan or patient ids of the lake",
@@ -129,9 +129,9 @@ def _held(
             "%d of the holdout's names are not in the lake: %s", len(unknown), ", ".join(unknown[:10])
         )
     for group in together:
-        if not held.isdisjoint(group):
-            held |= set(group)
-    return held, unknown
+        if not holdout.isdisjoint(group):
+            holdout |= set(group)
+    return holdout, unknown
 
 
 def _shares(config: SplitConfig, patients: int) -> dict[str, float]:
@@ -148,13 +148,13 @@ def _shares(config: SplitConfig, patients: int) -> dict[str, float]:
     return dict(zip(PARTS, config.part_fractions(), strict=True))
 
 
-def _recipe(config: SplitConfig, named: list[str]) -> dict[str, Any]:
+def _recipe(config: SplitConfig, names: list[str]) -> dict[str, Any]:
     """What makes two splits the same kind: an existing split is extended only by its own recipe."""
     recipe: dict[str, Any] = {"seed": config.seed}
     if config.folds is not None:
         return {**recipe, "method": "folds", "folds": config.folds}
     if config.holdout:
-        digest = hashlib.sha256("\n".join(named).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
         return {**recipe, "method": "holdout", "holdout_hash": digest, "val_fraction": config.val_fraction}
     return {**recipe, "method": "fractions", "fractions": list(config.part_fractions())}
 

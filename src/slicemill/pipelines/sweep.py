@@ -128,8 +128,8 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     out = join(study.trial_home(claim.number), "run")
     trained = dataclasses.replace(base, **claim.settings, out=out)
     check_settings(trained)
-    told = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
-    log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", told)
+    wording = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
+    log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", wording)
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
     plan = make_plan(trained, scans_by_part(trained), threads)
     epochs = trained.epochs or 0
@@ -166,7 +166,7 @@ def _publish(
     # What was given up may have published pictures of half the size, whose score is not to be compared.
     complete = [row for row in finished if row["state"] == "complete"]
     best = max(complete, key=lambda row: (row["score"], -row["number"]), default=None)
-    told = {
+    document = {
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
@@ -177,10 +177,10 @@ def _publish(
         "importance": study.importance(),
         "trials": rows,
     }
-    storage.write_json(join(out, "sweep.json"), told)
+    storage.write_json(join(out, "sweep.json"), document)
     if best is not None:
         _write_best(config, base, best, len(rows))
-        _draw(out, told, space, finished)
+        _draw(out, document, space, finished)
     states = [row["state"] for row in rows]
     return {
         "job": "sweep",
@@ -197,28 +197,29 @@ def _publish(
 def _write_best(config: SweepConfig, base: TrainConfig, best: Mapping[str, Any], trials: int) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     settings = {**dataclasses.asdict(base), **best["settings"]}
-    kept = {
+    recipe = {
         name: value
         for name, value in settings.items()
         if name not in _NOT_KEPT and (value != defaults[name] or name in best["settings"])
     }
-    made = datetime.now(UTC).isoformat(timespec="seconds")
+    timestamp = datetime.now(UTC).isoformat(timespec="seconds")
     comment = (
-        f"Trial {best['number']} of {trials}, {made}: {best['score']:.4f} on the validation part of "
+        f"Trial {best['number']} of {trials}, {timestamp}: {best['score']:.4f} on the validation part of "
         f"{base.split}.\nThat it is the best of {trials} flatters it: judge it on other patients.\n"
         f"{command()}"
     )
-    write_settings(join(canonical(config.out), "best.yaml"), kept, comment)
+    write_settings(join(canonical(config.out), "best.yaml"), recipe, comment)
 
 
 def _draw(
-    out: Uri, told: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
+    out: Uri, document: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
 ) -> None:
-    logarithmic = frozenset(one.name for one in space if isinstance(one, Range) and one.log)
+    ranges = [dimension for dimension in space if isinstance(dimension, Range)]
+    logarithmic = frozenset(dimension.name for dimension in ranges if dimension.log)
     figures = {
         "history": history_figure(finished),
-        "importance": importance_figure(told["importance"]),
-        "slices": slices_figure(finished, [one.name for one in space], logarithmic),
+        "importance": importance_figure(document["importance"]),
+        "slices": slices_figure(finished, [dimension.name for dimension in space], logarithmic),
     }
     for name, figure in figures.items():
         storage.write_bytes(join(out, "figures", f"{name}.png"), png(figure))

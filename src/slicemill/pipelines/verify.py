@@ -40,9 +40,9 @@ def run(config: ScoreConfig, spark: Session | None = None) -> dict[str, Any]:
     checks = _checks(spark, home, [entry.uri for entry in manifest])
     missing = sorted(name for check in checks for name in check.missing)
     changed = sorted(name for check in checks for name in check.changed)
-    for what, names in (("missing", missing), ("changed", changed)):
+    for state, names in (("missing", missing), ("changed", changed)):
         for name in names:
-            log.error("%s: %s", what, name)
+            log.error("%s: %s", state, name)
     return {
         "job": "score",
         "status": "data_short" if missing or changed else "done",

@@ -114,9 +114,9 @@ def install(jars: Path | None = None) -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix="slicemill-connector-") as scratch:
         fetched = resolve(Path(scratch))
-        found = sha256_sums(fetched, sorted(path.name for path in fetched.glob("*.jar")))
-        if found != sums:
-            wrong = sorted(name for name in found.keys() | sums if found.get(name) != sums.get(name))
+        own_sums = sha256_sums(fetched, sorted(path.name for path in fetched.glob("*.jar")))
+        if own_sums != sums:
+            wrong = sorted(name for name in own_sums.keys() | sums if own_sums.get(name) != sums.get(name))
             raise MachineError(
                 "the S3 connector that was fetched is not the pinned one",
                 expected=f"the SHA-256 sums in {_SUMS}",
@@ -173,22 +173,22 @@ def resolve(scratch: Path) -> Path:
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
         "PYSPARK_PYTHON": sys.executable,
     }
-    said = ""
+    output = ""
     for _ in range(_ATTEMPTS):
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
+        process = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        if process.returncode == 0:
             return scratch / "ivy" / "jars"
-        said = done.stderr + done.stdout
+        output = process.stderr + process.stdout
     raise MachineError(
         "Spark's S3 connector can't be fetched",
         expected="Java 17 or 21, and Maven Central within reach",
-        found=_fault(said),
+        found=_fault(output),
         advice="Check both (DEFAULT_ARTIFACT_REPOSITORY names a mirror) and run make again.",
     )
 
 
-def _fault(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _fault(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [
         line for line in lines if "Exception" in line or "JAVA_HOME" in line or line.startswith("Error")
     ]
@@ -201,11 +201,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--write-sums", metavar="FILE", help="resolve, write the SHA-256 sums, install nothing"
     )
-    asked = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
-        if asked.write_sums:
-            write_sums(Path(asked.write_sums))
+        if options.write_sums:
+            write_sums(Path(options.write_sums))
         elif not on_emr():
             log.info("S3 connector: %s", "installed" if install() else "already there")
     except MachineError as error:

@@ -19,12 +19,12 @@ _LINE_SECONDS = 15.0
 
 
 @contextmanager
-def progress(context: SparkContext, what: str, total: int) -> Iterator[None]:
+def progress(context: SparkContext, name: str, total: int) -> Iterator[None]:
     """Show the progress of the jobs that this thread starts inside the block; `total` tasks are expected."""
-    group = f"slicemill-{what}-{time.monotonic_ns()}"
-    context.setJobGroup(group, what)
+    group = f"slicemill-{name}-{time.monotonic_ns()}"
+    context.setJobGroup(group, name)
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(context, group, what, total, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(context, group, name, total, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -36,22 +36,22 @@ def progress(context: SparkContext, what: str, total: int) -> Iterator[None]:
 
 def _done(context: SparkContext, group: str) -> int:
     tracker = context.statusTracker()
-    done = 0
+    count = 0
     for job in tracker.getJobIdsForGroup(group):
         info = tracker.getJobInfo(job)
         for stage in info.stageIds if info else ():
             stage_info = tracker.getStageInfo(stage)
-            done += stage_info.numCompletedTasks if stage_info else 0
-    return done
+            count += stage_info.numCompletedTasks if stage_info else 0
+    return count
 
 
-def _watch(context: SparkContext, group: str, what: str, total: int, stop: threading.Event) -> None:
+def _watch(context: SparkContext, group: str, name: str, total: int, stop: threading.Event) -> None:
     on_terminal = sys.stderr.isatty()
-    said = time.monotonic()
-    with tqdm(total=total, desc=what, unit="task", disable=not on_terminal, file=sys.stderr) as bar:
+    last_line = time.monotonic()
+    with tqdm(total=total, desc=name, unit="task", disable=not on_terminal, file=sys.stderr) as bar:
         while not stop.wait(_POLL_SECONDS):
-            done = _done(context, group)
-            bar.update(done - bar.n)
-            if not on_terminal and time.monotonic() - said >= _LINE_SECONDS:
-                said = time.monotonic()
-                log.info("%s: %d of %d tasks done", what, done, total)
+            count = _done(context, group)
+            bar.update(count - bar.n)
+            if not on_terminal and time.monotonic() - last_line >= _LINE_SECONDS:
+                last_line = time.monotonic()
+                log.info("%s: %d of %d tasks done", name, count, total)

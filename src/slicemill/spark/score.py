@@ -108,5 +108,5 @@ def _gpu() -> int:
     context = TaskContext.get()
     if context is None:
         return 0
-    given = context.resources().get("gpu")
-    return int(given.addresses[0]) if given else context.partitionId()
+    gpu = context.resources().get("gpu")
+    return int(gpu.addresses[0]) if gpu else context.partitionId()

@@ -99,8 +99,8 @@ def found_java() -> str:
     java = shutil.which(os.path.join(home, "bin", "java")) if home else shutil.which("java")
     if java is None:
         return f"no java in JAVA_HOME ({home})" if home else "no java on the PATH"
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    return said.splitlines()[0] if said else f"{java}, which says nothing"
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    return output.splitlines()[0] if output else f"{java}, which says nothing"
 
 
 def cores(spark: SparkSession) -> int:

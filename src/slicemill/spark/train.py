@@ -130,7 +130,7 @@ def failure(plan: TrainPlan, reasons: Mapping[int, RankFailure], output: str) ->
         kind = getattr(errors, reason.kind, None)
         if isinstance(kind, type) and issubclass(kind, SlicemillError):
             return kind(
-                reason.what or reason.message,
+                reason.problem or reason.message,
                 expected=reason.expected,
                 found=reason.found,
                 advice=reason.advice,
@@ -146,18 +146,18 @@ def failure(plan: TrainPlan, reasons: Mapping[int, RankFailure], output: str) ->
 
 def _first_to_end(silent: list[int], output: str) -> list[int]:
     """The silent rank whose task Spark saw fail, if it says so: the others it then ended itself."""
-    seen = re.search(r"barrier task \w+\(\d+, (\d+)\)", output)
-    return [int(seen[1])] if seen and int(seen[1]) in silent else silent
+    match = re.search(r"barrier task \w+\(\d+, (\d+)\)", output)
+    return [int(match[1])] if match and int(match[1]) in silent else silent
 
 
 def _dead(ranks: list[int], output: str) -> TrainingError:
     killed = re.search(r"Signal \d+ \(\w+\)|exitcode\s*:\s*-?\d+", output)
-    said = output.partition("included below:")[2] or output
-    lines = [line.strip() for line in said.splitlines() if line.strip()][:_LAST_LINES]
-    found = [killed.group(0)] if killed else []
+    last_output = output.partition("included below:")[2] or output
+    lines = [line.strip() for line in last_output.splitlines() if line.strip()][:_LAST_LINES]
+    signal = [killed.group(0)] if killed else []
     return TrainingError(
         f"rank {', '.join(map(str, ranks))} died",
         expected="a finished run",
-        found="; its last lines: ".join([*found, " | ".join(lines)]) if lines else "no last words",
+        found="; its last lines: ".join([*signal, " | ".join(lines)]) if lines else "no last words",
         advice="Go on from the last checkpoint with --resume.",
     )

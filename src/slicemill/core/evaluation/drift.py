@@ -78,8 +78,8 @@ def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[
     sizes = [tuple(size) for size in profile.get("sizes", ())]
     size = (scan["height"], scan["width"])
     if sizes and size not in sizes:
-        known = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
-        warnings.append(f"slices are {size[0]}x{size[1]}, in training {known}{', ...' if sizes[3:] else ''}")
+        names = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
+        warnings.append(f"slices are {size[0]}x{size[1]}, in training {names}{', ...' if sizes[3:] else ''}")
     for channel, usual in enumerate(profile.get("channels", ())):
         name = SEQUENCES[channel] if channel < len(SEQUENCES) else f"channel {channel}"
         off = [

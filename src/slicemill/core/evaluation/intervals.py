@@ -62,16 +62,16 @@ def grouped_interval(
     `statistic` takes the rows of the drawn groups, one after another; draws for which it gives nan are left
     out. Raises ValueError without groups, or if it gives nan for all rows.
     """
-    whole = statistic(np.concatenate(groups)) if groups else np.nan
-    if not np.isfinite(whole):
-        raise ValueError(f"bootstrap: expected a finite statistic, found {whole} of {len(groups)} groups")
+    estimate = statistic(np.concatenate(groups)) if groups else np.nan
+    if not np.isfinite(estimate):
+        raise ValueError(f"bootstrap: expected a finite statistic, found {estimate} of {len(groups)} groups")
     if len(groups) == 1:
-        return Interval(float(whole), None, None)
+        return Interval(float(estimate), None, None)
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(groups), (resamples, len(groups)))
-    drawn = np.array([statistic(np.concatenate([groups[group] for group in draw])) for draw in draws])
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(whole), float(low), float(high))
+    replicates = np.array([statistic(np.concatenate([groups[group] for group in draw])) for draw in draws])
+    low, high = np.nanquantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(estimate), float(low), float(high))
 
 
 def _interval(
@@ -94,8 +94,8 @@ def _interval(
     reduce = np.mean if statistic == "mean" else np.median
     if sample.size == 1:
         return Interval(float(sample[0]), None, None)
-    drawn = np.concatenate([reduce(part, axis=1) for part in _resamples(sample, resamples, seed)])
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    replicates = np.concatenate([reduce(part, axis=1) for part in _resamples(sample, resamples, seed)])
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(reduce(sample)), float(low), float(high))
 
 

@@ -25,11 +25,11 @@ class PredictionOptions:
     @classmethod
     def from_names(cls, names: Iterable[str]) -> PredictionOptions:
         """The options of these names; raise ValueError for an unknown one."""
-        known = dict(zip((FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT), _FIELDS, strict=True))
-        chosen = set(names)
-        if unknown := sorted(chosen - known.keys()):
-            raise ValueError(f"options of prediction: expected {', '.join(known)}, found {unknown[0]}")
-        return cls(**{known[name]: True for name in chosen})
+        field_of = dict(zip((FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT), _FIELDS, strict=True))
+        requested = set(names)
+        if unknown := sorted(requested - field_of.keys()):
+            raise ValueError(f"options of prediction: expected {', '.join(field_of)}, found {unknown[0]}")
+        return cls(**{field_of[name]: True for name in requested})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def dice_summary(rows: Sequence[ScanScore]) -> DiceSummary:
     dice = patient_means(rows)
     ranked = sorted(
         (NamedDice(row.scan_id, row.dice) for row in rows if row.dice is not None),
-        key=lambda named: (named.dice, named.scan_id),
+        key=lambda entry: (entry.dice, entry.scan_id),
     )
     return DiceSummary(
         scans=len(rows),

@@ -27,8 +27,8 @@ def hausdorff95(predicted: npt.NDArray[np.generic], true: npt.NDArray[np.generic
         return None
     box = _bounding_box(ours | theirs)
     ours, theirs = surface(ours[box]), surface(theirs[box])
-    there, back = _distances(ours, theirs), _distances(theirs, ours)
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+    forward, backward = _distances(ours, theirs), _distances(theirs, ours)
+    return float(max(np.percentile(forward, 95), np.percentile(backward, 95)))
 
 
 def surface(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -60,12 +60,12 @@ def _distances(sources: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_]) -
     squared = _nearest_over_slices(_nearest_along_columns(targets))
     slices, rows, columns = np.nonzero(sources)
     offsets = np.arange(sources.shape[1], dtype=np.int32)
-    found = np.empty(len(slices), dtype=np.int32)
+    nearest = np.empty(len(slices), dtype=np.int32)
     for start in range(0, len(slices), _BLOCK):
         part = slice(start, start + _BLOCK)
         away = (rows[part, None].astype(np.int32) - offsets) ** 2
-        found[part] = (squared[slices[part], :, columns[part]] + away).min(axis=1)
-    return np.sqrt(found.astype(np.float64))
+        nearest[part] = (squared[slices[part], :, columns[part]] + away).min(axis=1)
+    return np.sqrt(nearest.astype(np.float64))
 
 
 def _nearest_along_columns(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:

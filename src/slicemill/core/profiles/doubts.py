@@ -91,8 +91,8 @@ def _mask_sentences(doubts: Mapping[MaskDoubt, Sequence[int]]) -> list[str]:
     sentences = []
     for doubt, numbers in sorted(doubts.items()):
         listed = ", ".join(map(str, numbers[:_NAMED]))
-        more = f", ... ({len(numbers)} in all)" if numbers[_NAMED:] else ""
-        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {listed}{more}")
+        ellipsis = f", ... ({len(numbers)} in all)" if numbers[_NAMED:] else ""
+        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {listed}{ellipsis}")
     return sentences
 
 

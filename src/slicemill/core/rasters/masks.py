@@ -152,9 +152,9 @@ def _values(planes: Sequence[Plane], forms: Sequence[RasterForm]) -> list[BadIma
     if len(numbers) > 1 and classes and (numbered or len(classes) > 1 or sound < _SOUND_MASKS):
         listed = ", ".join(f"{value:g}" for value in sorted(numbers)[:_MOST_CLASSES])
         return [_several_classes(f"values {listed} besides 0")] * len(planes)
-    whole = len(odd) > sound
+    all_bad = len(odd) > sound
     return [
-        _not_binary(planes[number], whole) if whole or number in odd else None
+        _not_binary(planes[number], all_bad) if all_bad or number in odd else None
         for number in range(len(planes))
     ]
 
@@ -191,11 +191,11 @@ def _several_classes(values: str) -> BadImageError:
     )
 
 
-def _not_binary(plane: Plane, whole: bool) -> BadImageError:
+def _not_binary(plane: Plane, all_bad: bool) -> BadImageError:
     values = plane.fault
     if plane.values is not None:
         values = f"values {', '.join(f'{value:g}' for value in (0.0, *plane.values))}"
-    detail = "most masks of the scan are not binary" if whole else "the mask is not binary"
+    detail = "most masks of the scan are not binary" if all_bad else "the mask is not binary"
     return BadImageError(
         Reason.MASK_NOT_BINARY, detail, values, "0 and one of 1, the largest value of its type, 255, 65535"
     )

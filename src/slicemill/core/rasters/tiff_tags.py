@@ -72,9 +72,9 @@ class _Entry(NamedTuple):
     content: bytes
 
 
-def unreadable(detail: str, found: object = None, expected: object = None) -> BadImageError:
+def unreadable(detail: str, value: object = None, expected: object = None) -> BadImageError:
     """The error of tags that contradict each other or are not accepted."""
-    return BadImageError(Reason.UNREADABLE, detail, found, expected)
+    return BadImageError(Reason.UNREADABLE, detail, value, expected)
 
 
 def truncated(size: int, expected: int) -> BadImageError:
@@ -149,12 +149,12 @@ def _numbers(data: bytes, order: str, entry: _Entry) -> tuple[int, ...]:
     code, width = _TYPE_CODES.get(kind, ("", 0))
     if not width or count == 0:
         raise unreadable(f"tag {tag} has no whole numbers", f"type {kind}, count {count}", "types 1, 3, 4")
-    most = count
+    limit = count
     if tag not in _LONG:
-        most = min(count, _MOST_VALUES)
+        limit = min(count, _MOST_VALUES)
     elif count > MOST_CHUNKS:
         raise too_many_chunks(count)
-    return struct.unpack(f"{order}{most}{code}", _value(data, order, entry, most, width))
+    return struct.unpack(f"{order}{limit}{code}", _value(data, order, entry, limit, width))
 
 
 def too_many_chunks(count: int) -> BadImageError:
@@ -162,15 +162,15 @@ def too_many_chunks(count: int) -> BadImageError:
     return BadImageError(Reason.TOO_LARGE, "too many strips or tiles", count, f"at most {MOST_CHUNKS}")
 
 
-def _value(data: bytes, order: str, entry: _Entry, most: int, width: int) -> bytes:
-    """Bytes of the first `most` values of a tag, `width` bytes each."""
+def _value(data: bytes, order: str, entry: _Entry, limit: int, width: int) -> bytes:
+    """Bytes of the first `limit` values of a tag, `width` bytes each."""
     size = entry.values * width
     if size <= 4:
-        return entry.content[: most * width]
+        return entry.content[: limit * width]
     (where,) = struct.unpack(order + "I", entry.content)
     if where + size > len(data):
         raise truncated(len(data), where + size)
-    return data[where : where + most * width]
+    return data[where : where + limit * width]
 
 
 def _described_images(description: str) -> int:

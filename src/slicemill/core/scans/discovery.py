@@ -202,10 +202,10 @@ def _unopenable(file: FoundFile, scan_id: str) -> Problem:
     return _unparsable(file, scan_id, "a name that is not UTF-8")
 
 
-def _unparsable(file: FoundFile, scan_id: str, found: str) -> Problem:
+def _unparsable(file: FoundFile, scan_id: str, file_name: str) -> Problem:
     expected = f"{scan_id}_<n>.tif or {scan_id}_<n>_mask.tif"
     return Problem(
-        printable(file.uri), scan_id, Reason.UNPARSABLE_NAME, "the name is not a slice's", found, expected
+        printable(file.uri), scan_id, Reason.UNPARSABLE_NAME, "the name is not a slice's", file_name, expected
     )
 
 

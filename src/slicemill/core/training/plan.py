@@ -112,8 +112,8 @@ class TrainPlan:
 
 def settings_from_json(value: Mapping[str, Any]) -> TrainConfig:
     """Settings that were stored; those of another release that this one does not know are left out."""
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    return TrainConfig(**{name: setting for name, setting in value.items() if name in known})
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**{name: setting for name, setting in value.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class Execution:
 
 
 def _file(value: Mapping[str, Any]) -> LabelledFile:
-    known = dict(value)
-    slices = known.pop("slices", None)
+    fields = dict(value)
+    slices = fields.pop("slices", None)
     # Earlier releases had but this one kind.
-    sampling = known.pop("sampling", None) or {"oversample": known.pop("oversample", 1)}
+    sampling = fields.pop("sampling", None) or {"oversample": fields.pop("oversample", 1)}
     return LabelledFile(
-        **known, slices=None if slices is None else tuple(slices), sampling=Sampling(**sampling)
+        **fields, slices=None if slices is None else tuple(slices), sampling=Sampling(**sampling)
     )
 
 
@@ -152,8 +152,8 @@ def balance(files: Iterable[LabelledFile], ranks: int) -> tuple[Share, ...]:
     Every file with a labelled slice is in exactly one share, and the result does not depend on the order of
     `files`. Shares are empty where there are fewer files than ranks.
     """
-    drawn = sorted((file for file in files if file.draws), key=lambda file: (-file.draws, file))
-    return tuple(map(tuple, balanced(drawn, lambda file: file.draws, ranks)))
+    sampled = sorted((file for file in files if file.draws), key=lambda file: (-file.draws, file))
+    return tuple(map(tuple, balanced(sampled, lambda file: file.draws, ranks)))
 
 
 def labelled_slices(share: Iterable[LabelledFile]) -> int:

@@ -97,7 +97,7 @@ class EpochLine:
             (kind for kind in kinds if any(_PREFIX + name in value for name in kind.primary)), kinds[1]
         )
         stored = {
-            name.removeprefix(_PREFIX): found for name, found in value.items() if name.startswith(_PREFIX)
+            name.removeprefix(_PREFIX): entry for name, entry in value.items() if name.startswith(_PREFIX)
         }
         return cls(validation=kind(**_known(kind, stored)), **_known(cls, value))
 
@@ -139,7 +139,7 @@ class RankFailure:
     """Name of the exception's class."""
     message: str
     rank: int
-    what: str | None = None
+    problem: str | None = None
     expected: str | None = None
     found: str | None = None
     advice: str | None = None
@@ -152,4 +152,4 @@ class RankFailure:
 
 def _known(kind: type[Any], value: Json) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(kind)} - {"validation"}
-    return {name: found for name, found in value.items() if name in names}
+    return {name: entry for name, entry in value.items() if name in names}

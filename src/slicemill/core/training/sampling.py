@@ -51,8 +51,8 @@ class Sampling:
         """Slices that share a quota, and the quota."""
         if self.tumour_share is None or tumour.all() or not tumour.any():
             return [(np.arange(len(tumour)), quota)]
-        shown = round(self.tumour_share * quota)
-        return [(np.flatnonzero(tumour), shown), (np.flatnonzero(~tumour), quota - shown)]
+        tumour_quota = round(self.tumour_share * quota)
+        return [(np.flatnonzero(tumour), tumour_quota), (np.flatnonzero(~tumour), quota - tumour_quota)]
 
 
 #: Every slice once.

@@ -60,11 +60,11 @@ def _check_version(home: Uri, stored: Any) -> None:
     require_schema_version(stored, f"the lake {display(home)}", advice)
 
 
-def _check(flag: str, expected: object, found: object) -> None:
-    if expected != found:
+def _check(flag: str, expected: object, value: object) -> None:
+    if expected != value:
         raise ConfigError(
             f"{flag} differs from the lake's",
             expected=expected,
-            found=found,
+            found=value,
             advice="Use the lake's, or a new lake.",
         )

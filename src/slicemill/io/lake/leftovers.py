@@ -19,14 +19,14 @@ def remove_leftovers(fence: Fence, scans: Iterable[ScanRow], unsettled: Iterable
     locked, after the tables were published.
     """
     home, lake = fence.home, Lake(fence.home)
-    kept = {join(home, row.data_uri) for row in scans}
-    kept |= {_profile_of(uri, lake) for uri in kept}
+    owned = {join(home, row.data_uri) for row in scans}
+    owned |= {_profile_of(uri, lake) for uri in owned}
     names = {lake.data_name(scan_id) for scan_id in unsettled}
     leftovers = [
         file.uri
         for folder in (lake.slices, lake.profile)
         for file in storage.list_or_none(folder)
-        if not file.uri.endswith("/") and file.uri not in kept and _name(file.uri) not in names
+        if not file.uri.endswith("/") and file.uri not in owned and _name(file.uri) not in names
     ]
     if not is_s3(home):
         leftovers += [uri for folder in (lake.commits, lake.scans, lake.totals) for uri in _drafts(folder)]

@@ -55,14 +55,14 @@ class Split:
 
     def patients(self, part: str) -> set[str]:
         """Patients of a part (train, val, test) or of a fold (fold-K)."""
-        found = {patient for patient, of in self.assigned.items() if of == part}
-        if not found:
+        patients = {patient for patient, of in self.assigned.items() if of == part}
+        if not patients:
             raise ConfigError(
                 f"the split {self.name} has no part {part}",
                 expected=" or ".join(sorted(set(self.assigned.values()))),
                 found=part,
             )
-        return found
+        return patients
 
 
 def exists(home: Uri, name: str) -> bool:
@@ -96,7 +96,7 @@ def read_split(home: Uri, name: str) -> Split:
     """
     refuse_leaky(name, "--split")
     if not exists(home, name):
-        there = sorted(
+        names = sorted(
             {
                 file.uri.rpartition("/")[2].removesuffix(".json")
                 for file in storage.list_or_none(Lake(home).splits)
@@ -105,7 +105,7 @@ def read_split(home: Uri, name: str) -> Split:
         )
         raise InputError(
             f"the lake has no split {name}",
-            expected=", ".join(there) or "a split made by slicemill split",
+            expected=", ".join(names) or "a split made by slicemill split",
             found=name,
         )
     card = storage.read_json(Lake(home).split_card(name))

@@ -46,14 +46,14 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
     def patient_of(scan_id: str) -> str:
         return identify(scan_id, pattern, listed).patient_id
 
-    kept: list[ScanCommit] = []
+    remaining: list[ScanCommit] = []
     scans = {row.scan_id for row in published.scans.values() if row.patient_id in patients}
     for commit, rows in zip(commits, read_commits(commits, published), strict=True):
         if (rows.scan.patient_id if rows.scan else patient_of(commit.scan_id)) in patients:
             fence.remove(commit.uri)
             scans.add(commit.scan_id)
         else:
-            kept.append(rows)
+            remaining.append(rows)
     committed = {commit.scan_id for commit in commits}
     outside = [
         row
@@ -61,7 +61,7 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
         if scan_id not in committed and patient_of(scan_id) not in patients
         for row in of_scan
     ]
-    content = LakeContent.of(kept, [*outside, *published.nameless])
+    content = LakeContent.of(remaining, [*outside, *published.nameless])
     clinical = published.clinical.without(patients)
     nothing = Discovery((), (), {}, {})
     publish(fence, content, content.profile(nothing, clinical), clinical)

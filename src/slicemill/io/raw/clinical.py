@@ -48,8 +48,8 @@ class Clinical:
 
     def without(self, patients: Collection[str]) -> Clinical:
         """The same columns without the rows that these patients have."""
-        joined = set(self._matches(patients).values())
-        return Clinical(self.fields, {row: values for row, values in self.rows.items() if row not in joined})
+        matches = set(self._matches(patients).values())
+        return Clinical(self.fields, {row: values for row, values in self.rows.items() if row not in matches})
 
     def unjoined(self, patients: Collection[str]) -> list[str]:
         """Ids of rows that none of these patients has, sorted."""
@@ -64,17 +64,17 @@ class Clinical:
 
 def _sole_by_key(ids: Iterable[str]) -> dict[str, str]:
     """Ids by their key, without those that share one."""
-    named = [(patient_key(text), text) for text in ids]
-    counts = Counter(key for key, _ in named)
-    return {key: text for key, text in named if counts[key] == 1}
+    pairs = [(patient_key(text), text) for text in ids]
+    counts = Counter(key for key, _ in pairs)
+    return {key: text for key, text in pairs if counts[key] == 1}
 
 
-def read_clinical(uri: Uri, taken: Sequence[str]) -> Clinical:
+def read_clinical(uri: Uri, reserved: Sequence[str]) -> Clinical:
     """Read a clinical table; see `delimited.read_table` for what it may look like.
 
     Patient ids stay text. Other columns become whole numbers, real numbers or text; one whose name is in
-    `taken` becomes `clinical_<name>`, and of several of one name later ones get a number. Raises InputError
-    if there is no patient column, or a patient has two rows.
+    `reserved` becomes `clinical_<name>`, and of several of one name later ones get a number. Raises
+    InputError if there is no patient column, or a patient has two rows.
     """
     table = read_table(uri, PATIENT_NAMES)
     place = table.column(PATIENT_NAMES)
@@ -93,7 +93,7 @@ def read_clinical(uri: Uri, taken: Sequence[str]) -> Clinical:
             expected="one row a patient",
             found=", ".join(repeated[:5]),
         )
-    columns = _columns(table, place, taken)
+    columns = _columns(table, place, reserved)
     rows = {
         patient: {name: values[number] for name, (_, values) in columns.items()}
         for number, patient in enumerate(ids)
@@ -114,22 +114,22 @@ def carried_over(scans: pa.Table, own: Sequence[str]) -> Clinical:
     return Clinical(fields, rows)
 
 
-def _columns(table: TextTable, patient: int, taken: Sequence[str]) -> dict[str, _Column]:
+def _columns(table: TextTable, patient: int, reserved: Sequence[str]) -> dict[str, _Column]:
     columns: dict[str, _Column] = {}
-    used = {name.lower() for name in taken}
+    names = {name.lower() for name in reserved}
     for place, name in enumerate(table.names):
         if place == patient:
             continue
-        free = _free(name or f"column_{place + 1}", used)
-        used.add(free.lower())
+        free = _free(name or f"column_{place + 1}", names)
+        names.add(free.lower())
         columns[free] = _typed([row[place] for row in table.rows])
     return columns
 
 
-def _free(name: str, used: Collection[str]) -> str:
+def _free(name: str, names: Collection[str]) -> str:
     """A name that Spark, to which letter case is nothing, can tell from those that are used."""
     candidates = [name, f"clinical_{name}", *(f"clinical_{name}_{number}" for number in range(2, 1000))]
-    return next(candidate for candidate in candidates if candidate.lower() not in used)
+    return next(candidate for candidate in candidates if candidate.lower() not in names)
 
 
 def _typed(cells: Sequence[str]) -> _Column:

@@ -55,8 +55,8 @@ def decode_png(data: bytes, max_pixels: int, accept: Acceptance = any_form) -> R
     return Raster(_pixels(_SIGNATURE + plain + _chunk(b"IEND", b""), form, size), form)
 
 
-def _unreadable(detail: str, found: object = None, expected: object = None) -> BadImageError:
-    return BadImageError(Reason.UNREADABLE, detail, found, expected)
+def _unreadable(detail: str, value: object = None, expected: object = None) -> BadImageError:
+    return BadImageError(Reason.UNREADABLE, detail, value, expected)
 
 
 def _truncated(size: int, expected: str) -> BadImageError:
@@ -118,5 +118,5 @@ def _pixels(data: bytes, form: RasterForm, size: tuple[int, int]) -> FilePixels:
     elif form.bits < 8 and form.colour != "palette":
         # Pillow stretches 2 and 4 bits to 8.
         pixels = pixels // np.uint8(255 // ((1 << form.bits) - 1))
-    whole: FilePixels = pixels.astype(np.uint16 if form.bits == 16 else np.uint8, copy=False)
-    return whole.reshape(*size, form.samples)
+    integers: FilePixels = pixels.astype(np.uint16 if form.bits == 16 else np.uint8, copy=False)
+    return integers.reshape(*size, form.samples)

@@ -229,7 +229,7 @@ def _fetch(file: FoundFile, max_pixels: int) -> bytes:
 
 
 def _differing(
-    taken: FoundFile,
+    original: FoundFile,
     copies: tuple[FoundFile, ...],
     data: bytes,
     scan_id: str,
@@ -239,9 +239,9 @@ def _differing(
     problems = []
     for copy in copies:
         # A modification time says nothing about content; an ETag does.
-        same_tag = copy.version == taken.version and copy.uri.startswith("s3://")
+        same_tag = copy.version == original.version and copy.uri.startswith("s3://")
         try:
-            if copy.size == taken.size and (same_tag or fetch(copy) == data):
+            if copy.size == original.size and (same_tag or fetch(copy) == data):
                 continue
         except BadImageError as bad:
             problems.append(bad.at(copy.uri, scan_id))

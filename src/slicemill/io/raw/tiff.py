@@ -88,11 +88,14 @@ def _assemble(data: bytes, layout: TiffLayout, dtype: np.dtype[np.number[Any]]) 
     for number, stored in enumerate(chunks):
         plane, place = divmod(number, per_plane)
         chunk = _samples(stored, layout, dtype)
-        top = place // grid_columns * layout.chunk_height
-        left = place % grid_columns * layout.chunk_width
-        bottom, right = min(top + len(chunk), layout.height), min(left + layout.chunk_width, layout.width)
+        y = place // grid_columns * layout.chunk_height
+        x = place % grid_columns * layout.chunk_width
+        y_end, x_end = (
+            min(y + len(chunk), layout.height),
+            min(x + layout.chunk_width, layout.width),
+        )
         channels = slice(plane, plane + 1) if layout.separate_planes else slice(None)
-        image[top:bottom, left:right, channels] = chunk[: bottom - top, : right - left]
+        image[y:y_end, x:x_end, channels] = chunk[: y_end - y, : x_end - x]
     return image
 
 
@@ -109,10 +112,10 @@ def _samples(stored: bytes, layout: TiffLayout, dtype: np.dtype[np.number[Any]])
     chunk = np.frombuffer(stored, dtype).reshape(-1, layout.chunk_width, layout.chunk_samples)
     if layout.predictor == 2:
         # The TIFF predictor subtracts the pixel to the left, modulo the depth, reals read as whole numbers.
-        whole = np.dtype(f"{layout.byte_order}u{dtype.itemsize}")
-        native = whole.newbyteorder("=")
-        summed = np.add.accumulate(chunk.view(whole).astype(native), axis=1, dtype=native)
-        chunk = summed.astype(whole).view(dtype)
+        integer = np.dtype(f"{layout.byte_order}u{dtype.itemsize}")
+        native = integer.newbyteorder("=")
+        summed = np.add.accumulate(chunk.view(integer).astype(native), axis=1, dtype=native)
+        chunk = summed.astype(integer).view(dtype)
     return chunk
 
 

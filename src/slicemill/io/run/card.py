@@ -145,10 +145,10 @@ def _parse(uri: Uri, value: object) -> Card:
     require_schema_version(
         value, display(uri), "Train again with this release, or score with the release that trained it."
     )
-    known = {field.name for field in dataclasses.fields(Card)}
+    names = {field.name for field in dataclasses.fields(Card)}
     # Cards of earlier releases lack them; their defaults say so.
     value = {name: default() for name, default in _ADDED_LATER.items()} | value
-    wrong = sorted((known | {"model_id"}) ^ value.keys())
+    wrong = sorted((names | {"model_id"}) ^ value.keys())
     if wrong:
         raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
     for name, rule in FIELDS.items():
@@ -156,7 +156,7 @@ def _parse(uri: Uri, value: object) -> Card:
             raise _broken(uri, f"{name} as {rule.expected}", reprlib.repr(value[name]))
     test = value["self_test"]
     fields: dict[str, Any] = {
-        name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in known
+        name: tuple(value[name]) if isinstance(value[name], list) else value[name] for name in names
     }
     fields["self_test"] = None if test is None else SelfTest(test["size"], tuple(test["logits"]))
     card = Card(**fields)
@@ -165,8 +165,8 @@ def _parse(uri: Uri, value: object) -> Card:
     return card
 
 
-def _broken(uri: Uri, expected: object, found: object) -> ModelFileError:
-    return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=found)
+def _broken(uri: Uri, expected: object, value: object) -> ModelFileError:
+    return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=value)
 
 
 _ADDED_LATER: dict[str, Callable[[], Any]] = {

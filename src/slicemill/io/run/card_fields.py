@@ -44,8 +44,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_count(value: object, least: int, most: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _is_count(value: object, least: int, limit: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= limit
 
 
 def _is_text(value: object) -> bool:
@@ -64,8 +64,8 @@ def _is_table(value: object, accepts: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(map(accepts, value.values()))
 
 
-def _is_list(value: object, accepts: Callable[[Any], bool], most: int = _LONGEST) -> bool:
-    return isinstance(value, list) and len(value) <= most and all(map(accepts, value))
+def _is_list(value: object, accepts: Callable[[Any], bool], limit: int = _LONGEST) -> bool:
+    return isinstance(value, list) and len(value) <= limit and all(map(accepts, value))
 
 
 def _is_training(value: object) -> bool:

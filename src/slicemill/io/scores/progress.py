@@ -40,19 +40,19 @@ def _watch(home: Uri, tasks: Sequence[ScoreTask], stop: threading.Event) -> None
             finished = {(commit.scan_id, commit.key) for commit in entries(home)}
         except (SlicemillError, OSError):
             continue  # the run itself says what is wrong with storage
-        done = [task for task in tasks if (task.scan_id, task.key) in finished]
-        log.info("%s", progress_line(done, tasks, time.monotonic() - start))
+        scored = [task for task in tasks if (task.scan_id, task.key) in finished]
+        log.info("%s", progress_line(scored, tasks, time.monotonic() - start))
 
 
-def progress_line(done: Sequence[ScoreTask], tasks: Sequence[ScoreTask], seconds: float) -> str:
+def progress_line(scored: Sequence[ScoreTask], tasks: Sequence[ScoreTask], seconds: float) -> str:
     """Scans, slices, rate and time left in words; the rate is over all `seconds`, start-up included."""
-    finished, slices = sum(task.slices for task in done), sum(task.slices for task in tasks)
-    line = f"{len(done)} of {len(tasks)} scans, {finished} of {slices} slices scored"
+    finished, slices = sum(task.slices for task in scored), sum(task.slices for task in tasks)
+    line = f"{len(scored)} of {len(tasks)} scans, {finished} of {slices} slices scored"
     if not finished:
         return line
     rate = finished / seconds
-    left = (slices - finished) / rate
-    return f"{line}, {rate:.1f} slices/s, about {_duration(left)} left"
+    remaining = (slices - finished) / rate
+    return f"{line}, {rate:.1f} slices/s, about {_duration(remaining)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -50,9 +50,9 @@ def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
     discovery = find_scans(config.raw, files, scan_pattern(config.scan_pattern), own=[home])
     for problem in discovery.problems:
         log.warning("%s: %s", problem.reason, display(problem.uri))
-    ready = Readiness(config.ready_marker, 60 * config.quiet_minutes)
+    readiness = Readiness(config.ready_marker, 60 * config.quiet_minutes)
     now = min(storage.now(canonical(uri)) for uri in config.raw) if config.quiet_minutes else time.time()
-    waiting = ready.waiting(discovery.scans, ((file.uri, file.modified) for file in files), now)
+    waiting = readiness.waiting(discovery.scans, ((file.uri, file.modified) for file in files), now)
     for scan_id in sorted(scan_id for scan_id, too_long in waiting.items() if too_long):
         log.warning("%s has waited for more than a day, or holds a file from the future", scan_id)
     folders = [folder for folder in discovery.scans if folder.scan_id not in waiting]

@@ -35,8 +35,8 @@ def read_entry(uri: Uri) -> ManifestEntry:
     Raises InputError if it can't be read, LakeVersionError if it is of another version.
     """
     (row,) = read_file(uri, MANIFEST).to_pylist()
-    known = {name: _value(row[name]) for name in _ENTRY_FIELDS}
-    return ManifestEntry(score=_score({**row, "manifest": uri.rpartition("/")[2]}), **known)
+    fields = {name: _value(row[name]) for name in _ENTRY_FIELDS}
+    return ManifestEntry(score=_score({**row, "manifest": uri.rpartition("/")[2]}), **fields)
 
 
 def patient_rows(home: Uri) -> list[ScanScore]:

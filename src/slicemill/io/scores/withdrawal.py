@@ -40,16 +40,16 @@ def withdraw(home: Uri, patients: Collection[str]) -> ScoresWithdrawal:
 
     A summary that names one of them goes as a whole: the next scoring run writes it again.
     """
-    gone = [
+    withdrawn = [
         (commit, entry)
         for commit in entries(home)
         for entry in (read_entry(commit.uri),)
         if entry.score.patient_id in patients
     ]
-    outputs = {join(home, name) for _, entry in gone for name in entry.outputs}
-    scans = {commit.scan_id for commit, _ in gone}
+    outputs = {join(home, name) for _, entry in withdrawn for name in entry.outputs}
+    scans = {commit.scan_id for commit, _ in withdrawn}
     storage.each(storage.remove, sorted(outputs), home)
-    storage.each(storage.remove, [commit.uri for commit, _ in gone], home)
+    storage.each(storage.remove, [commit.uri for commit, _ in withdrawn], home)
     partitions = tuple(places.partition(Scores(home).slices, "patient_id", patient) for patient in patients)
     quarantine = tuple(join(Lake(home).quarantine, places.file_name(scan, "--")) for scan in scans)
     leftovers = [
@@ -64,7 +64,8 @@ def withdraw(home: Uri, patients: Collection[str]) -> ScoresWithdrawal:
         storage.remove_empty_folders(folder)
     publish(home)
     summaries = remove_mentions(home, {*patients, *scans}, prefix="summary")
-    return ScoresWithdrawal(tuple(sorted(scans)), len(outputs) + len(gone) + len(leftovers) + len(summaries))
+    removed = sum(map(len, (outputs, withdrawn, leftovers, summaries)))
+    return ScoresWithdrawal(tuple(sorted(scans)), removed)
 
 
 def remove_mentions(home: Uri, names: Collection[str], prefix: str = "") -> list[Uri]:

@@ -33,14 +33,14 @@ def commit_uri(folder: Uri, scan_id: str, key: str, suffix: str) -> Uri:
 
 def list_commits(folder: Uri, suffix: str) -> list[Commit]:
     """Every commit in a folder, by one listing."""
-    found = []
+    commits = []
     for file in storage.list_or_none(folder):
         name = file.uri.rpartition("/")[2]
         if name.endswith(suffix) and not name.startswith("."):
             scan, mark, key = name.removesuffix(suffix).rpartition(_MARK)
             if mark:
-                found.append(Commit(unquote(scan), key, file.uri))
-    return found
+                commits.append(Commit(unquote(scan), key, file.uri))
+    return commits
 
 
 def by_scan(commits: list[Commit]) -> Mapping[str, list[Commit]]:

@@ -88,13 +88,13 @@ def named(uri: Uri, act: str) -> Iterator[None]:
 
 
 def _meaning(uri: Uri, act: str, error: OSError) -> InputError | StorageError:
-    what = f"{display(uri)} can't be {act}"
+    problem = f"{display(uri)} can't be {act}"
     if act in _READING and is_absence(error):
         return MissingFileError(
-            what, expected="an existing path", found="nothing there", advice="Check the spelling."
+            problem, expected="an existing path", found="nothing there", advice="Check the spelling."
         )
     return StorageError(
-        what,
+        problem,
         expected="storage that answers and lets this user in",
         found=(str(error) if is_s3(uri) else error.strerror) or str(error) or type(error).__name__,
         advice=_advice(error),

@@ -121,11 +121,11 @@ class Fence:
             data = local_path(uri).read_bytes() if local_path(uri).exists() else b""
             return (read_holder(uri, data) if data else None), None
 
-    def _lost(self, found: str) -> LockLostError:
+    def _lost(self, evidence: str) -> LockLostError:
         return LockLostError(
             f"this run no longer holds the lock of {display(self.home)}; nothing more is written",
             expected=f"the token {self.token}",
-            found=found,
+            found=evidence,
             advice="Run it again: what was finished is kept.",
         )
 

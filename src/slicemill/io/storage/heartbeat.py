@@ -37,14 +37,14 @@ class Heartbeat(threading.Thread):
         while not self._ended.wait(pause):
             start = time.monotonic()
             try:
-                held = self._beat()
+                still_ours = self._beat()
             except OSError as error:
                 pause = RETRY_SECONDS
                 log.warning("the lock %s could not be refreshed: %s", self._uri, error)
                 if time.monotonic() - refreshed > GIVE_UP_SECONDS:
                     return self._lose(f"no refresh for {GIVE_UP_SECONDS:.0f} s: {error}")
                 continue
-            if not held:
+            if not still_ours:
                 return self._lose("taken over or removed by another")
             refreshed, pause = start, BEAT_SECONDS
 

@@ -29,15 +29,15 @@ class StoredJournal(BaseJournalBackend):
         """Entries from this number on."""
         if log_number_from and not storage.exists(self._uri(log_number_from)):
             return []
-        there = {file.uri for file in storage.list_or_none(self._home)}
+        uris = {file.uri for file in storage.list_or_none(self._home)}
         numbers: list[int] = []
-        while self._uri(log_number_from + len(numbers)) in there:
+        while self._uri(log_number_from + len(numbers)) in uris:
             numbers.append(log_number_from + len(numbers))
-        found: list[dict[str, Any]] = storage.each(
+        entries: list[dict[str, Any]] = storage.each(
             lambda number: storage.read_json(self._uri(number)), numbers, self._home
         )
         self._next = max(self._next, log_number_from + len(numbers))
-        return found
+        return entries
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries after all others."""

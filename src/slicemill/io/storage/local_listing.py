@@ -30,27 +30,27 @@ def list_local(root: str) -> Iterator[LocalEntry]:
     under its own name. Nothing comes of a `root` that does not exist. Raises StorageError if a folder can't
     be listed: what is below it would look removed.
     """
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     links: deque[str] = deque()
-    yield from _walk(root, seen, links)
+    yield from _walk(root, visited, links)
     while links:
-        yield from _walk(links.popleft(), seen, links)
+        yield from _walk(links.popleft(), visited, links)
 
 
-def _walk(top: str, seen: set[tuple[int, int]], links: deque[str]) -> Iterator[LocalEntry]:
+def _walk(top: str, visited: set[tuple[int, int]], links: deque[str]) -> Iterator[LocalEntry]:
     folders = deque([top])
     while folders:
         folder = folders.popleft()
         try:
             status = os.stat(folder)
-            names = sorted(os.listdir(folder)) if (status.st_dev, status.st_ino) not in seen else None
+            names = sorted(os.listdir(folder)) if (status.st_dev, status.st_ino) not in visited else None
         except (FileNotFoundError, NotADirectoryError):
             continue  # removed since it was seen, or a link that leads nowhere
         except OSError as error:
             raise _unlistable(folder, error) from error
         if names is None:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         if not names:
             yield LocalEntry(f"{folder}/", 0, "", 0.0)
         for name in names:

@@ -27,16 +27,16 @@ def read_known(uri: Uri, sha256: str) -> bytes:
     if not is_s3(uri):
         return storage.read_bytes(uri)
     home = _home()
-    kept = home / sha256
+    cached = home / sha256
     with (home / "lock").open("a+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        data = kept.read_bytes() if kept.exists() else b""
+        data = cached.read_bytes() if cached.exists() else b""
         if hashlib.sha256(data).hexdigest() != sha256:
             data = storage.read_bytes(uri)
             if hashlib.sha256(data).hexdigest() == sha256:
-                storage.write_bytes(file_uri(kept), data)
-        if kept.exists():
-            os.utime(kept)
+                storage.write_bytes(file_uri(cached), data)
+        if cached.exists():
+            os.utime(cached)
         _sweep(home)
     return data
 
@@ -44,13 +44,13 @@ def read_known(uri: Uri, sha256: str) -> bytes:
 def read_or_make(name: str, make: Callable[[], bytes]) -> bytes:
     """What this node remembers under a name; made by the first process that asks, while the others wait."""
     home = _home()
-    kept = home / name
+    cached = home / name
     with (home / "making").open("a+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            storage.write_bytes(file_uri(kept), make())
-        os.utime(kept)
-        return kept.read_bytes()
+        if not cached.exists():
+            storage.write_bytes(file_uri(cached), make())
+        os.utime(cached)
+        return cached.read_bytes()
 
 
 def _home() -> Path:

@@ -103,7 +103,7 @@ def _list(uri: Uri) -> list[Listed]:
 
 def _subfolders(bucket: str, prefix: str) -> list[str]:
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-    return sorted(found["Prefix"] for page in pages for found in page.get("CommonPrefixes", ()))
+    return sorted(entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ()))
 
 
 def _range(bucket: str, prefix: str, bounds: list[str], number: int) -> list[Listed]:
@@ -112,7 +112,7 @@ def _range(bucket: str, prefix: str, bounds: list[str], number: int) -> list[Lis
     for page in _pages(bucket, prefix, bounds[number]):
         contents = page.get("Contents", ())
         inside = (
-            len(contents) if end is None else bisect.bisect_left([found["Key"] for found in contents], end)
+            len(contents) if end is None else bisect.bisect_left([entry["Key"] for entry in contents], end)
         )
         rows += _rows(bucket, {"Contents": contents[:inside]})
         if inside < len(contents):
@@ -128,13 +128,13 @@ def _pages(bucket: str, prefix: str, start_after: str) -> Iterator[Any]:
 def _rows(bucket: str, page: Any) -> list[Listed]:
     return [
         (
-            listed_uri(bucket, found["Key"]),
-            int(found["Size"]),
-            str(found.get("ETag", "")).strip('"'),
-            found["LastModified"].timestamp(),
+            listed_uri(bucket, entry["Key"]),
+            int(entry["Size"]),
+            str(entry.get("ETag", "")).strip('"'),
+            entry["LastModified"].timestamp(),
         )
-        for found in page.get("Contents", ())
-        if not found["Key"].endswith("/")
+        for entry in page.get("Contents", ())
+        if not entry["Key"].endswith("/")
     ]
 
 
@@ -293,8 +293,8 @@ def write_if(uri: Uri, data: bytes, tag: str | None, *, hasty: bool = False) -> 
             if error.response["Error"]["Code"] not in _LOST:
                 raise
         # The answer to our own write can get lost, and botocore's second try then finds the first.
-        there = read_tagged(uri, hasty=hasty)
-        return there.tag if there and there.data == data else None
+        current = read_tagged(uri, hasty=hasty)
+        return current.tag if current and current.data == data else None
 
 
 def remove_if(uri: Uri, tag: str) -> bool:

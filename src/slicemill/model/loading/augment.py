@@ -50,9 +50,9 @@ class Augmentation(nn.Module):
         becomes. Few training scans show it, and a network that has seen none fails on the first.
         """
         count, channels = images.shape[:2]
-        both = torch.rand(count, 1, 1, 1, device=images.device) < BOTH_ABSENT * self._strength
-        one = torch.rand(count, channels, 1, 1, device=images.device) < ONE_ABSENT * self._strength
-        return torch.where(both | one, images[:, FLAIR, None], images)
+        both_absent = torch.rand(count, 1, 1, 1, device=images.device) < BOTH_ABSENT * self._strength
+        one_absent = torch.rand(count, channels, 1, 1, device=images.device) < ONE_ABSENT * self._strength
+        return torch.where(both_absent | one_absent, images[:, FLAIR, None], images)
 
     def geometry(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Move each slice and its mask alike; what comes in from outside repeats the border."""

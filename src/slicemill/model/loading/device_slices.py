@@ -98,9 +98,9 @@ class DeviceSlices:
         count = EpochCount(len(order), draws(self._files), wrong, 0)
         return IndexedEpoch(self, order.tolist(), batch_size, steps, count)
 
-    def batch(self, chosen: Sequence[int], weights: Sequence[float]) -> StackedBatch:
+    def batch(self, numbers: Sequence[int], weights: Sequence[float]) -> StackedBatch:
         """The slices of these indices as a batch on the device."""
-        indices = np.asarray(chosen, dtype=np.int64)
+        indices = np.asarray(numbers, dtype=np.int64)
         shapes, rows = self._shape_of[indices], self._row_of[indices]
         parts = []
         for shape in np.unique(shapes):
@@ -109,7 +109,7 @@ class DeviceSlices:
         return StackedBatch(
             tuple(parts),
             torch.tensor(weights, dtype=torch.float32).to(self._device, non_blocking=True),
-            tuple(self._keys[at] for at in chosen),
+            tuple(self._keys[at] for at in numbers),
         )
 
 
@@ -123,8 +123,8 @@ class IndexedEpoch:
         self.count = count
 
     def __iter__(self) -> Iterator[StackedBatch]:
-        for chosen, weights in steps_of(self._order, self._batch_size, self._steps):
-            yield self._slices.batch(chosen, weights)
+        for numbers, weights in steps_of(self._order, self._batch_size, self._steps):
+            yield self._slices.batch(numbers, weights)
 
 
 def _to_device(slices: Sequence[LabelledSlice], normalisation: Normalisation, device: torch.device) -> _Shape:

@@ -117,9 +117,9 @@ def _labelled_slices(columns: Mapping[str, Any], file: LabelledFile | None) -> I
     ]
     # Also of slices without a mask: they are their neighbours' neighbours.
     images = input_slices(stored, file.layout if file else "rgb")
-    chosen = file.slices if file else None
+    subset = file.slices if file else None
     for row, image in enumerate(images):
-        counts = chosen is None or int(columns["slice_index"][row]) in chosen
+        counts = subset is None or int(columns["slice_index"][row]) in subset
         if counts and columns["mask_status"][row] == "present":
             yield LabelledSlice(
                 scan_id=str(columns["scan_id"][row]),
@@ -133,15 +133,15 @@ def shuffled(
     slices: Iterable[LabelledSlice], buffer: int, draw: np.random.Generator
 ) -> Iterator[LabelledSlice]:
     """Each slice once, in an order drawn from a buffer of that many."""
-    held: list[LabelledSlice] = []
+    pool: list[LabelledSlice] = []
     for entry in slices:
-        if len(held) < buffer:
-            held.append(entry)
+        if len(pool) < buffer:
+            pool.append(entry)
             continue
-        chosen = int(draw.integers(buffer))
-        held[chosen], entry = entry, held[chosen]
+        place = int(draw.integers(buffer))
+        pool[place], entry = entry, pool[place]
         yield entry
-    yield from (held[index] for index in draw.permutation(len(held)))
+    yield from (pool[index] for index in draw.permutation(len(pool)))
 
 
 def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Generator[Batch, None, None]:
@@ -151,26 +151,26 @@ def batches(slices: Iterable[LabelledSlice], batch_size: int, steps: int) -> Gen
     any.
     """
     first: list[LabelledSlice] = []
-    held: list[LabelledSlice] = []
-    made = 0
+    filling: list[LabelledSlice] = []
+    batch_count = 0
     for entry in slices:
         if len(first) < batch_size:
             first.append(entry)
-        held.append(entry)
-        if len(held) == batch_size:
-            if made < steps:
-                yield Batch(tuple(held), np.ones(batch_size, dtype=np.float32))
-            made += 1
-            held = []
+        filling.append(entry)
+        if len(filling) == batch_size:
+            if batch_count < steps:
+                yield Batch(tuple(filling), np.ones(batch_size, dtype=np.float32))
+            batch_count += 1
+            filling = []
     if not first:
         raise TrainingError(
             "a rank has no slices to train on", expected="at least one labelled slice", found="none"
         )
-    for _ in range(made, steps):
-        fill = [first[index % len(first)] for index in range(batch_size - len(held))]
-        weights = np.array([1.0] * len(held) + [0.0] * len(fill), dtype=np.float32)
-        yield Batch((*held, *fill), weights)
-        held = []
+    for _ in range(batch_count, steps):
+        fill = [first[index % len(first)] for index in range(batch_size - len(filling))]
+        weights = np.array([1.0] * len(filling) + [0.0] * len(fill), dtype=np.float32)
+        yield Batch((*filling, *fill), weights)
+        filling = []
 
 
 class SliceCache:
@@ -201,11 +201,11 @@ class SliceCache:
         fresh = _read_scans([file for file in files if file not in self._kept])
         try:
             for file in files:
-                found = self._kept.get(file)
-                if found is None:
-                    found = next(fresh, [])
-                    self._keep(file, found)
-                yield from found
+                slices = self._kept.get(file)
+                if slices is None:
+                    slices = next(fresh, [])
+                    self._keep(file, slices)
+                yield from slices
             # Nothing is left, unless a file holds more than its scan; then the count will tell.
             yield from itertools.chain.from_iterable(fresh)
         finally:
@@ -248,8 +248,8 @@ class EpochLoader:
         self._drawn: Counter[tuple[str, int]] = Counter()
 
     def __iter__(self) -> Iterator[Batch]:
-        made = batches(self._slices(), self._batch_size, self._steps)
-        with read_ahead(made, PREFETCH) as entries:
+        epoch = batches(self._slices(), self._batch_size, self._steps)
+        with read_ahead(epoch, PREFETCH) as entries:
             try:
                 yield from entries
             except SlicemillError:

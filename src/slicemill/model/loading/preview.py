@@ -18,10 +18,10 @@ def augmented(scan: Scan, slice_index: int, size: int, draws: int, seed: int = 0
     Returns images with axes (1 + draws, C, size, size), in network units, the unchanged slice first, and
     their masks with axes (1 + draws, size, size): shares of tumour, 0 where the slice has no mask.
     """
-    one = next(one for one in scan.slices if one.slice_index == slice_index)
-    normalisation = from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
-    mask = np.zeros(one.image.shape[:2], np.uint8) if one.mask is None else one.mask
-    image = to_network_input(torch.tensor(one.image[None]), torch.tensor(normalisation[None]), size)
+    sample = next(sample for sample in scan.slices if sample.slice_index == slice_index)
+    normalisation = from_histogram(np.sum([sample.histogram for sample in scan.slices], axis=0))
+    mask = np.zeros(sample.image.shape[:2], np.uint8) if sample.mask is None else sample.mask
+    image = to_network_input(torch.tensor(sample.image[None]), torch.tensor(normalisation[None]), size)
     share = to_network_mask(torch.tensor(mask[None]), size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

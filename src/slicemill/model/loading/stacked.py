@@ -60,11 +60,11 @@ def stack(batch: Batch, normalisation: Normalisation, pin: bool = False) -> Stac
     parts = []
     for shape in sorted(set(shapes)):
         places = [place for place, other in enumerate(shapes) if other == shape]
-        chosen = [batch.slices[place] for place in places]
+        group = [batch.slices[place] for place in places]
         tensors = (
-            torch.from_numpy(np.stack([entry.image for entry in chosen])),
-            torch.from_numpy(np.stack([entry.mask for entry in chosen])),
-            torch.tensor([normalisation[entry.scan_id] for entry in chosen], dtype=torch.float32),
+            torch.from_numpy(np.stack([entry.image for entry in group])),
+            torch.from_numpy(np.stack([entry.mask for entry in group])),
+            torch.tensor([normalisation[entry.scan_id] for entry in group], dtype=torch.float32),
             torch.tensor(places),
         )
         parts.append(StackedPart(*(tensor.pin_memory() if pin else tensor for tensor in tensors)))

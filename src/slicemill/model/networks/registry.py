@@ -106,7 +106,7 @@ def architecture(name: str, task: str | None = None) -> Architecture:
 
     A network of another package does what its user says: `segment` where no task is named.
     """
-    names = [known for known, entry in ARCHITECTURES.items() if task in (None, entry.task)]
+    names = [candidate for candidate, entry in ARCHITECTURES.items() if task in (None, entry.task)]
     if name in names:
         return ARCHITECTURES[name]
     builder = None if name in ARCHITECTURES else external_function(name, "network")
@@ -160,12 +160,12 @@ def check_settings(config: TrainConfig) -> None:
         if present and entry.encoder is None:
             raise ConfigError(
                 f"{name} has no encoder, which {flag} is about",
-                expected=", ".join(known for known, other in ARCHITECTURES.items() if other.encoder),
+                expected=", ".join(candidate for candidate, other in ARCHITECTURES.items() if other.encoder),
                 found=name,
             )
     if start == IMAGENET:
         if entry.pretrained is None:
-            owners = ", ".join(known for known, other in ARCHITECTURES.items() if other.pretrained)
+            owners = ", ".join(candidate for candidate, other in ARCHITECTURES.items() if other.pretrained)
             raise ConfigError(
                 f"slicemill has no ImageNet weights for {name}",
                 expected=f"one of {owners}, or the URI of a state dict",

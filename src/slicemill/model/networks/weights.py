@@ -85,13 +85,13 @@ def load_encoder(encoder: nn.Module, uri: Uri) -> str:
     weights = _tensors(data, uri)
     weights = _renamed(own, weights) or weights
     # Old files lack the counters of batch norm, and the classifier's tensors have no place here.
-    wanted = {name: tensor for name, tensor in own.items() if not name.endswith(_COUNTER)}
-    for name, tensor in wanted.items():
+    tensors = {name: tensor for name, tensor in own.items() if not name.endswith(_COUNTER)}
+    for name, tensor in tensors.items():
         if name not in weights or weights[name].shape != tensor.shape:
             raise _foreign(
                 uri, f"{name} of {tuple(weights[name].shape)}" if name in weights else f"no {name}"
             )
-    encoder.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    encoder.load_state_dict({name: weights[name] for name in tensors}, strict=False)
     log.info("encoder starts from %s", display(uri))
     return digest
 
@@ -121,9 +121,9 @@ def _tensors(data: bytes, uri: Uri) -> dict[str, Tensor]:
     return value
 
 
-def _foreign(uri: Uri, found: str) -> ModelFileError:
+def _foreign(uri: Uri, difference: str) -> ModelFileError:
     return ModelFileError(
         f"{display(uri)} does not fit the encoder",
         expected="torchvision's or timm's state dict of the same network",
-        found=found,
+        found=difference,
     )

@@ -76,8 +76,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the network's weights; in a step that was lost they stood still."""
-        kept = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._steps else 0.0
-        torch._foreach_lerp_(self._averages, self._weights, 1 - kept)
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._steps else 0.0
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
         self._steps += 1
 
     @torch.no_grad()

@@ -46,8 +46,8 @@ class EpochResult:
 class EpochBar:
     """A bar as a log line of its own: what a rank prints reaches the terminal line by line."""
 
-    def __init__(self, epoch: int, steps: int, shown: bool) -> None:
-        self._epoch, self._steps, self._shown = epoch, steps, shown
+    def __init__(self, epoch: int, steps: int, visible: bool) -> None:
+        self._epoch, self._steps, self._shown = epoch, steps, visible
         self._started = self._shown_at = time.monotonic()
 
     def note(self, step: int, loss: float | None) -> None:
@@ -99,7 +99,7 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     """
     batches, steps = open_epoch(learner, epoch), StepLog(learner, epoch)
     size = learner.execution.sizes.during(span)
-    bar = EpochBar(epoch, learner.plan.steps_per_epoch, shown=learner.rank.first)
+    bar = EpochBar(epoch, learner.plan.steps_per_epoch, visible=learner.rank.first)
     started = time.perf_counter()
     for step, batch in enumerate(batches):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
@@ -108,8 +108,8 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     steps.finish()
     seconds = time.perf_counter() - started
     slices = _check_count(batches.count, learner.rank, epoch)
-    loss_sum, counted = all_reduce_sum([steps.loss_sum, float(steps.counted)], learner.rank)
-    return EpochResult(loss_sum / max(counted, 1), slices, steps.lost, seconds, learner.rate, size)
+    loss_sum, step_count = all_reduce_sum([steps.loss_sum, float(steps.counted)], learner.rank)
+    return EpochResult(loss_sum / max(step_count, 1), slices, steps.lost, seconds, learner.rate, size)
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
@@ -121,8 +121,8 @@ def to_network_batch(learner: Learner, batch: StackedBatch, size: int) -> Networ
     settings = learner.plan.settings
     inputs, masks, weights = to_tensors(batch, learner.rank.device, size)
     if settings.random_labels:
-        drawn = [random_label(settings.seed, scan_id, slice_index) for scan_id, slice_index in batch.keys]
-        labels = torch.tensor(drawn, dtype=torch.float32, device=inputs.device)[:, None]
+        draws = [random_label(settings.seed, scan_id, slice_index) for scan_id, slice_index in batch.keys]
+        labels = torch.tensor(draws, dtype=torch.float32, device=inputs.device)[:, None]
     else:
         labels = (masks.flatten(1).amax(dim=1, keepdim=True) > 0).float()
     if learner.augmentation is not None:

@@ -86,7 +86,7 @@ def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
     if isinstance(error, SlicemillError):
         reason = dataclasses.replace(
             reason,
-            what=error.what,
+            problem=error.problem,
             expected=_text(error.expected),
             found=_text(error.found),
             advice=error.advice,

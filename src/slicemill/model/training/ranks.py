@@ -67,9 +67,9 @@ def preflight(index: int, count: int, device: str) -> Rank:
     if count == 1:
         return rank
     gpu = str(torch.cuda.get_device_properties(rank.device).uuid) if rank.device.type == "cuda" else ""
-    said: list[Any] = [None] * count
-    dist.all_gather_object(said, (rank.device.type, gpu, torch.__version__))
-    kinds, gpus, versions = (sorted({one[at] for one in said}) for at in range(3))
+    of_ranks: list[Any] = [None] * count
+    dist.all_gather_object(of_ranks, (rank.device.type, gpu, torch.__version__))
+    kinds, gpus, versions = (sorted({facts[at] for facts in of_ranks}) for at in range(3))
     if len(kinds) > 1 or len(versions) > 1:
         raise MachineError(
             "the ranks differ",

@@ -72,10 +72,10 @@ class TimeBudget:
             return None
         if self._budget is None:
             return epoch_span(state.epochs_done, settings.epochs or 0)
-        left = self._budget - min(self._reserve, _RESERVE_SHARE * self._budget) - self.seconds
+        remaining = self._budget - min(self._reserve, _RESERVE_SHARE * self._budget) - self.seconds
         next_epoch = self._epoch_seconds * growth(self._size_after(state), self._size)
-        left, next_epoch = from_first_rank([left, next_epoch], self._learner.rank)
-        return budget_span(state.progress, left, next_epoch)
+        remaining, next_epoch = from_first_rank([remaining, next_epoch], self._learner.rank)
+        return budget_span(state.progress, remaining, next_epoch)
 
     def note_epoch(self, seconds: float, span: Span) -> None:
         """Take note of what an epoch took, validation and checkpoint included."""
@@ -132,8 +132,8 @@ def step_seconds(learner: Learner, size: int) -> float:
         times.append(time.perf_counter() - started)
     for part, saved in zip(parts, before, strict=True):
         part.load_state_dict(saved)
-    counted = times[_WARM:] or times
-    return sum(counted) / len(counted)
+    warm_times = times[_WARM:] or times
+    return sum(warm_times) / len(warm_times)
 
 
 def validation_seconds(learner: Learner, step: float) -> float:

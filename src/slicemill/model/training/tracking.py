@@ -113,8 +113,8 @@ class FigureTracker:
             self._examples = example_slices(self._learner.plan)
         if self._examples:
             masks = [self._predicted(entry, state.history[-1].image_size) for entry in self._examples]
-            drawn = draw_examples(self._examples, masks, f"Epoch {state.epochs_done}")
-            storage.write_bytes(Run(self._out).examples(state.epochs_done), drawn)
+            picture = draw_examples(self._examples, masks, f"Epoch {state.epochs_done}")
+            storage.write_bytes(Run(self._out).examples(state.epochs_done), picture)
 
     def _predicted(self, entry: LabelledSlice, size: int) -> SliceMask:
         learner = self._learner
@@ -170,8 +170,8 @@ class MlflowTracker:
         from mlflow.entities import Param
 
         name = settings.experiment
-        known = self._client.get_experiment_by_name(name)
-        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        stored_entry = self._client.get_experiment_by_name(name)
+        experiment = stored_entry.experiment_id if stored_entry else self._client.create_experiment(name)
         run_name = settings.run_name or settings.out.rstrip("/").rpartition("/")[2]
         run = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
         places = {"out": display(stored_uri(settings.out)), "lake": display(stored_uri(settings.lake))}

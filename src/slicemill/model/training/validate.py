@@ -81,10 +81,10 @@ def dice_by_options(learner: Learner, size: int) -> dict[PredictionOptions, floa
         predicted = _predicted(learner, network, size, flips=flips)
         for scan_id, group in itertools.groupby(predicted, key=lambda batch: batch.scan_id):
             batches = list(group)
-            whole = np.concatenate([batch.probabilities for batch in batches])
+            probabilities = np.concatenate([batch.probabilities for batch in batches])
             truth = np.concatenate([batch.truth for batch in batches])
             for cleaning in CLEANINGS:
-                cleaned = clean_mask(whole, learner.plan.settings.threshold, cleaning)
+                cleaned = clean_mask(probabilities, learner.plan.settings.threshold, cleaning)
                 by_scan[dataclasses.replace(cleaning, flips=flips), scan_id] = dice(cleaned, truth)
     network.train()
     total = iter(all_reduce_sum(list(by_scan.values()), learner.rank))
@@ -103,10 +103,10 @@ def best_options(by_options: Mapping[PredictionOptions, float], scans: int) -> P
     allowed = [options for options, mean in by_options.items() if mean >= plain - _MOST_COST]
 
     def expected(options: PredictionOptions) -> tuple[float, int]:
-        here = scans * (by_options[options] - plain)
-        elsewhere = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options.names)
+        gain_here = scans * (by_options[options] - plain)
+        prior_gain = _SEEN_SCANS * sum(_SEEN_GAIN[option] for option in options.names)
         cost = _FLIPS_WORTH if options.flips else 0.0
-        return round((here + elsewhere) / (scans + _SEEN_SCANS) - cost, 6), len(options.names)
+        return round((gain_here + prior_gain) / (scans + _SEEN_SCANS) - cost, 6), len(options.names)
 
     return max(allowed, key=expected)
 
@@ -186,26 +186,26 @@ def _gathered(
         padding = [0.0] * (file.labelled_slices - read)
         flat += [float(read), *probability, *padding, *truth, *padding]
     total, at = all_reduce_sum(flat, rank), 0
-    found, true = [], []
+    probabilities, truths = [], []
     for file in scans:
         count = file.labelled_slices
         _check_count(file, int(total[at]))
-        found += total[at + 1 : at + 1 + count]
-        true += total[at + 1 + count : at + 1 + 2 * count]
+        probabilities += total[at + 1 : at + 1 + count]
+        truths += total[at + 1 + count : at + 1 + 2 * count]
         at += 1 + 2 * count
-    return np.asarray(found), np.asarray(true, dtype=bool)
+    return np.asarray(probabilities), np.asarray(truths, dtype=bool)
 
 
 def _scans(learner: Learner) -> list[LabelledFile]:
     return sorted(file for share in learner.plan.validation for file in share)
 
 
-def _check_count(file: LabelledFile, found: int) -> None:
-    if found != file.labelled_slices:
+def _check_count(file: LabelledFile, count: int) -> None:
+    if count != file.labelled_slices:
         raise TrainingError(
             f"validation scan {file.scan_id} came up wrong",
             expected=f"{file.labelled_slices} labelled slices",
-            found=found,
+            found=count,
         )
 
 

@@ -27,9 +27,9 @@ Groups = Mapping[str, Sequence[float]]
 
 @drawn
 def distribution(
-    values: Sequence[float], name: str, counted: str, limits: tuple[float, float] | None = None
+    values: Sequence[float], name: str, units: str, limits: tuple[float, float] | None = None
 ) -> Figure:
-    """Histogram of `values` with their mean and its 95% interval; `counted` says what each value is of."""
+    """Histogram of `values` with their mean and its 95% interval; `units` says what each value is of."""
     figure, axes = new_figure()
     sample = np.asarray(values, np.float64)
     low, high = limits if limits else (float(sample.min()), float(sample.max()))
@@ -39,7 +39,7 @@ def distribution(
     if mean.low is not None and mean.high is not None:
         axes.axvspan(mean.low, mean.high, color=VERMILLION, alpha=0.22, linewidth=0)
     axes.axvline(mean.value, color=VERMILLION, linewidth=1.8, label=f"mean {mean.value:.3f} ({mean.ends(3)})")
-    axes.set(xlabel=name, ylabel=f"Number of {counted}")
+    axes.set(xlabel=name, ylabel=f"Number of {units}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
     return figure
@@ -51,10 +51,10 @@ def grouped(groups: Groups, name: str, limits: tuple[float, float] | None = None
 
     At most `MAX_GROUPS` groups, the largest; at most `MAX_POINTS` points of each.
     """
-    shown = merge_small(groups)
-    figure, axes = new_figure(height=1.1 + 0.42 * len(shown))
+    merged = merge_small(groups)
+    figure, axes = new_figure(height=1.1 + 0.42 * len(merged))
     rng = np.random.default_rng(0)
-    for place, (group, values) in enumerate(shown.items()):
+    for place, (group, values) in enumerate(merged.items()):
         sample = np.asarray(values, np.float64)
         points = sample if len(sample) <= MAX_POINTS else rng.choice(sample, MAX_POINTS, replace=False)
         heights = place + rng.uniform(-0.22, 0.22, len(points))
@@ -62,7 +62,7 @@ def grouped(groups: Groups, name: str, limits: tuple[float, float] | None = None
             points,
             heights,
             "o",
-            color=colour(list(shown), group),
+            color=colour(list(merged), group),
             markersize=4,
             alpha=0.65,
             markeredgewidth=0,
@@ -71,8 +71,8 @@ def grouped(groups: Groups, name: str, limits: tuple[float, float] | None = None
         if mean.low is not None and mean.high is not None:
             axes.plot([mean.low, mean.high], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt")
         axes.plot([mean.value], [place], "D", color=INK, markersize=5)
-    axes.set_yticks(range(len(shown)), [f"{group} ({len(values)})" for group, values in shown.items()])
-    axes.set(xlabel=name, ylim=(len(shown) - 0.5, -0.5))
+    axes.set_yticks(range(len(merged)), [f"{group} ({len(values)})" for group, values in merged.items()])
+    axes.set(xlabel=name, ylim=(len(merged) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")
     if limits:
         axes.set_xlim(limits)
@@ -94,19 +94,19 @@ def merge_small(groups: Groups) -> dict[str, list[float]]:
     if len(groups) <= MAX_GROUPS:
         return {name: list(groups[name]) for name in sorted(groups)}
     by_size = sorted(groups, key=lambda name: (-len(groups[name]), name))
-    kept = sorted(by_size[: MAX_GROUPS - 1])
+    largest = sorted(by_size[: MAX_GROUPS - 1])
     rest = [value for name in by_size[MAX_GROUPS - 1 :] for value in groups[name]]
-    return {**{name: list(groups[name]) for name in kept}, OTHER_GROUPS: rest}
+    return {**{name: list(groups[name]) for name in largest}, OTHER_GROUPS: rest}
 
 
 @drawn
 def share_bars(counts: Mapping[str, tuple[int, int]], name: str) -> Figure:
     """A bar per group: the share `part / whole`, with both numbers written beside it."""
     figure, axes = new_figure(height=1.1 + 0.42 * len(counts))
-    shares = [part / whole if whole else 0.0 for part, whole in counts.values()]
+    shares = [part / total if total else 0.0 for part, total in counts.values()]
     axes.barh(range(len(counts)), shares, color=BLUE, height=0.62)
-    for place, (share, (part, whole)) in enumerate(zip(shares, counts.values(), strict=True)):
-        axes.text(share, place, f" {share:.1%}  ({part:,} of {whole:,})", va="center", fontsize=9)
+    for place, (share, (part, total)) in enumerate(zip(shares, counts.values(), strict=True)):
+        axes.text(share, place, f" {share:.1%}  ({part:,} of {total:,})", va="center", fontsize=9)
     axes.set_yticks(range(len(counts)), list(counts))
     axes.set(xlabel=name, ylim=(len(counts) - 0.5, -0.5), xlim=(0, max([*shares, 0.01]) * 1.55))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -115,7 +115,7 @@ def share_bars(counts: Mapping[str, tuple[int, int]], name: str) -> Figure:
 
 
 @drawn
-def count_histogram(values: Sequence[int], name: str, counted: str) -> Figure:
+def count_histogram(values: Sequence[int], name: str, units: str) -> Figure:
     """Histogram of whole numbers, bins of whole numbers."""
     figure, axes = new_figure()
     low, high = min(values), max(values)
@@ -123,7 +123,7 @@ def count_histogram(values: Sequence[int], name: str, counted: str) -> Figure:
     axes.hist(
         values, bins=[edge - 0.5 for edge in range(low, high + step + 1, step)], color=BLUE, rwidth=0.92
     )
-    axes.set(xlabel=name, ylabel=f"Number of {counted}")
+    axes.set(xlabel=name, ylabel=f"Number of {units}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -115,11 +115,13 @@ def overlay(
 def viewer(scored: PredictedScan, anchor: str, detail: str) -> Viewer:
     """The page of a scan: all its slices in every channel, with both outlines."""
     slices = scored.scan.slices
-    chosen = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_FRAMES)).round().astype(int))
-    images = np.stack([slices[place].image for place in chosen])
+    shown_places = np.unique(
+        np.linspace(0, len(slices) - 1, min(len(slices), MAX_FRAMES)).round().astype(int)
+    )
+    images = np.stack([slices[place].image for place in shown_places])
     whites = window(images)
     height, width, channels = images.shape[1:]
-    frames = tuple(_frame(scored, int(place)) for place in chosen)
+    frames = tuple(_frame(scored, int(place)) for place in shown_places)
     sheets = (
         _sheet(np.stack([display(plane, whites[channel]) for plane in images[..., channel]]))
         for channel in range(channels)
@@ -132,7 +134,7 @@ def viewer(scored: PredictedScan, anchor: str, detail: str) -> Viewer:
         height=height,
         columns=_COLUMNS,
         rows=-(-len(frames) // _COLUMNS),
-        start=_nearest(scored, chosen),
+        start=_nearest(scored, shown_places),
         start_channel=first_channel(scored.scan),
         channels=tuple(
             Channel(channel_name(channel, channels), sheet) for channel, sheet in enumerate(sheets)
@@ -174,9 +176,9 @@ def _size(predicted: PredictedSlice | None) -> float:
     return predicted.probability if predicted.area is None else float(predicted.area)
 
 
-def _nearest(scored: PredictedScan, chosen: npt.NDArray[np.int_]) -> int:
+def _nearest(scored: PredictedScan, frame_places: npt.NDArray[np.int_]) -> int:
     """Position among the chosen slices that is nearest to the largest tumour."""
-    indices = np.array([scored.scan.slices[place].slice_index for place in chosen])
+    indices = np.array([scored.scan.slices[place].slice_index for place in frame_places])
     return int(np.argmin(np.abs(indices - largest_slice(scored))))
 
 

@@ -59,15 +59,15 @@ def _volume_scale(axes: Axes, side: str, high: float) -> None:
 
 
 @drawn
-def roc(truth: npt.NDArray[np.bool_], score: Floats, used: tuple[float, float]) -> Figure:
+def roc(truth: npt.NDArray[np.bool_], score: Floats, rates: tuple[float, float]) -> Figure:
     """ROC of the slices: does a slice's highest probability tell whether it shows a tumour?
 
-    `used` are the false and true positive rate of the masks as they were written.
+    `rates` are the false and true positive rate of the masks as they were written.
     """
     figure, axes = new_figure(width=5.2, height=4.4)
     false_rate, true_rate, area = roc_curve(truth, score)
     axes.plot(false_rate, true_rate, color=BLUE, linewidth=1.8, label=f"area {area:.3f}")
-    axes.plot([used[0]], [used[1]], "D", color=VERMILLION, markersize=7, label="at the threshold used")
+    axes.plot([rates[0]], [rates[1]], "D", color=VERMILLION, markersize=7, label="at the threshold used")
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="chance")
     axes.set(
         xlabel="Healthy slices with a false alarm (share)",

@@ -22,9 +22,9 @@ def history_figure(trials: Sequence[Trial]) -> Figure:
     """Score of each trial by its number, those given up apart, and the best so far."""
     figure, axes = new_figure()
     for state, colour, name in (("complete", BLUE, "finished"), ("pruned", ORANGE, "given up")):
-        shown = [trial for trial in trials if trial["state"] == state]
-        if shown:
-            numbers, scores = [trial["number"] for trial in shown], [trial["score"] for trial in shown]
+        points = [trial for trial in trials if trial["state"] == state]
+        if points:
+            numbers, scores = [trial["number"] for trial in points], [trial["score"] for trial in points]
             axes.plot(numbers, scores, "o", color=colour, markersize=5, label=name)
     best = np.maximum.accumulate([trial["score"] for trial in trials])
     axes.step(
@@ -77,12 +77,12 @@ def _slice(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
     values = [trial["settings"][name] for trial in trials]
     if any(isinstance(value, str | bool) or value is None for value in values):
         # Categories: words, in an order that stays the same.
-        known = sorted({str(value) for value in values})
-        axes.set_xticks(range(len(known)), known, rotation=20, ha="right")
-        axes.set_xlim(-0.5, len(known) - 0.5)
-        values = [known.index(str(value)) for value in values]
+        categories = sorted({str(value) for value in values})
+        axes.set_xticks(range(len(categories)), categories, rotation=20, ha="right")
+        axes.set_xlim(-0.5, len(categories) - 0.5)
+        values = [categories.index(str(value)) for value in values]
     for state, colour in (("complete", BLUE), ("pruned", ORANGE)):
-        shown = [place for place, trial in enumerate(trials) if trial["state"] == state]
-        scores = [trials[place]["score"] for place in shown]
-        axes.plot([values[place] for place in shown], scores, "o", color=colour, markersize=5, alpha=0.8)
+        points = [place for place, trial in enumerate(trials) if trial["state"] == state]
+        scores = [trials[place]["score"] for place in points]
+        axes.plot([values[place] for place in points], scores, "o", color=colour, markersize=5, alpha=0.8)
     axes.set_xlabel(name.replace("_", " "))

@@ -68,8 +68,8 @@ def _dice(line: EpochLine) -> float | None:
 
 
 def _points(epochs: Epochs, value: Value) -> tuple[list[int], list[float]]:
-    known = [(line.epoch, number) for line in epochs if (number := value(line)) is not None]
-    return [epoch for epoch, _ in known], [number for _, number in known]
+    points = [(line.epoch, number) for line in epochs if (number := value(line)) is not None]
+    return [epoch for epoch, _ in points], [number for _, number in points]
 
 
 @drawn

@@ -164,8 +164,8 @@ def _split(lake: LakeTables, split: Split) -> list[Block]:
     parts = sorted(groups, key=lambda part: (_PART_ORDER.get(part, len(_PART_ORDER)), part))
     numbers = ("Patients", "Scans", "Slices", "Slices with tumour", "Tumour share")
     columns = (TableColumn("Part"), *(TableColumn(name, numeric=True) for name in numbers))
-    made = f"by {split.card.get('method')}, seed {split.card.get('seed')}"
-    caption = f"Split {split.name}, {made}: no patient is in two parts."
+    method = f"by {split.card.get('method')}, seed {split.card.get('seed')}"
+    caption = f"Split {split.name}, {method}: no patient is in two parts."
     rows = tuple(_part(part, groups[part]) for part in parts)
     table = TableBlock(f"split-{split.name}", caption, columns, rows)
     counts = {part: _tumour_of_labelled(groups[part]) for part in parts}

@@ -49,41 +49,41 @@ def detection_blocks(slices: Sequence[SliceScore], threshold: float | None) -> l
 
     `threshold` is a classifier's, None of a network that draws masks.
     """
-    known = detection(slices)
-    if not known.tumour.size:
+    labelled = detection(slices)
+    if not labelled.tumour.size:
         text = "No slice here has a truth, so it is not known whether tumours are detected."
         return [Note(text, "missing")]
-    counts = _counts(known)
+    counts = _counts(labelled)
     # A classifier's numbers are in the result, which the page begins with.
     tiles = [Tiles(tuple(_rates(counts)))] if threshold is None else []
-    return [*tiles, _table(counts, threshold), *_curves(known)]
+    return [*tiles, _table(counts, threshold), *_curves(labelled)]
 
 
 def classifier_tiles(slices: Sequence[SliceScore], threshold: float) -> list[Tile]:
     """A classifier's numbers over slices whose truth is known; none without such slices."""
-    known = detection(slices)
-    if not known.tumour.size:
+    labelled = detection(slices)
+    if not labelled.tumour.size:
         return []
-    return [*_overall(slices, threshold), *_rates(_counts(known))]
+    return [*_overall(slices, threshold), *_rates(_counts(labelled))]
 
 
-def _counts(known: Detection) -> _Counts:
-    truth, positive = known.tumour, known.positive
+def _counts(labelled: Detection) -> _Counts:
+    truth, positive = labelled.tumour, labelled.positive
     kinds = (truth & positive, truth & ~positive, ~truth & positive, ~truth & ~positive)
     return _Counts(*(int(np.count_nonzero(kind)) for kind in kinds))
 
 
-def _curves(known: Detection) -> Iterator[Block]:
-    rates = known.rates
+def _curves(labelled: Detection) -> Iterator[Block]:
+    rates = labelled.rates
     if rates is None:
         return
     roc = Chart(
-        picture(result_figures.roc(known.tumour, known.probability, rates)),
+        picture(result_figures.roc(labelled.tumour, labelled.probability, rates)),
         "ROC of the slices by their highest tumour probability.",
         "Curve of detected tumour slices against false alarms.",
     )
     calibration = Chart(
-        picture(result_figures.reliability(known.tumour, known.probability)),
+        picture(result_figures.reliability(labelled.tumour, labelled.probability)),
         "Calibration of the slices: how often a slice shows a tumour, by its highest probability, in ten "
         "bins (slices of a bin beside its point).",
         "Share of slices with tumour against their highest probability.",

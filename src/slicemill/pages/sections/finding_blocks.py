@@ -113,10 +113,10 @@ def quarantine_blocks(lake: LakeTables) -> list[Block]:
     )
     count = len(lake.quarantine)
     caption = f"{count:,} files or folders set aside, by reason, up to {EXAMPLES} examples of each."
-    whole = display(Lake(lake.home).quarantine)
+    table = display(Lake(lake.home).quarantine)
     return [
         heading,
-        TableBlock("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=whole),
+        TableBlock("quarantine", caption, columns, rows, more="All are in the lake's table: ", file=table),
     ]
 
 
@@ -145,7 +145,7 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
         TableColumn("Unknown", "patients", numeric=True),
         TableColumn("Values", breakable=True),
     )
-    more = (
+    remark = (
         f"Shown are the first {MAX_CLINICAL} of {len(lake.clinical)} columns."
         if len(lake.clinical) > MAX_CLINICAL
         else ""
@@ -157,14 +157,14 @@ def clinical_blocks(lake: LakeTables) -> list[Block]:
             f"Clinical columns of {patients:,} patients, codes as in the table.",
             columns,
             rows,
-            more=more,
+            more=remark,
         ),
     ]
 
 
 def _clinical_row(name: str, values: Sequence[Any]) -> tuple[Cell, ...]:
-    known = [value for value in values if value is not None]
-    return words(name), number(len(known)), number(len(values) - len(known)), words(_summary(known))
+    present = [value for value in values if value is not None]
+    return words(name), number(len(present)), number(len(values) - len(present)), words(_summary(present))
 
 
 def _summary(values: Sequence[Any]) -> str:

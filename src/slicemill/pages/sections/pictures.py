@@ -196,16 +196,12 @@ def _slice_blocks(evidence: Evidence, drawings: Mapping[str, Sequence[Drawing | 
 
 
 def _ranked(
-    drawings: Sequence[Drawing | None], rule: str, slices: Sequence[SliceScore], what: str
+    drawings: Sequence[Drawing | None], rule: str, slices: Sequence[SliceScore], subject: str
 ) -> list[Block]:
     if drawings:
         return [Note(rule), *_overlays(drawings, {})]
-    return [
-        Note(
-            f"There is no {what} among the {sum(score.true is not None for score in slices):,} slices whose "
-            "truth is known."
-        )
-    ]
+    count = sum(score.true is not None for score in slices)
+    return [Note(f"There is no {subject} among the {count:,} slices whose truth is known.")]
 
 
 def _page_blocks(viewers: Sequence[Viewer], omitted: int, scan_ids: Sequence[str]) -> list[Block]:

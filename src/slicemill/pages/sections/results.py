@@ -65,10 +65,10 @@ def result_section(results: Results, evidence: Evidence | None, anchors: Mapping
 
 
 def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
-    found: list[Block] = []
+    notes: list[Block] = []
     card = results.run.card if results.run else None
     if card and card.model_id != scores.model_id:
-        found.append(
+        notes.append(
             Note(
                 f"The run that was given holds model {card.model_id}, but model {scores.model_id} made "
                 "these scores.",
@@ -77,10 +77,10 @@ def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
         )
     if scores.other_models:
         others = ", ".join(f"{name} ({count} scans)" for name, count in sorted(scores.other_models.items()))
-        found.append(
+        notes.append(
             Note(f"Shown are the scores of model {scores.model_id}. Others in the same folder: {others}.")
         )
-    return found
+    return notes
 
 
 def _numbers(evidence: Evidence, scores: ScoreTables) -> list[Block]:
@@ -107,8 +107,8 @@ def _numbers(evidence: Evidence, scores: ScoreTables) -> list[Block]:
         blocks.append(Note("None of these scans has a true mask, so there is no Dice.", "missing"))
     options = Counter(option for row in rows for option in row.options)
     thresholds = sorted({row.threshold for row in rows})
-    used = f"Model {scores.model_id}, threshold {' and '.join(f'{value:g}' for value in thresholds)}, "
-    used += f"test-time options: {', '.join(sorted(options)) or 'none'}."
+    settings = f"Model {scores.model_id}, threshold {' and '.join(f'{value:g}' for value in thresholds)}, "
+    settings += f"test-time options: {', '.join(sorted(options)) or 'none'}."
     rule = (
         " Dice is 2·|P∩T| / (|P|+|T|) over all voxels of a scan at source resolution; both empty "
         "counts 1, one empty 0. "
@@ -117,7 +117,7 @@ def _numbers(evidence: Evidence, scores: ScoreTables) -> list[Block]:
         "A patient's Dice is the mean over the patient's scans. Intervals are 95% percentile "
         "bootstrap intervals over patients."
     )
-    return [*blocks, Note(used + (rule if tiles[0].label == "Mean patient Dice" else ""))]
+    return [*blocks, Note(settings + (rule if tiles[0].label == "Mean patient Dice" else ""))]
 
 
 def _partly_labelled(rows: Sequence[ScanScore]) -> list[Block]:
@@ -251,9 +251,9 @@ def _table(
         for row in ordered[:MAX_TABLE_ROWS]
     ]
     worst = "lowest Dice" if evidence.threshold is None else "lowest accuracy"
-    more = f"All {len(ordered):,} scans are in the table as CSV: "
+    remark = f"All {len(ordered):,} scans are in the table as CSV: "
     if len(ordered) > MAX_TABLE_ROWS:
-        more = f"Shown are the {MAX_TABLE_ROWS:,} scans of {worst}. {more}"
+        remark = f"Shown are the {MAX_TABLE_ROWS:,} scans of {worst}. {remark}"
     caption = f"Every scored scan, {worst} first. A column's head sorts; a linked scan has a page below."
     return [
         Heading("Scans"),
@@ -262,7 +262,7 @@ def _table(
             caption,
             *without_empty_columns(columns, rows),
             search=True,
-            more=more,
+            more=remark,
             file=display(scores.places.patients_csv),
         ),
     ]

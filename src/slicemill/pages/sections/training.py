@@ -91,20 +91,20 @@ def _examples(run: RunRecord) -> list[Block]:
     if not epochs:
         return [heading, Note("The run holds no pictures of predictions.", "missing")]
     steps = np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EXAMPLES))
-    chosen = [epochs[round(step)] for step in steps]
-    charts, left, left_out = [], EXAMPLE_BUDGET, 0
-    for epoch, data in zip(chosen, run.example_files(chosen), strict=True):
+    shown_epochs = [epochs[round(step)] for step in steps]
+    charts, budget, left_out = [], EXAMPLE_BUDGET, 0
+    for epoch, data in zip(shown_epochs, run.example_files(shown_epochs), strict=True):
         size = png_size(data)
-        if size is None or len(data) > left:
+        if size is None or len(data) > budget:
             left_out += 1
             continue
-        left -= len(data)
+        budget -= len(data)
         uri = data_uri("image/png", data)
         caption = f"Validation slices after epoch {epoch}."
         charts.append(Chart(Picture(uri, uri, *size), caption, f"{caption[:-1]}, with truth and prediction."))
     notes: list[Block] = []
-    if len(chosen) < len(epochs):
-        notes.append(Note(f"Shown are {len(chosen)} of {len(epochs)} epochs, at equal distances."))
+    if len(shown_epochs) < len(epochs):
+        notes.append(Note(f"Shown are {len(shown_epochs)} of {len(epochs)} epochs, at equal distances."))
     if left_out:
         text = f"{left_out} pictures are no PNG, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
         notes.append(Note(text, "missing"))
