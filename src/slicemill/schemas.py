@@ -259,6 +259,12 @@ _SCORES = (
         "border_voxels", "wrong voxels at the border of a match; null without truth", "voxel", nullable=True
     ),
     _real("expected_dice", "Dice to be expected by the model's own probabilities", nullable=True),
+    _text(
+        "look_first",
+        "why to look at this scan first; empty of one that can wait, null of a classifier",
+        nullable=True,
+        repeated=True,
+    ),
     *_by_probability(),
 )
 

@@ -65,6 +65,12 @@ def test_each_patient_is_scored_once_by_a_model_that_never_saw_it(
     assert finished["mean_patient_dice"] == pytest.approx(mean)
     assert finished["patients"] == 4
     assert [fold["patients"] for fold in result["folds"]] == [2, 1, 1]
+    assert [scan["scan_id"] for scan in result["worst"]] == [
+        row["scan_id"] for row in sorted(rows, key=lambda row: (row["dice"], row["scan_id"]))
+    ]
+    assert result["calibration"]["scans"] == 4
+    assert b"The worst scans" in (local_path(config.out) / "crossval.html").read_bytes()
+    assert len((local_path(config.out) / "worst.csv").read_text().splitlines()) == 5
 
 
 def test_folds_at_a_time_share_the_cores(

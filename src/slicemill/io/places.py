@@ -237,6 +237,36 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Crossval:
+    """Places inside a cross-validation's folder."""
+
+    home: Uri
+
+    def run(self, fold: int) -> Uri:
+        """Folder of a fold's training run."""
+        return join(self.home, f"fold-{fold}", "run")
+
+    def scores(self, fold: int) -> Uri:
+        """Folder of a fold's scores, of the patients that its model never saw."""
+        return join(self.home, f"fold-{fold}", "scores")
+
+    @property
+    def result(self) -> Uri:
+        """JSON of the result over all folds, with every patient's Dice."""
+        return join(self.home, "crossval.json")
+
+    @property
+    def page(self) -> Uri:
+        """The result as a page that needs nothing beside itself."""
+        return join(self.home, "crossval.html")
+
+    @property
+    def worst(self) -> Uri:
+        """CSV of the worst scans, with why."""
+        return join(self.home, "worst.csv")
+
+
+@dataclass(frozen=True)
 class Associations:
     """Places inside the folder that `associate` writes."""
 

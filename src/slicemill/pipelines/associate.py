@@ -24,10 +24,10 @@ from slicemill.io import storage
 from slicemill.io.lake.tables import LakeTables, read_lake
 from slicemill.io.machine import command, describe
 from slicemill.io.parquet import write_small
-from slicemill.io.places import Associations
+from slicemill.io.places import Associations, Crossval
 from slicemill.io.scores.results import read_scores
 from slicemill.io.spreadsheet import text_cell
-from slicemill.io.storage.uri import canonical, display, join
+from slicemill.io.storage.uri import canonical, display
 from slicemill.pages.association import as_html, as_markdown
 from slicemill.schemas import FEATURES, SCHEMA_VERSION
 from slicemill.types import Uri
@@ -73,10 +73,11 @@ def run(config: AssociateConfig) -> dict[str, Any]:
 
 def _score_folders(uri: Uri) -> list[Uri]:
     """The score folders of a cross-validation's folds, or the folder itself."""
-    if not storage.exists(join(uri, "crossval.json")):
+    places = Crossval(uri)
+    if not storage.exists(places.result):
         return [uri]
-    folds = storage.read_json(join(uri, "crossval.json"))["folds"]
-    return [join(uri, f"fold-{fold}", "scores") for fold in range(len(folds))]
+    folds = storage.read_json(places.result)["folds"]
+    return [places.scores(fold) for fold in range(len(folds))]
 
 
 def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.evaluate import slices_by_patient
 from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
+from slicemill.experiments.out_of_fold import write_out_of_fold
 from slicemill.experiments.scoring import score
 from slicemill.experiments.training import (
     data_hash,
@@ -34,7 +35,7 @@ from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.machine import command, describe
-from slicemill.io.places import Run
+from slicemill.io.places import Crossval, Run
 from slicemill.io.run.card import card_uri, load_card
 from slicemill.io.scores.tables import patient_rows
 from slicemill.io.storage.uri import canonical, display, join, parent, stored_uri
@@ -60,6 +61,10 @@ _COLUMNS = (
     "predicted_volume",
     "true_volume",
     "labelled_slices",
+    "missed_voxels",
+    "false_voxels",
+    "border_voxels",
+    "expected_dice",
     "model_id",
 )
 
@@ -96,6 +101,8 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
         rows = _out_of_fold(home, split, folds)
         of_scan = {row.scan_id: fold.fold for fold in folds for row in fold.rows}
         result = _result(config, split.name, split.hash, home, rows, [fold.rows for fold in folds], of_scan)
+        if config.task == "segment":
+            result |= _page(out, split.name, home, folds)
         if config.task == "classify":
             slices = {
                 patient: values
@@ -103,14 +110,26 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
                 for patient, values in slices_by_patient(fold.home, fold.rows).items()
             }
             result |= _classified(slices, config)
-    storage.write_json(join(out, "crossval.json"), result)
+    storage.write_json(Crossval(out).result, result)
     return _summary(result, out)
+
+
+def _page(out: Uri, split: str, home: Uri, folds: Sequence[_FoldScores]) -> dict[str, Any]:
+    """Write page and table of the worst scans; return what crossval.json says beside the numbers."""
+    places = {row["scan_id"]: row["institution"] for row in read_scans(home, ("scan_id", "institution"))}
+    result = write_out_of_fold(out, split, {fold.fold: fold.rows for fold in folds}, places)
+    return {
+        "worst": document(result.worst),
+        "calibration": document(result.calibration),
+        "threshold_out_of_fold": document(result.threshold),
+        "triage": document(result.triage),
+    }
 
 
 def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
     """The training run of a fold: exactly what `slicemill train --fold` would run."""
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    out = join(canonical(config.out), f"fold-{fold}", "run")
+    out = Crossval(canonical(config.out)).run(fold)
     return resolve(TrainConfig(**{**settings, "fold": fold, "out": out, "resume": True}))
 
 
@@ -128,7 +147,7 @@ def _fold(config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit |
         log.info("fold %d is trained already", fold)
     else:
         launch_plan(plan, spark)
-    scores = join(canonical(config.out), f"fold-{fold}", "scores")
+    scores = Crossval(canonical(config.out)).scores(fold)
     settings = ScoreConfig(
         model=trained.out,
         out=scores,

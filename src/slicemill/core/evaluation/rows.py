@@ -14,7 +14,7 @@ class ScanScore:
     """A row of the patients table: a patient's scan as one model scored it.
 
     Volumes are in voxels, hd95 in pixels; numbers that need a truth or a mask are None without one. Errors
-    are those of `core.evaluation.mistakes`, the last three numbers those of `core.evaluation.confidence`.
+    are those of `core.evaluation.mistakes`; what follows is of `core.evaluation.confidence` and `triage`.
     """
 
     patient_id: str
@@ -38,6 +38,7 @@ class ScanScore:
     false_voxels: int | None = None
     border_voxels: int | None = None
     expected_dice: float | None = None
+    look_first: tuple[str, ...] | None = None
     voxels_by_probability: tuple[int, ...] | None = None
     tumour_by_probability: tuple[int, ...] | None = None
     manifest: str = ""

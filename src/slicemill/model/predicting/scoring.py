@@ -15,6 +15,7 @@ from slicemill.core.evaluation.drift import drift_warnings
 from slicemill.core.evaluation.mistakes import mistakes
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
+from slicemill.core.evaluation.triage import look_first
 from slicemill.core.profiles.doubts import scan_doubts
 from slicemill.core.profiles.sequences import SliceChannels, missing_sequences, slice_channels
 from slicemill.core.profiles.statistics import statistics
@@ -62,7 +63,9 @@ def _confidence(scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8]) -> 
     """Numbers of the scan's row that come from its probabilities, `levels` with axes (S, H, W)."""
     slices = zip(levels, masks, scan.slices, strict=True)
     counts = np.sum([level_counts(plane, mask, source.mask) for plane, mask, source in slices], axis=0)
-    numbers: dict[str, Any] = {"expected_dice": round(expected_dice(counts), _DECIMALS)}
+    expected = round(expected_dice(counts), _DECIMALS)
+    reasons = look_first(expected, int(np.count_nonzero(masks)))
+    numbers: dict[str, Any] = {"expected_dice": expected, "look_first": reasons}
     if any(source.mask is not None for source in scan.slices):
         binned = probability_counts(counts)
         numbers |= {"voxels_by_probability": binned.voxels, "tumour_by_probability": binned.tumour}

@@ -33,6 +33,7 @@ def _clinician(evidence: Evidence | None) -> Iterator[str]:
         yield from _flagged_slices(evidence)
     else:
         yield from _drawn_masks(evidence.headline.scans)
+        yield from _first_looks(evidence.headline.scans)
     yield "Not for diagnosis."
 
 
@@ -64,6 +65,13 @@ def _drawn_masks(rows: Sequence[ScanScore]) -> Iterator[str]:
     if healthy:
         alarms = sum(bool(row.predicted_volume) for row in judged if not row.true_volume)
         yield f"A tumour was predicted in {alarms:,} of {healthy:,} scans that have none."
+
+
+def _first_looks(rows: Sequence[ScanScore]) -> Iterator[str]:
+    known = [row for row in rows if row.look_first is not None]
+    if known:
+        urgent = sum(bool(row.look_first) for row in known)
+        yield f"{urgent:,} of {len(known):,} scans should be looked at first; the table says why."
 
 
 def _engineer(results: Results) -> Iterator[str]:
