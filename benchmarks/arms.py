@@ -197,6 +197,8 @@ def run_arm(
         batch = _network_batch(next(batches), size, learner.augmentation)
         take_step(learner, batch)
         slices += len(batch.inputs)
+    if learner.average is not None:
+        learner.average.take_buffers(learner.network)
     network = learner.published.eval()
     fuse(network, torch.randn(1, 3, arm.final_size, arm.final_size))
     scores = {scan.scan_id: _judge(network, scan, arm.final_size) for scan in judge}
