@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from py4j.java_gateway import GatewayParameters, JavaGateway
 
 from slicemill import cli
 from slicemill.errors import ConfigError, InputError
@@ -142,3 +143,27 @@ def test_a_summary_that_can_not_be_written_fails_the_job(
     place = str(tmp_path / "file" / "job.json")
     code = run_job("slicemill demo", Config, lambda config: {"status": "done"}, ["--summary", place])
     assert (code, json.loads(capsys.readouterr().out)["status"]) == (1, "failed")
+
+
+def test_an_interrupt_is_named_though_spark_fails_of_it_afterwards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(config: Config) -> dict[str, Any]:
+        try:
+            raise KeyboardInterrupt("ended by SIGTERM")
+        except KeyboardInterrupt:
+            # As Py4J does, whose JVM got the signal too.
+            raise RuntimeError("Answer from Java side is empty")  # noqa: B904
+
+    assert run_job("slicemill try", Config, fail, ["--number", "1"]) == 1
+    assert last_line(capsys)["error"] == "ended by SIGTERM"
+
+
+def test_a_jvm_that_is_gone_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(config: Config) -> dict[str, Any]:
+        # Nothing listens on port 1: this is what a job meets whose JVM was killed.
+        gateway = JavaGateway(gateway_parameters=GatewayParameters(port=1))
+        return {"now": gateway.jvm.System.currentTimeMillis()}
+
+    assert run_job("slicemill try", Config, fail, ["--number", "1"]) == 1
+    assert "JVM has ended" in last_line(capsys)["error"]

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -64,13 +65,38 @@ def run_job(
     except KeyboardInterrupt as interrupt:
         summary = _failed(str(interrupt) or "interrupted")
     except Exception as error:
-        # Not the user's mistake as far as we know: the trace belongs in the log.
-        log.error("%s", traceback.format_exc())
-        summary = _failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        summary = _unexpected(error)
     summary = {"job": name.rpartition(" ")[2], **summary, "seconds": round(time.monotonic() - start, 3)}
     if place is not None:
         summary = _store_summary(place, summary)
     return _end(summary)
+
+
+def _unexpected(error: Exception) -> Summary:
+    """Summary of an error that is not known as the user's mistake; its trace belongs in the log.
+
+    A signal to the whole process group ends the JVM too, and what Py4J then says of its lost connection
+    hides the interrupt that came first, or the reason why the JVM is gone.
+    """
+    earlier: BaseException | None = error
+    while earlier is not None:
+        if isinstance(earlier, KeyboardInterrupt):
+            return _failed(str(earlier) or "interrupted")
+        earlier = earlier.__cause__ or earlier.__context__
+    log.error("%s", traceback.format_exc())
+    if _lost_jvm(error):
+        return _failed(
+            "Spark's JVM has ended before the job. It was interrupted, killed or out of memory: see the log, "
+            "then start the job again."
+        )
+    return _failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+
+
+def _lost_jvm(error: Exception) -> bool:
+    """Whether Py4J lost its connection; an exception of Java's own comes as another type."""
+    lost = {"Py4JError", "Py4JNetworkError", "ConnectionRefusedError", "ConnectionResetError"}
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__name__ in lost and any("py4j" in Path(frame.filename).parts for frame in frames)
 
 
 def fail(name: str, error: SlicemillError) -> int:
