@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -204,12 +205,13 @@ def test_neighbours_come_from_the_whole_scan_whether_labelled_or_not(make, tiny_
 def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake) -> None:
     config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4)
     sides = scans_by_part(config)
-    sides["train"][1]["missing_sequences"] = ["post-contrast"]
+    first, second, *others = sides["train"]
+    sides["train"] = [first, replace(second, missing_sequences=["post-contrast"]), *others]
 
     layouts = [[file.layout for file in share] for share in make_plan(config, sides, threads=1).train]
 
     assert config.channels == "auto"
-    assert layouts == [["rgb" if file != sides["train"][1]["scan_id"] else "flair25d" for file in "acbd"]]
+    assert layouts == [["rgb" if file != second.scan_id else "flair25d" for file in "acbd"]]
 
 
 @pytest.mark.parametrize("mode", ["auto", "rgb", "flair25d"])

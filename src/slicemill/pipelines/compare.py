@@ -226,8 +226,7 @@ def _run(uri: Uri) -> Result:
             found="none",
             advice="Copy the whole run folder.",
         )
-    scans = read_scans(stored_uri(card.training["lake"]), ("scan_id", "patient_id"))
-    patients = {row["scan_id"]: row["patient_id"] for row in scans}
+    patients = {row.scan_id: row.patient_id for row in read_scans(stored_uri(card.training["lake"]))}
     rows = [ScanScore(patients[scan], scan, dice=dice) for scan, dice in best.validation.dice_by_scan.items()]
     return Result(VALIDATION, facts, rows)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from slicemill.core.evaluation.confidence import expected_dice, level_counts, probability_counts
 from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_counts
-from slicemill.core.evaluation.drift import drift_warnings
+from slicemill.core.evaluation.drift import COMPARED, ScanProfile, drift_warnings
 from slicemill.core.evaluation.mistakes import mistakes
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
@@ -122,7 +122,7 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
 def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
     if scan.slices:
         channels = [slice_channels(source) for source in scan.slices]
-        yield from drift_warnings(_profile_columns(scan, channels), card.training_profile)
+        yield from drift_warnings(_profile(scan, channels), card.training_profile)
         yield from scan_doubts(scan, channels).sentences
     else:
         yield "no usable slice"
@@ -136,12 +136,8 @@ def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
         yield f"{len(scan.problems)} files set aside"
 
 
-def _profile_columns(scan: Scan, channels: Sequence[SliceChannels]) -> dict[str, Any]:
-    """`slicemill.core.evaluation.drift.PROFILE_COLUMNS` of a scan, as the scans table has them."""
+def _profile(scan: Scan, channels: Sequence[SliceChannels]) -> ScanProfile:
     height, width, _ = scan.slices[0].image.shape
-    return {
-        "height": height,
-        "width": width,
-        "missing_sequences": missing_sequences(channels),
-        **statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name,
-    }
+    by_name = statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name
+    compared = {name: by_name[name].tolist() for name in COMPARED}
+    return ScanProfile(height, width, missing_sequences(channels), **compared)
