@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from slicemill.core.evaluation.drift import COMPARED, ScanProfile, drift_warnings, training_profile
+from slicemill.core.profiles.drift import COMPARED, Appearance, drift_warnings, training_profile
 
 
-def scan(mean: float = 50, size: tuple[int, int] = (256, 256), missing: tuple[str, ...] = ()) -> ScanProfile:
+def scan(mean: float = 50, size: tuple[int, int] = (256, 256), missing: tuple[str, ...] = ()) -> Appearance:
     """A scan whose FLAIR has this mean; everything else is the same in all."""
     values = {name: [20.0, 60.0, 40.0] for name in COMPARED} | {"mean": [20.0, mean, 40.0]}
-    return ScanProfile(*size, missing, **values)
+    return Appearance(*size, missing, **values)
 
 
 TRAINING = [scan(mean) for mean in range(40, 61)] + [scan(50, missing=("pre-contrast",))]

@@ -12,7 +12,7 @@ from raw_builder import image, write_scan
 from run_builder import write_run
 
 from slicemill.config import CommitteeConfig, ScoreConfig
-from slicemill.core.evaluation.drift import joined_profile
+from slicemill.core.profiles.drift import joined_profile
 from slicemill.core.splits import split_hash
 from slicemill.errors import ConfigError, InputError, ModelFileError
 from slicemill.experiments.facts import model_facts
@@ -64,8 +64,8 @@ def test_its_card_is_of_all_members_in_any_order(runs: list[str], home: str, tmp
     assert card.members == tuple(sorted(load_card(run).model_id for run in runs))
     assert card.threshold == pytest.approx(0.5)
     assert card.architecture == "committee of 2 unet-resnet18"
-    one = model_facts(runs[0], load_card(runs[0]))
-    assert model_facts(home, card)["parameters"] == 2 * one["parameters"]
+    member = model_facts(runs[0], load_card(runs[0]))
+    assert model_facts(home, card).parameters == 2 * member.parameters
 
 
 @pytest.mark.slow

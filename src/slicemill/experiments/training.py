@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import TrainConfig
-from slicemill.core.evaluation.drift import training_profile
 from slicemill.core.evaluation.seen import patient_hashes
+from slicemill.core.profiles.drift import training_profile
 from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
@@ -149,7 +149,7 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
         normalisation=_normalisation(lake, {row.scan_id: _layout(config, row) for row in rows}),
         split_hash=read_split(lake, config.split).hash,
         data_hash=data_hash(rows),
-        training_profile=training_profile([row.profile for row in sides["train"]]),
+        training_profile=training_profile([row.appearance for row in sides["train"]]),
         patients=patient_hashes({part: [row.patient_id for row in rows] for part, rows in sides.items()}),
         threads=threads,
     )

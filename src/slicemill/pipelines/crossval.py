@@ -281,7 +281,7 @@ def _result(
                 "patients": len({row.patient_id for row in of_fold}),
                 "mean_patient_dice": _mean(of_fold),
                 "validation": dict(card.metrics),
-                **model_facts(run, card),
+                **document(model_facts(run, card)),
                 "scoring_slices_per_second": scoring_speed(join(parent(run), "scores")),
             }
             for fold, (run, card, of_fold) in enumerate(zip(runs, cards, folds, strict=True))

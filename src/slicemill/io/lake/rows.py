@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from slicemill.core.evaluation.drift import ScanProfile
+from slicemill.core.profiles.drift import Appearance
 from slicemill.core.scans.integrity import Problem
 from slicemill.schemas import SCHEMA_VERSION
 
@@ -55,10 +55,10 @@ class ScanRow:
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def profile(self) -> ScanProfile:
+    def appearance(self) -> Appearance:
         """What the scan is compared by with those that a model was trained on."""
-        names = (field.name for field in dataclasses.fields(ScanProfile))
-        return ScanProfile(**{name: getattr(self, name) for name in names})
+        names = (field.name for field in dataclasses.fields(Appearance))
+        return Appearance(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

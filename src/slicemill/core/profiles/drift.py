@@ -24,7 +24,7 @@ _WIDTHS, _GREY_VALUES = 0.5, 10.0
 
 
 @dataclass(frozen=True)
-class ScanProfile:
+class Appearance:
     """A scan as it is compared: slice size, and a value a channel of each statistic, in grey values."""
 
     height: int
@@ -36,7 +36,7 @@ class ScanProfile:
     p99: Sequence[float]
 
 
-def training_profile(scans: Sequence[ScanProfile]) -> dict[str, Any]:
+def training_profile(scans: Sequence[Appearance]) -> dict[str, Any]:
     """What training scans look like, ready for JSON.
 
     `channels` has, for each channel and compared statistic, the usual range: the 5th and 95th percentile over
@@ -76,7 +76,7 @@ def joined_profile(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def drift_warnings(scan: ScanProfile, profile: Mapping[str, Any]) -> list[str]:
+def drift_warnings(scan: Appearance, profile: Mapping[str, Any]) -> list[str]:
     """Where a scan differs from the training scans, in words.
 
     An empty profile, of an older model card, is compared with nothing; a missing sequence is named all the
