@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from slicemill.core.evaluation.side_by_side import ModelFacts
+from slicemill.core.results.side_by_side import ModelFacts
 from slicemill.io import storage
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import Card, load_card, member_uri

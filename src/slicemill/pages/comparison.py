@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from slicemill.core.evaluation.intervals import Interval
-from slicemill.core.evaluation.side_by_side import ComparedRun, NamedDifference, SideBySide
+from slicemill.core.results.side_by_side import ComparedRun, NamedDifference, SideBySide
 from slicemill.pages.page import Page, render
 from slicemill.pages.sections.blocks import NONE, Block, Cell, Note, Section, TableBlock, TableColumn, words
 

@@ -13,13 +13,6 @@ from slicemill.config import CompareConfig
 from slicemill.core.evaluation.intervals import Interval
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.seen import unseen_and_seen
-from slicemill.core.evaluation.side_by_side import (
-    ComparedRun,
-    ModelFacts,
-    NamedDifference,
-    ResultFacts,
-    SideBySide,
-)
 from slicemill.core.evaluation.summary import (
     Metric,
     paired_difference,
@@ -27,6 +20,13 @@ from slicemill.core.evaluation.summary import (
     patient_interval,
     patient_means,
     slice_summary,
+)
+from slicemill.core.results.side_by_side import (
+    ComparedRun,
+    ModelFacts,
+    NamedDifference,
+    ResultFacts,
+    SideBySide,
 )
 from slicemill.core.splits import LEAKY, refuse_leaky
 from slicemill.core.training.records import SegmentationMetrics

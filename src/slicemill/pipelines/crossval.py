@@ -116,7 +116,7 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
 
 def _page(out: Uri, split: str, home: Uri, folds: Sequence[_FoldScores]) -> dict[str, Any]:
     """Write page and table of the worst scans; return what crossval.json says beside the numbers."""
-    places = {row["scan_id"]: row["institution"] for row in read_scans(home, ("scan_id", "institution"))}
+    places = {row.scan_id: row.institution for row in read_scans(home)}
     result = write_out_of_fold(out, split, {fold.fold: fold.rows for fold in folds}, places)
     return {
         "worst": document(result.worst),
