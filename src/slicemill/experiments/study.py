@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from slicemill.core.training.pruning import STARTUP
 from slicemill.core.training.trials import TrialRow
 from slicemill.errors import BusyError
-from slicemill.experiments.search_space import Choice, Dimension, grid
+from slicemill.experiments.search_space import Categorical, Dimension, grid
 from slicemill.io.storage.journal import StoredJournal
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import join
@@ -194,7 +194,7 @@ class Study:
 
 
 def _drawn(trial: optuna.Trial, dimension: Dimension) -> Any:
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         return trial.suggest_categorical(dimension.name, dimension.values)
     if dimension.whole:
         step = int(dimension.step or 1)

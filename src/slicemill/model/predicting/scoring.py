@@ -25,7 +25,7 @@ from slicemill.io.scores.writer import ScanOutput
 from slicemill.model.predicting.batch_size import batch_size_for
 from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.types import ScanMasks, SliceMask
 
@@ -36,7 +36,7 @@ _DECIMALS = 5
 
 
 def predictions(
-    scans: Iterable[tuple[_T, Scan]], predictor: Predictor, settings: ScoreSettings
+    scans: Iterable[tuple[_T, Scan]], predictor: NetworkPredictor, settings: ScoreSettings
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans as the settings say; see `predict_scans`."""
     batch_size = settings.batch_size or batch_size_for(predictor)
