@@ -76,21 +76,23 @@ def commands() -> str:
     ]
     for name, verb in cli.VERBS.items():
         if name != "emr":
-            parts.append(_command(name, verb.config))
+            parts.append(_command(name, verb.config, verb.positional))
     return "\n\n".join(parts)
 
 
-def _command(name: str, config: type) -> str:
+def _command(name: str, config: type, positional: bool) -> str:
     texts = attribute_docs(config)
     rows = [
-        (_option(field), _type(field), _default(field), _cell(texts[field.name]))
+        (_option(field, positional), _type(field), _default(field), _cell(texts[field.name]))
         for field in dataclasses.fields(config)
     ]
     text = f"{inspect.getdoc(config)} In Python: `{config.__name__}`."
     return f"## {name}\n\n{text}\n\n{_grid(('option', 'type', 'default', 'meaning'), rows)}"
 
 
-def _option(field: dataclasses.Field[Any]) -> str:
+def _option(field: dataclasses.Field[Any], positional: bool) -> str:
+    if positional and field.default is dataclasses.MISSING:
+        return f"`{field.name.upper()} …`"
     return f"`--{'no-' if field.default is True else ''}{field.name.replace('_', '-')}`"
 
 

@@ -9,7 +9,10 @@ from slicemill.api import open_results as open_results
 from slicemill.api import open_run as open_run
 from slicemill.api import open_scores as open_scores
 from slicemill.api import phantom as phantom
+from slicemill.api import predict as predict
+from slicemill.api import promote as promote
 from slicemill.api import report as report
+from slicemill.api import rollback as rollback
 from slicemill.api import score as score
 from slicemill.api import split as split
 from slicemill.api import start_session as start_session
@@ -21,7 +24,10 @@ from slicemill.config import CompareConfig as CompareConfig
 from slicemill.config import CrossvalConfig as CrossvalConfig
 from slicemill.config import IngestConfig as IngestConfig
 from slicemill.config import PhantomConfig as PhantomConfig
+from slicemill.config import PredictConfig as PredictConfig
+from slicemill.config import PromoteConfig as PromoteConfig
 from slicemill.config import ReportConfig as ReportConfig
+from slicemill.config import RollbackConfig as RollbackConfig
 from slicemill.config import ScoreConfig as ScoreConfig
 from slicemill.config import SplitConfig as SplitConfig
 from slicemill.config import SweepConfig as SweepConfig

@@ -16,7 +16,10 @@ from slicemill.config import (
     CrossvalConfig,
     IngestConfig,
     PhantomConfig,
+    PredictConfig,
+    PromoteConfig,
     ReportConfig,
+    RollbackConfig,
     ScoreConfig,
     SplitConfig,
     SweepConfig,
@@ -151,6 +154,37 @@ def score(config: ScoreConfig, spark: Session | None = None) -> Summary:
     from slicemill.pipelines import score as verb
 
     return verb.run(config, spark)
+
+
+def predict(config: PredictConfig) -> Summary:
+    """Predict one scan, or some slices, without Spark; write masks, a picture and a table.
+
+    Raises ModelFileError for a model that can't be trusted, InputError for files that are not one scan's
+    slices.
+    """
+    from slicemill.pipelines.deployment import predict as verb
+
+    return verb.run(config)
+
+
+def promote(config: PromoteConfig) -> Summary:
+    """Make a run the model in use: move the pointer that score, predict and report follow.
+
+    Raises ModelFileError for a model that can't be trusted, BusyError while another moves the pointer.
+    """
+    from slicemill.pipelines.deployment import promote as verb
+
+    return verb.run(config)
+
+
+def rollback(config: RollbackConfig) -> Summary:
+    """Make the run that was promoted before this one the model in use again.
+
+    Raises InputError if there is none, ModelFileError if it holds another model by now.
+    """
+    from slicemill.pipelines.deployment import promote as verb
+
+    return verb.roll_back(config)
 
 
 def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from slicemill import __version__, api
@@ -17,7 +17,10 @@ from slicemill.config import (
     ForgetConfig,
     IngestConfig,
     PhantomConfig,
+    PredictConfig,
+    PromoteConfig,
     ReportConfig,
+    RollbackConfig,
     ScoreConfig,
     SplitConfig,
     SweepConfig,
@@ -51,7 +54,13 @@ class _Verb:
     action: Callable[[Any], Summary]
     from_file: bool = False
     """Whether --config FILE may give settings."""
+    positional: bool = False
+    """Whether what must be given comes without a flag."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Flags by other words for them, which can't be names in Python."""
 
+
+_AS = {"--as": "--pointer"}
 
 VERBS = {
     "phantom": _Verb(PhantomConfig, api.phantom),
@@ -64,6 +73,9 @@ VERBS = {
     "compare": _Verb(CompareConfig, api.compare),
     "associate": _Verb(AssociateConfig, api.associate),
     "score": _Verb(ScoreConfig, _score),
+    "predict": _Verb(PredictConfig, api.predict, positional=True),
+    "promote": _Verb(PromoteConfig, api.promote, aliases=_AS),
+    "rollback": _Verb(RollbackConfig, api.rollback, aliases=_AS),
     "report": _Verb(ReportConfig, api.report),
     "forget": _Verb(ForgetConfig, _forget),
     "emr": _Verb(EmrConfig, _emr),
@@ -73,12 +85,25 @@ VERBS = {
 def run_verb(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one verb on its arguments (the process's own by default) and return the exit code."""
     verb = VERBS[name]
+    arguments = [_known(text, verb.aliases) for text in (sys.argv[1:] if argv is None else argv)]
 
     def look_and_act(config: Any) -> Summary:
         look(config)
         return verb.action(config)
 
-    return run_job(f"slicemill {name}", verb.config, look_and_act, argv, from_file=verb.from_file)
+    return run_job(
+        f"slicemill {name}",
+        verb.config,
+        look_and_act,
+        arguments,
+        from_file=verb.from_file,
+        positional=verb.positional,
+    )
+
+
+def _known(argument: str, aliases: Mapping[str, str]) -> str:
+    flag, equals, value = argument.partition("=")
+    return f"{aliases.get(flag, flag)}{equals}{value}"
 
 
 def _unknown(name: str) -> int:

@@ -44,10 +44,12 @@ def run_job(
     argv: Sequence[str] | None = None,
     *,
     from_file: bool = False,
+    positional: bool = False,
 ) -> int:
     """Run `action` on the configuration in `argv` and return the exit code.
 
-    With `from_file`, `--config FILE` gives settings that the other arguments go before.
+    With `from_file`, `--config FILE` gives settings that the other arguments go before. With `positional`,
+    what has no default comes without its flag.
     """
     _log_to_stderr()
     start = time.monotonic()
@@ -55,7 +57,7 @@ def run_job(
     try:
         with _terminable():
             place, argv = _summary_place(name, sys.argv[1:] if argv is None else argv)
-            summary = action(_parse(name, config_type, argv, from_file))
+            summary = action(_parse(name, config_type, argv, from_file, positional))
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
@@ -196,7 +198,13 @@ def _store_summary(place: str, summary: Summary) -> Summary:
     return summary
 
 
-def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, from_file: bool) -> Config:
+def _parse(
+    name: str,
+    config_type: type[Config],
+    argv: Sequence[str] | None,
+    from_file: bool,
+    positional: bool = False,
+) -> Config:
     arguments, options = argv, dict[str, Any]()
     if from_file:
         first = argparse.ArgumentParser(prog=name, add_help=False, allow_abbrev=False)
@@ -206,13 +214,16 @@ def _parse(name: str, config_type: type[Config], argv: Sequence[str] | None, fro
         options["description"] = f"{config_type.__doc__} {_FILE_HELP}"
         if file_options.config:
             options["default"] = _defaults(config_type, file_options.config)
+    markers: tuple[Any, ...] = (tyro.conf.FlagCreatePairsOff, tyro.conf.UseAppendAction)
+    if positional:
+        markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs)
     try:
         with _refusal(name):
             config: Config = tyro.cli(
                 config_type,
                 prog=name,
                 args=arguments,
-                config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
+                config=markers,
                 **options,
             )
     except BrokenPipeError:

@@ -12,6 +12,8 @@ from slicemill.config.lake import (
     PhantomConfig,
     SplitConfig,
 )
+from slicemill.config.prediction import PredictConfig
+from slicemill.config.promotion import PromoteConfig, RollbackConfig
 from slicemill.config.results import ReportConfig, ScoreConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
 
@@ -25,7 +27,10 @@ __all__ = [
     "ForgetConfig",
     "IngestConfig",
     "PhantomConfig",
+    "PredictConfig",
+    "PromoteConfig",
     "ReportConfig",
+    "RollbackConfig",
     "ScoreConfig",
     "SplitConfig",
     "SweepConfig",

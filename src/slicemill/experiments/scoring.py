@@ -10,8 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slicemill.config import ScoreConfig
-from slicemill.core.evaluation.document import document
+from slicemill.config import PredictConfig, ScoreConfig
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
@@ -29,7 +28,8 @@ from slicemill.io import storage
 from slicemill.io.lake.splits import read_split
 from slicemill.io.places import Scores
 from slicemill.io.process_memory import reuse_freed_memory
-from slicemill.io.run.card import Card, load_card
+from slicemill.io.run.card import Card
+from slicemill.io.run.pointer import open_model
 from slicemill.io.run.weights import check_weights, member_cards
 from slicemill.io.scores.folder import claim
 from slicemill.io.scores.progress import scoring_progress
@@ -64,8 +64,8 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     purpose, and all patients of the split at that. Raises ModelFileError for a model that can't be trusted,
     InputError or ConfigError for wrong input.
     """
-    home, model = canonical(config.out), canonical(config.model or "")
-    card = load_card(model)
+    home, named = canonical(config.out), open_model(config.model or "")
+    model, card = named.run, named.card
     if not leaky:
         refuse_leaky(card.split, "--model")
     settings = score_settings(config, model, card)
@@ -98,11 +98,14 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
             "part": config.part if config.split else None,
             **evaluation_document(evaluation),
             "comparison": comparison and comparison_document(comparison),
-            "model": document(model_facts(model, card)),
+            "model": model_facts(model, card),
+            "run": display(model),
+            "pointer": named.pointer,
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
         storage.write_json(Scores(home).summary(suffix), stored)
-    return score_counts(config, results, card) | score_headline(evaluation, comparison)
+    followed = {"run": display(model), "pointer": named.pointer} if named.pointer else {}
+    return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
 
 
 def check_model(model: Uri, card: Card) -> None:
@@ -160,12 +163,12 @@ def _states(outcomes: Sequence[ScanOutcome]) -> dict[str, str]:
     return {outcome.scan_id: outcome.state for outcome in outcomes}
 
 
-def score_settings(config: ScoreConfig, model: Uri, card: Card) -> ScoreSettings:
-    """How this run scores: what the configuration leaves open the card decides."""
+def score_settings(config: ScoreConfig | PredictConfig, model: Uri, card: Card) -> ScoreSettings:
+    """How a scan is predicted: what the configuration leaves open the card decides."""
     options = PredictionOptions.from_names(card.options).overruled(
-        flips=_asked(config.tta, "flips"),
-        smooth_slices=_asked(config.smoothing, "slices"),
-        largest_component=_asked(config.components, "largest"),
+        flips=_overruling(config.tta, "flips"),
+        smooth_slices=_overruling(config.smoothing, "slices"),
+        largest_component=_overruling(config.components, "largest"),
     )
     return ScoreSettings(
         model=model,
@@ -179,7 +182,7 @@ def score_settings(config: ScoreConfig, model: Uri, card: Card) -> ScoreSettings
     )
 
 
-def _asked(value: str, on: str) -> bool | None:
+def _overruling(value: str, on: str) -> bool | None:
     return None if value == "auto" else value == on
 
 

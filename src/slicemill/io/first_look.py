@@ -14,6 +14,8 @@ from slicemill.config import (
     CommitteeConfig,
     CrossvalConfig,
     IngestConfig,
+    PredictConfig,
+    PromoteConfig,
     ReportConfig,
     ScoreConfig,
     SplitConfig,
@@ -24,6 +26,7 @@ from slicemill.errors import InputError, StorageError
 from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.places import Run
+from slicemill.io.run.registry import is_registered
 from slicemill.io.storage.faults import S3Error, named
 from slicemill.io.storage.uri import canonical, display, is_s3, local_path
 from slicemill.types import Uri
@@ -37,6 +40,7 @@ class Places:
     files: tuple[str | None, ...] = ()
     lakes: tuple[str | None, ...] = ()
     models: tuple[str | None, ...] = ()
+    runs: tuple[str | None, ...] = ()
     outputs: tuple[str | None, ...] = ()
 
 
@@ -49,15 +53,19 @@ def places(config: object) -> Places:
             return Places(files=(config.holdout,), lakes=(config.lake,), outputs=(config.lake,))
         case ScoreConfig():
             folders = (config.out,) if config.verify else config.raw or ()
-            return Places(folders, (), (config.lake,), (config.model,), (config.out,))
+            return Places(folders, (), (config.lake,), (config.model,), outputs=(config.out,))
+        case PredictConfig():
+            return Places(models=(config.model,), outputs=(config.out,))
+        case PromoteConfig():
+            return Places(models=(config.run,))
         case TrainConfig() | CrossvalConfig() | SweepConfig():
             weights = getattr(config, "init_weights", None)
             file = weights if weights and "/" in weights else None
-            return Places((), (file,), (getattr(config, "lake", None),), (), (config.out,))
+            return Places((), (file,), (getattr(config, "lake", None),), outputs=(config.out,))
         case CommitteeConfig():
             return Places(config.model, outputs=(config.out,))
         case ReportConfig():
-            return Places((config.run, config.scores), (), (config.lake,), (), (config.out,))
+            return Places((config.scores,), (), (config.lake,), (), (config.run,), (config.out,))
     return Places()
 
 
@@ -74,10 +82,13 @@ def look(config: object) -> None:
     for uri in _uris(uris.lakes):
         _reachable(uri)
         require_lake(uri)
-    for uri in _uris(uris.models):
+    for uri in _uris(text for text in uris.models if text and not is_registered(text)):
         _reachable(uri)
-        if not storage.exists(Run(uri).card):
-            raise _missing(uri, "a folder that slicemill train wrote, with model.json")
+        if not storage.exists(Run(uri).card) and not storage.exists(uri):
+            raise _missing(uri, "a folder that slicemill train wrote, with model.json, or a pointer")
+    for uri in _uris(text for text in uris.runs if text and not is_registered(text)):
+        if not _holds_something(uri) and not storage.exists(uri):
+            raise _missing(uri, "the folder of a run, or a pointer to one")
     for uri in _uris(uris.outputs):
         _writable(uri)
 

@@ -296,3 +296,24 @@ class Associations:
     def page(self) -> Uri:
         """The tests as a page that needs nothing beside itself."""
         return join(self.home, "associations.html")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Places inside the folder that `predict` writes."""
+
+    home: Uri
+
+    def mask(self, name: str, suffix: str) -> Uri:
+        """Predicted mask of a slice, named after the slice's file."""
+        return join(self.home, f"{name}_pred.{suffix}")
+
+    @property
+    def outlines(self) -> Uri:
+        """PNG of the slices with the outline of what was predicted."""
+        return join(self.home, "outlines.png")
+
+    @property
+    def table(self) -> Uri:
+        """CSV with a row per slice: its file, tumour pixels, probability, and Dice where it has a mask."""
+        return join(self.home, "slices.csv")

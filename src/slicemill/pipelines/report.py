@@ -7,6 +7,7 @@ from typing import Any
 from slicemill.config import ReportConfig
 from slicemill.io import storage
 from slicemill.io.results import read_results
+from slicemill.io.run.pointer import followed
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.pages.build import build
 
@@ -18,8 +19,10 @@ def run(config: ReportConfig, spark: object = None) -> dict[str, Any]:
 
     Raises InputError for an input that is not there, LakeVersionError for one of another schema version.
     """
-    lake, run, scores = (canonical(uri) if uri else None for uri in (config.lake, config.run, config.scores))
-    results = read_results(lake, run, scores, [canonical(uri) for uri in config.raw])
+    lake, scores = (canonical(uri) if uri else None for uri in (config.lake, config.scores))
+    results = read_results(
+        lake, followed(config.run) if config.run else None, scores, [canonical(uri) for uri in config.raw]
+    )
     report = build(results, config.scan)
     uri = join(canonical(config.out), PAGE)
     storage.write_bytes(uri, report.html)

@@ -6,37 +6,25 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from slicemill.core.rasters.images import SlicePixels, eight_bit
-from slicemill.core.rasters.masks import MaskFile, scan_masks
+from slicemill.core.rasters.images import SlicePixels
+from slicemill.core.rasters.masks import MaskFile
 from slicemill.core.scans.discovery import FoundFile, ScanTask, SliceFiles, discover
-from slicemill.core.scans.integrity import BadImageError, Problem, Reason, usual_shape
-from slicemill.core.scans.scan import MaskStatus, Scan, Slice, Source
+from slicemill.core.scans.integrity import BadImageError, Problem, Reason
+from slicemill.core.scans.scan import Scan, Source
 from slicemill.errors import MissingFileError
 from slicemill.io import storage
+from slicemill.io.raw.assemble import SliceRead, assemble
 from slicemill.io.raw.decode import decode_mask, decode_slice
-from slicemill.io.raw.tiff import count_values
-from slicemill.types import SliceImage, SliceMask
 
 #: A file may hold this many bytes beyond four 16-bit channels of the largest slice.
 _SPARE_BYTES = 1 << 20
 
 #: Seconds of processor time that decoding one scan may take: some hundred times what a large one needs.
 DECODE_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class _Read:
-    """One slice after its own decode; the scan's rules come later."""
-
-    files: SliceFiles
-    image: SlicePixels | None
-    mask: MaskFile | None
-    mask_status: MaskStatus
-    problems: tuple[Problem, ...]
-    sources: tuple[Source, ...] = ()
 
 
 @dataclass
@@ -72,20 +60,10 @@ def read_scan(task: ScanTask, max_pixels: int, seconds: float = DECODE_SECONDS) 
     )
     if clock.over:
         return Scan(task.scan_id, task.patient_id, (), (*task.problems, _too_slow(task, clock)))
-    problems = [*task.problems, *(problem for read in reads for problem in read.problems)]
-    good = [read for read in reads if read.image is not None]
-    if good:
-        good, misfits = _of_usual_shape(good, task.scan_id)
-        problems += misfits
-    good, images, unclear = _eight_bit(good, task.scan_id)
-    masks, doubts = _masks(good, task.scan_id)
-    slices = [
-        _slice(read, image, masks.get(read.files.slice_index))
-        for read, image in zip(good, images, strict=True)
-    ]
-    problems = task.settled([*problems, *unclear, *doubts])
+    slices, problems = assemble(reads, task.scan_id)
     sources = tuple(source for read in reads for source in read.sources)
-    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(problems), sources)
+    settled = task.settled([*task.problems, *problems])
+    return Scan(task.scan_id, task.patient_id, tuple(slices), tuple(settled), sources)
 
 
 def _too_slow(task: ScanTask, clock: _Clock) -> Problem:
@@ -96,43 +74,6 @@ def _too_slow(task: ScanTask, clock: _Clock) -> Problem:
         "decoding the scan took too long",
         f"over {clock.spent:.0f} s of processor time",
         f"at most {clock.limit:.0f} s",
-    )
-
-
-def _eight_bit(reads: Sequence[_Read], scan_id: str) -> tuple[list[_Read], list[SliceImage], list[Problem]]:
-    """The slices whose images become uint8, these images, and the problems of the others."""
-    clear, images, problems = [], [], []
-    for read, image in zip(reads, eight_bit([read.image for read in reads if read.image]), strict=True):
-        if isinstance(image, BadImageError):
-            problems.append(image.at(read.files.image.uri, scan_id))
-        else:
-            clear.append(read)
-            images.append(image)
-    return clear, images, problems
-
-
-def _masks(reads: Sequence[_Read], scan_id: str) -> tuple[dict[int, SliceMask], list[Problem]]:
-    """The masks of a scan that are believed, by slice index, and the problems of the others."""
-    files = {read.files.slice_index: read.mask for read in reads if read.mask is not None}
-    uris = {read.files.slice_index: read.files.mask.uri for read in reads if read.files.mask}
-    masks, problems = {}, []
-    for index, mask in zip(files, scan_masks(list(files.values())), strict=True):
-        if isinstance(mask, BadImageError):
-            problems.append(mask.at(uris[index], scan_id))
-        else:
-            masks[index] = mask
-    return masks, problems
-
-
-def _slice(read: _Read, image: SliceImage, mask: SliceMask | None) -> Slice:
-    return Slice(
-        slice_index=read.files.slice_index,
-        image=image,
-        mask=mask,
-        histogram=count_values(image),
-        mask_status="rejected" if read.mask_status == "present" and mask is None else read.mask_status,
-        source_uri=read.files.image.uri,
-        conversion="; ".join(read.image.notes if read.image else ()) or None,
     )
 
 
@@ -148,27 +89,9 @@ def unchanged(task: ScanTask) -> bool:
     return [scan.fingerprint for scan in scans] == [task.fingerprint]
 
 
-def _of_usual_shape(reads: list[_Read], scan_id: str) -> tuple[list[_Read], list[Problem]]:
-    shapes = [read.image.pixels.shape for read in reads if read.image]
-    usual = usual_shape(shapes)
-    misfits = [
-        Problem(
-            read.files.image.uri,
-            scan_id,
-            Reason.UNEXPECTED_SHAPE,
-            "the slice differs in size from most of its scan",
-            "x".join(map(str, shape[:2])),
-            "x".join(map(str, usual[:2])),
-        )
-        for read, shape in zip(reads, shapes, strict=True)
-        if shape != usual
-    ]
-    return [read for read, shape in zip(reads, shapes, strict=True) if shape == usual], misfits
-
-
-def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock) -> _Read:
+def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock) -> SliceRead:
     if clock.over:
-        return _Read(files, None, None, "absent", ())
+        return SliceRead(files, None, None, "absent", ())
     sources: list[Source] = []
 
     def fetch(file: FoundFile) -> bytes:
@@ -176,21 +99,26 @@ def _read_slice(files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock)
         sources.append(Source(file.uri, hashlib.sha256(data).hexdigest()))
         return data
 
-    read = _read_files(files, scan_id, max_pixels, clock, fetch)
+    read = read_files(files, scan_id, max_pixels, fetch, clock)
     return replace(read, sources=tuple(sources))
 
 
-def _read_files(
-    files: SliceFiles, scan_id: str, max_pixels: int, clock: _Clock, fetch: Callable[[FoundFile], bytes]
-) -> _Read:
+def read_files(
+    files: SliceFiles,
+    scan_id: str,
+    max_pixels: int,
+    fetch: Callable[[FoundFile], bytes],
+    clock: AbstractContextManager[None],
+) -> SliceRead:
+    """Decode a slice's image and mask from the bytes that `fetch` gives, within `clock`."""
     try:
         data = fetch(files.image)
         with clock:
             image = decode_slice(data, max_pixels, files.image.uri)
         problems = _differing(files.image, files.image_copies, data, scan_id, fetch)
     except BadImageError as bad:
-        return _Read(files, None, None, "absent", (bad.at(files.image.uri, scan_id),))
-    read = _Read(files, image, None, "absent", tuple(problems))
+        return SliceRead(files, None, None, "absent", (bad.at(files.image.uri, scan_id),))
+    read = SliceRead(files, image, None, "absent", tuple(problems))
     if files.mask is None:
         return read
     try:

@@ -13,7 +13,8 @@ from slicemill.core.scans.scan import Scan, Slice
 from slicemill.errors import InputError
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.run.card import Card
-from slicemill.io.storage.uri import canonical, file_uri
+from slicemill.io.run.pointer import open_model
+from slicemill.io.storage.uri import file_uri
 from slicemill.model.predicting import predictor
 from slicemill.model.predicting.batches import scan_input
 from slicemill.model.predicting.cleaning import clean_mask
@@ -39,7 +40,7 @@ class VolumePrediction:
 class Predictor:
     """A trained model that predicts volumes in memory."""
 
-    def __init__(self, network: predictor.NetworkPredictor, batch_size: int | None = None) -> None:
+    def __init__(self, network: predictor.Predictor, batch_size: int | None = None) -> None:
         self._network = network
         self._batch_size = batch_size or BATCH_SIZES[network.device.type]
 
@@ -47,11 +48,11 @@ class Predictor:
     def load(cls, run: str, device: str = "auto", batch_size: int | None = None) -> Predictor:
         """Load the model of a training run.
 
-        `run`: folder or s3:// URI. `device`: auto, cpu or cuda. `batch_size`: slices of a forward pass, 8 on
-        a CPU and 64 on a GPU if None. Raises ModelFileError if the run's model can't be trusted or read,
-        MachineError for a GPU that does not exist.
+        `run`: folder or s3:// URI, a pointer to one, or models:/NAME@ALIAS. `device`: auto, cpu or cuda.
+        `batch_size`: slices of a forward pass, 8 on a CPU and 64 on a GPU if None. Raises ModelFileError if
+        the run's model can't be trusted or read, MachineError for a GPU that does not exist.
         """
-        return cls(predictor.NetworkPredictor.load(canonical(run), device), batch_size)
+        return cls(predictor.Predictor.load(open_model(run).run, device), batch_size)
 
     @property
     def card(self) -> Card:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -29,6 +30,8 @@ COLUMNS, MAX_SLICES = 6, 48
 _SIDE = 2.0
 
 Pixels = npt.NDArray[np.uint8]
+#: A line style of matplotlib: a name, or an offset with lengths of ink and gap.
+Dashes = str | tuple[int, tuple[int, int]]
 
 
 @drawn
@@ -116,9 +119,10 @@ def _grey(axes: Axes, plane: Pixels, shape: tuple[int, ...]) -> None:
     axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
 
 
-def _outline(axes: Axes, mask: SliceMask | None, colour: str, dashes: object) -> None:
-    for line in outline_points(mask):
-        axes.plot(line[:, 0], line[:, 1], color=colour, linestyle=dashes, linewidth=1.2)
+def _outline(axes: Axes, mask: SliceMask | None, colour: str, dashes: Dashes) -> None:
+    # One artist for all lines: a mask of noise has thousands.
+    lines = LineCollection(outline_points(mask), colors=colour, linestyles=[dashes], linewidths=1.2)
+    axes.add_collection(lines, autolim=False)
 
 
 def _legend(figure: Figure, *, predicted: bool) -> None:

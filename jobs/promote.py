@@ -1,0 +1,8 @@
+"""python jobs/promote.py --help"""
+
+import sys
+
+from slicemill.cli import run_verb
+
+if __name__ == "__main__":
+    sys.exit(run_verb("promote"))

@@ -1,0 +1,59 @@
+"""What a user can set of a single prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slicemill.config.checks import require
+from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
+from slicemill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Predict one scan, or some slices, at once and without Spark: masks, a picture and a table."""
+
+    file: tuple[str, ...]
+    """One scan folder; or TIFF, PNG or NumPy (.npy) files of one scan. Local paths or s3:// URIs."""
+    model: str | None = None
+    """Folder or s3:// URI of a training run."""
+    out: str | None = None
+    """Folder or s3:// URI for the masks, outlines.png and slices.csv."""
+    format: Literal["tif", "png"] = "tif"
+    """Type of the mask files: 0 and 255, the size of their slices."""
+    batch_size: int | None = None
+    """Slices per forward pass; by default 8 on a CPU, 64 on a GPU."""
+    threshold: float | None = None
+    """Probability from which a pixel is tumour; the model card's by default."""
+    tta: Literal["auto", "none", "flips"] = "auto"
+    """Mean over the slice and its flips; auto as the model card says."""
+    components: Literal["auto", "all", "largest"] = "auto"
+    """Connected components of the mask to keep; auto as the model card says."""
+    smoothing: Literal["auto", "none", "slices"] = "auto"
+    """Average a slice's probabilities with its neighbours'; auto as the model card says."""
+    picture: bool = True
+    """Draw outlines.png."""
+    scan_pattern: str = PUBLIC_SCAN_PATTERN
+    """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
+    max_pixels: int = MAX_PIXELS
+    """Largest slice that is accepted, in pixels."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it predicts; auto takes a GPU if one is there."""
+
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise ConfigError("FILE is missing", expected="one scan folder, or its slices", found="none")
+        if not self.model:
+            raise ConfigError("--model is missing", expected="the folder of a training run", found="none")
+        if not self.out:
+            raise ConfigError("--out is missing", expected="a folder to write to", found="none")
+        require(
+            self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
+        )
+        require(
+            self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
+        )
+        require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)

@@ -1,1 +1,0 @@
-"""What results together say: of runs side by side, of all folds, of shape and clinical groups."""
