@@ -126,10 +126,10 @@ def load_scans(lake: str, judge: float) -> tuple[list[Scan], list[Scan]]:
     """The lake's labelled scans, those that train and those that judge; a patient is on one side."""
     home = canonical(lake)
     parts: tuple[list[Scan], list[Scan]] = ([], [])
-    for row in read_scans(home, ("patient_id", "scan_id", "data_uri", "slices", "labelled_slices")):
+    for row in read_scans(home):
         # The public data set has a mask for each slice.
-        if row["labelled_slices"] == row["slices"]:
-            digest = hashlib.blake2b(row["patient_id"].encode(), digest_size=4).digest()
+        if row.labelled_slices == row.slices:
+            digest = hashlib.blake2b(row.patient_id.encode(), digest_size=4).digest()
             judges = int.from_bytes(digest, "big") / 2**32 < judge
             parts[judges].append(read_lake_scan(home, row))
     return parts

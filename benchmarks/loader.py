@@ -153,13 +153,11 @@ def rate(side: Callable[[], int]) -> float:
 
 def labelled_files(lake: str) -> tuple[Share, int]:
     """The lake's files, and the rows and columns of their slices."""
-    rows = [row for row in read_scans(lake) if row["labelled_slices"]]
-    sides = {side for row in rows for side in (row["height"], row["width"])}
-    if len(sides) != 1 or any(row["labelled_slices"] != row["slices"] for row in rows):
+    rows = [row for row in read_scans(lake) if row.labelled_slices]
+    sides = {side for row in rows for side in (row.height, row.width)}
+    if len(sides) != 1 or any(row.labelled_slices != row.slices for row in rows):
         raise SystemExit("the other sides want square slices of one size, all with masks")
-    files = (
-        LabelledFile(row["scan_id"], join(lake, row["data_uri"]), row["labelled_slices"]) for row in rows
-    )
+    files = (LabelledFile(row.scan_id, join(lake, row.data_uri), row.labelled_slices) for row in rows)
     return tuple(files), sides.pop()
 
 

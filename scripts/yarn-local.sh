@@ -256,7 +256,7 @@ from slicemill.io.scores.check import check_entry
 
 def content(home):
     """Of a mode's folder: content of the lake, Dice of each scan, each mask by its hash."""
-    lake = {row["scan_id"]: row["content_hash"] for row in read_scans(f"{home}/lake")}
+    lake = {row.scan_id: row.content_hash for row in read_scans(f"{home}/lake")}
     entries = [file.uri for file in storage.list_files(f"{home}/scores/manifest")]
     checks = [check_entry(f"{home}/scores", uri) for uri in entries]
     wrong = [name for check in checks for name in check.missing + check.changed]

@@ -26,11 +26,11 @@ from slicemill.core.scans.normalise import NORMALISATION
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.core.splits import split_hash
 from slicemill.io import storage
-from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.lake.rows import columns
 from slicemill.io.lake.splits import Split, write_split
 from slicemill.io.lake.writer import LakeWriter
-from slicemill.io.parquet import read_small, write_small
+from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run, Scores
 from slicemill.io.run.card import Card, save_card
 from slicemill.io.scores.writer import ScanOutput, ScoreWriter
@@ -144,7 +144,7 @@ def write_scores(home: str, lake_home: str, truth: bool = True, classifier: bool
     """
     writer = ScoreWriter(held_fence(home), "masks", MODEL[:16], "score-test")
     rows = []
-    for place, row in enumerate(read_small(Lake(lake_home).scans, SCANS).to_pylist()):
+    for place, row in enumerate(read_scans(lake_home)):
         scan = read_lake_scan(lake_home, row)
         masks = np.stack([one.mask for one in scan.slices])
         predicted = predict(scan.scan_id, masks)

@@ -16,7 +16,7 @@ import slicemill
 from slicemill.errors import InputError, ModelFileError
 from slicemill.model.predicting.batches import predict_scans
 from slicemill.model.predicting.cleaning import largest_component
-from slicemill.model.predicting.predictor import Predictor as NetworkPredictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.volumes import _scan
 
 PACKAGE = Path(slicemill.__file__).parent

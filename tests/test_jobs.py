@@ -48,7 +48,7 @@ def start(way: str, job: str, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 
 def content(lake: str) -> dict[str, str]:
-    return {row["scan_id"]: row["content_hash"] for row in read_scans(canonical(lake))}
+    return {row.scan_id: row.content_hash for row in read_scans(canonical(lake))}
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def homes(phantom_raw, tmp_path_factory) -> Homes:
         f"file://{base}",
     )
     write_lake(made.lake, phantom_raw, [quarantine_row("truncated", "file:///raw/S/S_1.tif")])
-    patients = [row["patient_id"] for row in read_scans(made.lake)]
+    patients = [row.patient_id for row in read_scans(made.lake)]
     parts = ("train", "train", "train", "val", "test", "test")
     add_split(made.lake, "demo", dict(zip(patients, parts, strict=True)))
     write_run(made.run, size=32)

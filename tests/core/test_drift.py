@@ -1,21 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from slicemill.core.evaluation.drift import COMPARED, drift_warnings, training_profile
+from slicemill.core.profiles.drift import COMPARED, Appearance, drift_warnings, training_profile
 
 
-def scan(
-    mean: float = 50, size: tuple[int, int] = (256, 256), missing: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def scan(mean: float = 50, size: tuple[int, int] = (256, 256), missing: tuple[str, ...] = ()) -> Appearance:
     """A scan whose FLAIR has this mean; everything else is the same in all."""
-    rows = {name: [20.0, 60.0, 40.0] for name in COMPARED}
-    return {"height": size[0], "width": size[1], "missing_sequences": list(missing), **rows} | {
-        "mean": [20.0, mean, 40.0]
-    }
+    values = {name: [20.0, 60.0, 40.0] for name in COMPARED} | {"mean": [20.0, mean, 40.0]}
+    return Appearance(*size, missing, **values)
 
 
 TRAINING = [scan(mean) for mean in range(40, 61)] + [scan(50, missing=("pre-contrast",))]

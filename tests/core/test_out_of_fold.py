@@ -9,9 +9,9 @@ import pytest
 
 from slicemill.core.evaluation.calibration import calibration, threshold_choice
 from slicemill.core.evaluation.confidence import BINS
-from slicemill.core.evaluation.out_of_fold import out_of_fold
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.triage import look_first, triage_worth
+from slicemill.core.results.out_of_fold import out_of_fold
 
 
 def counts(**bins: int) -> tuple[int, ...]:

@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 
 from slicemill.io import storage
-from slicemill.io.storage import s3_client
+from slicemill.io.storage import s3_listing
 from slicemill.io.storage.faults import S3Error
-from slicemill.io.storage.s3_client import list_keys, read_tagged, write_if
+from slicemill.io.storage.s3_client import read_tagged, write_if
+from slicemill.io.storage.s3_listing import list_keys
 
 
 @pytest.mark.parametrize("page", [1000, 7])
 def test_ranges_together_list_every_key_once(bucket: str, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
-    monkeypatch.setattr(s3_client, "_PAGE", page)
+    monkeypatch.setattr(s3_listing, "_PAGE", page)
     keys = [f"raw/scan{number // 3:02}/slice{number}.tif" for number in range(70)]
     keys += ["raw/a.csv", "raw/scan05.txt", "raw/zz/late.tif"]
     for key in [*keys, "rawer/other.tif"]:
@@ -19,7 +20,7 @@ def test_ranges_together_list_every_key_once(bucket: str, monkeypatch: pytest.Mo
 
 
 def test_a_prefix_of_one_level_is_listed_too(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_client, "_PAGE", 3)
+    monkeypatch.setattr(s3_listing, "_PAGE", 3)
     for number in range(10):
         storage.write_bytes(f"{bucket}/flat/{number}.tif", b"1")
     assert len(list_keys(f"{bucket}/flat")) == 10

@@ -17,7 +17,7 @@ from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting import batches
 from slicemill.model.predicting.batches import predict_scans, scan_input
 from slicemill.model.predicting.cleaning import clean_mask
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 
 SIZE = 32
 
@@ -43,8 +43,8 @@ class Classifier(nn.Module):
         return inputs.mean(dim=(1, 2, 3))[:, None]
 
 
-def predictor(network: nn.Module) -> Predictor:
-    return Predictor(Card(), network.eval(), torch.device("cpu"), "fp32")  # type: ignore[arg-type]
+def predictor(network: nn.Module) -> NetworkPredictor:
+    return NetworkPredictor(Card(), network.eval(), torch.device("cpu"), "fp32")  # type: ignore[arg-type]
 
 
 def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
@@ -56,7 +56,7 @@ def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
     return Scan(name, name, tuple(made), ())
 
 
-def alone(one: Scan, by: Predictor, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+def alone(one: Scan, by: NetworkPredictor, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
     """Masks and peaks of a scan, slice by slice."""
     scale = scan_input(one, "rgb")[1][None]
     found = np.concatenate([by.predict(each.image[None], scale) for each in one.slices])
@@ -127,14 +127,14 @@ def test_large_slices_are_resized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatc
     by, one = predictor(Brightness()), scan("large", 7, (64, 64))
     (whole,) = predict_scans([("x", one)], by, 8, 0.5)
     seen: list[int] = []
-    inputs = Predictor.inputs
+    inputs = NetworkPredictor.inputs
 
-    def watched(self: Predictor, images: np.ndarray, scale: np.ndarray) -> Tensor:
+    def watched(self: NetworkPredictor, images: np.ndarray, scale: np.ndarray) -> Tensor:
         seen.append(len(images))
         return inputs(self, images, scale)
 
     monkeypatch.setattr(batches, "_PIXELS", 2 * 64 * 64)
-    monkeypatch.setattr(Predictor, "inputs", watched)
+    monkeypatch.setattr(NetworkPredictor, "inputs", watched)
     (pieces,) = predict_scans([("x", one)], by, 8, 0.5)
     assert seen == [2, 2, 2, 1]
     assert np.array_equal(pieces[2].peaks, whole[2].peaks)

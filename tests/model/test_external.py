@@ -15,7 +15,7 @@ from slicemill.io.run.card import load_card
 from slicemill.io.storage.uri import canonical
 from slicemill.model.networks import external
 from slicemill.model.networks.registry import architecture, check_settings
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.training import rank_run
 from slicemill.model.training.initial import initial_network
 
@@ -36,10 +36,10 @@ def test_an_own_network_and_loss_train_and_score_where_they_are_allowed(
     assert load_card(run).architecture == OWN
     assert load_card(run).training["loss"] == "tiny_network:squared_loss"
     with pytest.raises(ModelFileError, match=r"can't be built here.*SLICEMILL_NETWORKS"):
-        Predictor.load(run, "cpu", "fp32", threads=1)
+        NetworkPredictor.load(run, "cpu", "fp32", threads=1)
 
     monkeypatch.setenv(external.VARIABLE, f"another:network, {OWN}")
-    assert Predictor.load(run, "cpu", "fp32", threads=1).model_id == summary["model_id"]
+    assert NetworkPredictor.load(run, "cpu", "fp32", threads=1).model_id == summary["model_id"]
 
 
 def test_a_package_may_declare_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ class TestInitFrom:
         initial = initial_network(plan)
         rank_run.train(plan.to_json())
 
-        trained = Predictor.load(canonical(base.settings.out), "cpu", "fp32", threads=1)
+        trained = NetworkPredictor.load(canonical(base.settings.out), "cpu", "fp32", threads=1)
         images = torch.randn(1, 3, 32, 32)
         with torch.inference_mode():
             assert torch.allclose(initial.network.eval()(images), trained.network(images), atol=1e-5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from slicemill.model.loading.loader import (
 )
 from slicemill.model.loading.stacked import stack
 from slicemill.model.predicting.batches import predict_scans
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.training.loop import to_tensors
 
 Key = tuple[str, int]
@@ -204,12 +205,13 @@ def test_neighbours_come_from_the_whole_scan_whether_labelled_or_not(make, tiny_
 def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake) -> None:
     config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4)
     sides = scans_by_part(config)
-    sides["train"][1]["missing_sequences"] = ["post-contrast"]
+    first, second, *others = sides["train"]
+    sides["train"] = [first, replace(second, missing_sequences=["post-contrast"]), *others]
 
     layouts = [[file.layout for file in share] for share in make_plan(config, sides, threads=1).train]
 
     assert config.channels == "auto"
-    assert layouts == [["rgb" if file != sides["train"][1]["scan_id"] else "flair25d" for file in "acbd"]]
+    assert layouts == [["rgb" if file != second.scan_id else "flair25d" for file in "acbd"]]
 
 
 @pytest.mark.parametrize("mode", ["auto", "rgb", "flair25d"])
@@ -227,7 +229,7 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
     class Card:
         channels, input_size, channel_mode = ("a", "b", "c"), 32, mode
 
-    predictor = Predictor(Card(), Network(), torch.device("cpu"), "fp32")
+    predictor = NetworkPredictor(Card(), Network(), torch.device("cpu"), "fp32")
     for batch in EpochLoader(
         plan.train[0], batch_size=4, steps=plan.steps_per_epoch, seed=1, epoch=0, rank=0
     ):

@@ -16,7 +16,7 @@ from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import load_card
 from slicemill.model.networks.registry import ARCHITECTURES, DEFAULT, architecture, check_settings
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.training import rank_run
 from slicemill.model.training.learner import make_learner
 from slicemill.model.training.loop import open_epoch, to_network_batch
@@ -41,7 +41,7 @@ def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
     plan: TrainPlan = make(**_settings(name), epochs=1, ema=0.5)
     summary = json.loads(rank_run.train(plan.to_json()))
 
-    predictor = Predictor.load(plan.settings.out, "cpu", "fp32", threads=1)
+    predictor = NetworkPredictor.load(plan.settings.out, "cpu", "fp32", threads=1)
     images = np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8)
     found = predictor.predict(images, np.tile(np.float32([0, 255, 100, 50]), (3, 3, 1)))
 

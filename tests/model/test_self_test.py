@@ -18,7 +18,7 @@ from slicemill.io.run.card import SelfTest, load_card, save_card, sha256, weight
 from slicemill.io.storage.uri import canonical
 from slicemill.model.networks.registry import ARCHITECTURES
 from slicemill.model.predicting import fusion, predictor
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.self_test import probe_input, run_self_test
 from slicemill.types import Uri
 
@@ -32,8 +32,8 @@ def run(tmp_path: Path) -> Uri:
     return home
 
 
-def _load(run: Uri, precision: str = "fp32") -> Predictor:
-    return Predictor.load(run, "cpu", precision, threads=1)
+def _load(run: Uri, precision: str = "fp32") -> NetworkPredictor:
+    return NetworkPredictor.load(run, "cpu", precision, threads=1)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

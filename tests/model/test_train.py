@@ -27,7 +27,7 @@ from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.stacked import StackedBatch
 from slicemill.model.networks.registry import architecture
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.training import checkpoint, loop, losses, rank_run, step, time_budget
 from slicemill.model.training import validate as validate_module
 from slicemill.model.training.checkpoint import network_bytes
@@ -103,7 +103,7 @@ def test_a_run_leaves_model_card_and_metrics_that_agree(trained) -> None:
 
 def test_the_validation_dice_is_the_one_that_the_scorer_gets(trained, tiny_scans) -> None:
     plan, summary = trained
-    predictor = Predictor.load(_out(plan), "cpu", "fp32", threads=1)
+    predictor = NetworkPredictor.load(_out(plan), "cpu", "fp32", threads=1)
     (scan,) = [scan for scan in tiny_scans if scan.scan_id == "e"]
     scales = np.repeat(np.asarray(plan.normalisation["e"], dtype=np.float32)[None], len(scan.images), axis=0)
 
@@ -665,35 +665,37 @@ class TestModelFiles:
         storage.write_bytes(weights_uri(run), b"torch's own format")
 
         with pytest.raises(ModelFileError, match="is not a safetensors file"):
-            Predictor.load(run)
+            NetworkPredictor.load(run)
 
     def test_no_weights_at_all(self, run: str) -> None:
         storage.remove(weights_uri(run))
 
         with pytest.raises(ModelFileError, match="expected the weights that train wrote"):
-            Predictor.load(run)
+            NetworkPredictor.load(run)
 
     def test_weights_of_another_run(self, run: str) -> None:
         torch.manual_seed(5)
         storage.write_bytes(weights_uri(run), network_bytes(architecture("tiny").build()))
 
         with pytest.raises(ModelFileError, match="does not belong to its card"):
-            Predictor.load(run)
+            NetworkPredictor.load(run)
 
     def test_a_network_that_this_release_does_not_have(self, run: str) -> None:
         path = local_path(card_uri(run))
         path.write_text(path.read_text().replace('"tiny"', '"unet-of-tomorrow"'))
 
         with pytest.raises(ModelFileError, match="a network that can't be built here"):
-            Predictor.load(run)
+            NetworkPredictor.load(run)
 
     def test_no_run_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match="no readable model card"):
-            Predictor.load(f"file://{tmp_path}/nothing")
+            NetworkPredictor.load(f"file://{tmp_path}/nothing")
 
     def test_images_with_another_number_of_channels(self, run: str) -> None:
         with pytest.raises(ValueError, match=r"\(N, H, W, 3\)"):
-            Predictor.load(run).predict(np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 1, 4), np.float32))
+            NetworkPredictor.load(run).predict(
+                np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 1, 4), np.float32)
+            )
 
 
 class TestPlan:

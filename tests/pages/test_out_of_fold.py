@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from slicemill.core.evaluation.out_of_fold import out_of_fold
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.results.out_of_fold import out_of_fold
 from slicemill.experiments.out_of_fold import worst_csv
 from slicemill.pages.out_of_fold import as_html
 

@@ -13,7 +13,7 @@ from raw_builder import write_raw
 from report_builder import DICE, write_lake, write_scores
 
 from slicemill.config import AssociateConfig
-from slicemill.core.evaluation.association_result import Agreement, AssociationResult
+from slicemill.core.results.association_result import Agreement, AssociationResult
 from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.association import associations
 from slicemill.io.parquet import read_small, write_small

@@ -12,14 +12,14 @@ from raw_builder import image, write_scan
 from run_builder import write_run
 
 from slicemill.config import CommitteeConfig, ScoreConfig
-from slicemill.core.evaluation.drift import joined_profile
+from slicemill.core.profiles.drift import joined_profile
 from slicemill.core.splits import split_hash
 from slicemill.errors import ConfigError, InputError, ModelFileError
 from slicemill.experiments.facts import model_facts
 from slicemill.io import storage
 from slicemill.io.run.card import load_card, save_card
 from slicemill.io.storage.uri import canonical, join
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.pipelines import committee, score
 
 
@@ -41,7 +41,7 @@ def home(runs: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def predicted(home: str, slices: np.ndarray) -> np.ndarray:
     numbers = np.tile(np.array([0, 255, 128, 60], np.float32), (len(slices), 3, 1))
-    return Predictor.load(home, "cpu", "fp32").predict(slices, numbers)
+    return NetworkPredictor.load(home, "cpu", "fp32").predict(slices, numbers)
 
 
 def test_a_committee_says_the_mean_of_its_members(runs: list[str], home: str) -> None:
@@ -64,8 +64,8 @@ def test_its_card_is_of_all_members_in_any_order(runs: list[str], home: str, tmp
     assert card.members == tuple(sorted(load_card(run).model_id for run in runs))
     assert card.threshold == pytest.approx(0.5)
     assert card.architecture == "committee of 2 unet-resnet18"
-    one = model_facts(runs[0], load_card(runs[0]))
-    assert model_facts(home, card)["parameters"] == 2 * one["parameters"]
+    member = model_facts(runs[0], load_card(runs[0]))
+    assert model_facts(home, card).parameters == 2 * member.parameters
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_a_changed_member_is_noticed(runs: list[str], tmp_path: Path) -> None:
     write_run(member, seed=7, size=32)
 
     with pytest.raises(ModelFileError, match="other members than its card says"):
-        Predictor.load(own, "cpu")
+        NetworkPredictor.load(own, "cpu")
 
 
 def test_a_joined_profile_is_as_wide_as_the_widest() -> None:

@@ -19,6 +19,7 @@ from slicemill.errors import BusyError, ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import read_split
+from slicemill.io.lake.tables import read_lake
 from slicemill.io.places import Lake, Scores
 from slicemill.io.run.card import save_card
 from slicemill.io.scores.tables import patient_rows
@@ -86,12 +87,12 @@ def test_nothing_written_of_a_patient_stays(home: Path) -> None:
 
 def test_everybody_else_stays_as_they_were(home: Path) -> None:
     lake, scores = canonical(str(home / "lake")), canonical(str(home / "scores"))
-    before = {row["scan_id"]: row for row in read_scans(lake)}
+    before = {row.scan_id: row for row in read_scans(lake)}
     masks = {path: path.read_bytes() for path in (home / "scores" / "masks").rglob("*.tif")}
     run(home)
-    after = {row["scan_id"]: row for row in read_scans(lake)}
+    after = {row.scan_id: row for row in read_scans(lake)}
     assert after == {scan_id: row for scan_id, row in before.items() if scan_id != SCAN}
-    assert [row["age"] for row in after.values()] == [52, 53]
+    assert sorted(read_lake(lake).clinical["age"].values()) == [52, 53]
     assert read_split(lake, "first").assigned == {k: v for k, v in PARTS.items() if k != PATIENT}
     assert {row.scan_id for row in patient_rows(scores)} == set(SCAN_IDS[1:])
     assert {path: path.read_bytes() for path in (home / "scores" / "masks").rglob("*.tif")} == {

@@ -204,7 +204,7 @@ def test_bad_files_are_set_aside_with_their_reason_and_good_ones_go_on(
     for row in rows(lake, "quarantine"):
         assert row["detail"]
         assert row["job_id"].startswith("ingest-")
-    (spoiled,) = [row for row in read_scans(canonical(str(lake))) if row["scan_id"] == SCAN_IDS[0]]
+    (spoiled,) = [row for row in read_scans(canonical(str(lake))) if row.scan_id == SCAN_IDS[0]]
     scan = read_lake_scan(canonical(str(lake)), spoiled)
     assert [one.slice_index for one in scan.slices] == [1, 6, 7, 8, 9, 10, 11, 12]
 
@@ -341,7 +341,7 @@ def test_a_lake_in_s3_holds_the_same_rows_as_one_on_disk(
 ) -> None:
     run(spark, raw, lake)
     assert run(spark, raw_in_s3, f"{bucket}/lake")["slices"] == 12
-    in_s3 = {row["scan_id"]: row["content_hash"] for row in read_scans(f"{bucket}/lake")}
+    in_s3 = {row.scan_id: row.content_hash for row in read_scans(f"{bucket}/lake")}
     assert in_s3 == {row["scan_id"]: row["content_hash"] for row in rows(lake, "scans")}
     assert spark.read.parquet(f"{bucket}/lake/slices").filter("tumour_pixels > 0").count() == 6
     assert run(spark, raw_in_s3, f"{bucket}/lake")["skipped_unchanged"] == 3

@@ -19,7 +19,7 @@ from raw_builder import SCAN_IDS, write_raw, write_scan
 from run_builder import write_run
 
 from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
-from slicemill.core.evaluation.drift import training_profile
+from slicemill.core.profiles.drift import training_profile
 from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.errors import ConfigError, InputError, MachineError
 from slicemill.io import storage
@@ -200,7 +200,7 @@ def test_drift_is_said_in_the_warnings(
     spark: SparkSession, model: Path, raw: Path, out: Path, tmp_path: Path
 ) -> None:
     ingest.run(IngestConfig(raw=(str(raw),), lake=str(tmp_path / "lake")), spark)
-    profile = training_profile(read_scans(canonical(str(tmp_path / "lake"))))
+    profile = training_profile([row.appearance for row in read_scans(canonical(str(tmp_path / "lake")))])
     trained = canonical(str(tmp_path / "trained"))
     card = write_run(trained, size=32)
     save_card(trained, dataclasses.replace(card, training_profile=profile))

@@ -6,12 +6,12 @@ import pytest
 
 from slicemill.config import TrainConfig
 from slicemill.errors import ConfigError
-from slicemill.experiments.search_space import Choice, Range, grid, read_space
+from slicemill.experiments.search_space import Categorical, Range, grid, read_space
 
 BASE = TrainConfig(lake="lake", split="split", out="out", model="monai-unet")
 
 
-def space(tmp_path: Path, text: str) -> tuple[Choice | Range, ...]:
+def space(tmp_path: Path, text: str) -> tuple[Categorical | Range, ...]:
     path = tmp_path / "space.yaml"
     path.write_text(text)
     return read_space(str(path), BASE)
@@ -25,7 +25,7 @@ def test_lists_and_ranges_are_read_the_model_first(tmp_path: Path) -> None:
 
     assert rate == Range("learning_rate", 1e-4, 1e-2, log=True)
     assert (filters, filters.whole, rate.whole) == (Range("filters", 8, 32, step=8), True, False)
-    assert model == Choice("model", ("monai-unet", "unet-resnet18"))
+    assert model == Categorical("model", ("monai-unet", "unet-resnet18"))
 
 
 @pytest.mark.parametrize(

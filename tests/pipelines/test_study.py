@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from slicemill.config import TrainConfig
-from slicemill.experiments.search_space import Choice, Range
+from slicemill.experiments.search_space import Categorical, Range
 from slicemill.experiments.study import Study
 from slicemill.io.storage.uri import canonical
 
-SPACE = (Range("learning_rate", 1e-4, 1e-2, log=True), Choice("batch_size", (8, 16, 32)))
+SPACE = (Range("learning_rate", 1e-4, 1e-2, log=True), Categorical("batch_size", (8, 16, 32)))
 BASE = dataclasses.asdict(TrainConfig(lake="lake", split="split", out="out", model="unet-resnet18"))
 
 _WORKER = """
@@ -33,7 +33,9 @@ for _ in range(4):
 """
 
 
-def study(home: str, seed: int = 0, space: tuple[Choice | Range, ...] = SPACE, sampler: str = "tpe") -> Study:
+def study(
+    home: str, seed: int = 0, space: tuple[Categorical | Range, ...] = SPACE, sampler: str = "tpe"
+) -> Study:
     return Study(home, space, BASE, sampler, seed)
 
 
@@ -111,7 +113,7 @@ def test_a_study_in_s3_is_the_same(bucket: str, tmp_path: Path) -> None:
 
 
 def test_a_grid_is_gone_through_once(tmp_path: Path) -> None:
-    space = (Choice("augment", (True, False)), Choice("batch_size", (8, 16)))
+    space = (Categorical("augment", (True, False)), Categorical("batch_size", (8, 16)))
     seen = []
     while True:
         with study(canonical(str(tmp_path)), 0, space, "grid").claimed(None) as claim:
@@ -126,7 +128,7 @@ def test_a_grid_is_gone_through_once(tmp_path: Path) -> None:
     ("model", "drawn"), [("unet-resnet18", ["model"]), ("monai-unet", ["model", "filters"])]
 )
 def test_a_network_draws_only_what_it_has_a_use_for(tmp_path: Path, model: str, drawn: list[str]) -> None:
-    space = (Choice("model", (model,)), Choice("filters", (8, 16)))
+    space = (Categorical("model", (model,)), Categorical("filters", (8, 16)))
     with study(canonical(str(tmp_path)), 0, space).claimed(1) as claim:
         assert claim is not None
         assert list(claim.settings) == drawn

@@ -48,8 +48,12 @@ def test_no_folder_is_an_attic(counted):
 
 
 def test_rows_have_types(counted):
-    assert counted.string_subscripts_per_1000_lines < 16
+    assert counted.string_subscripts_per_1000_lines < 11
 
 
 def test_names_are_nouns(counted):
     assert counted.weak_name_share < 0.005
+
+
+def test_each_class_has_a_name_of_its_own(counted):
+    assert counted.shared_class_names == ()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from slicemill.core.evaluation.association_result import Association
+from slicemill.core.results.association_result import Association
 from slicemill.types import Floats
 
 #: Patients of the smallest sample, and of the smallest group, that are tested.

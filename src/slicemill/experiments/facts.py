@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
+from slicemill.core.results.side_by_side import ModelFacts
 from slicemill.io import storage
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import Card, load_card, member_uri
@@ -12,39 +13,40 @@ from slicemill.model.networks.registry import count_parameters
 from slicemill.types import Uri
 
 
-def model_facts(run: Uri, card: Card) -> dict[str, Any]:
-    """A trained model in a few words, ready for JSON.
-
-    `training_seconds` are those of all passes over the training part, validation apart; None where the run's
-    metrics were not copied along.
-    """
+def model_facts(run: Uri, card: Card) -> ModelFacts:
+    """A trained model, or a committee of them, in a few words."""
     if card.members:
         return _committee_facts(run, card)
-    has_metrics = storage.exists(Run(run).metrics)
-    return {
-        "task": card.task,
-        "architecture": card.architecture,
-        "split": card.split,
-        "input_size": card.input_size,
-        "parameters": count_parameters(card.architecture, card.task, card.training),
-        "training_device": card.training.get("device"),
-        "training_seconds": round(sum(line.seconds for line in read_run(run, leaky=True).epochs), 2)
-        if has_metrics
-        else None,
-    }
+    seconds = None
+    if storage.exists(Run(run).metrics):
+        seconds = round(sum(line.seconds for line in read_run(run, leaky=True).epochs), 2)
+    return ModelFacts(
+        task=card.task,
+        architecture=card.architecture,
+        split=card.split,
+        input_size=card.input_size,
+        parameters=count_parameters(card.architecture, card.task, card.training),
+        training_device=card.training.get("device"),
+        training_seconds=seconds,
+    )
 
 
-def _committee_facts(run: Uri, card: Card) -> dict[str, Any]:
+def _committee_facts(run: Uri, card: Card) -> ModelFacts:
     homes = [member_uri(run, model_id) for model_id in card.members]
     members = [model_facts(home, load_card(home)) for home in homes]
-    seconds = [member["training_seconds"] for member in members]
-    return {
-        **members[0],
-        "architecture": card.architecture,
-        "split": card.split,
-        "parameters": sum(member["parameters"] for member in members),
-        "training_seconds": None if None in seconds else round(sum(seconds), 2),
-    }
+    return dataclasses.replace(
+        members[0],
+        architecture=card.architecture,
+        split=card.split,
+        parameters=sum(member.parameters for member in members),
+        training_seconds=total_seconds([member.training_seconds for member in members]),
+    )
+
+
+def total_seconds(parts: list[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    measured = [seconds for seconds in parts if seconds is not None]
+    return round(sum(measured), 2) if len(measured) == len(parts) else None
 
 
 def scoring_speed(scores: Uri, suffix: str = "") -> float | None:

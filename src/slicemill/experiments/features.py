@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from slicemill.core.evaluation.feature_rows import FeatureRow, feature_row
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.shape import Spacing, shape_features
+from slicemill.core.results.feature_rows import FeatureRow, feature_row
 from slicemill.errors import InputError
 from slicemill.io.lake.tables import LakeTables
 from slicemill.io.scores.results import ScoreTables

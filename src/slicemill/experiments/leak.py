@@ -19,6 +19,7 @@ from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.splits import leaky_folds, leaky_name
 from slicemill.core.training.plan import LabelledFile, Share, TrainPlan
 from slicemill.io import storage
+from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
 from slicemill.io.parquet import read_file
 from slicemill.io.scores.tables import slice_rows
@@ -89,14 +90,14 @@ class LeakySplit:
         )
 
 
-def leaky_split(home: Uri, split: Split, rows: Sequence[Mapping[str, Any]], seed: int) -> LeakySplit:
+def leaky_split(home: Uri, split: Split, rows: Sequence[ScanRow], seed: int) -> LeakySplit:
     """As many folds as `split` has, of the labelled slices of `rows`, scans of the lake's scans table."""
     columns = ("slice_index", "mask_status", "tumour_pixels")
     tables = storage.each(
-        lambda row: read_file(join(home, row["data_uri"]), SLICES, columns).to_pylist(), rows, home
+        lambda row: read_file(join(home, row.data_uri), SLICES, columns).to_pylist(), rows, home
     )
     labelled = {
-        (row["scan_id"], stored_slice["slice_index"]): stored_slice["tumour_pixels"] > 0
+        (row.scan_id, stored_slice["slice_index"]): stored_slice["tumour_pixels"] > 0
         for row, table in zip(rows, tables, strict=True)
         for stored_slice in table
         if stored_slice["mask_status"] == "present"

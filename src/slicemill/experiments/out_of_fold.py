@@ -8,8 +8,8 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from slicemill.core.evaluation.out_of_fold import OutOfFold, WorstScan, out_of_fold
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.results.out_of_fold import OutOfFold, WorstScan, out_of_fold
 from slicemill.io import storage
 from slicemill.io.places import Crossval
 from slicemill.io.spreadsheet import text_cell

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slicemill.config import PredictConfig, ScoreConfig
+from slicemill.core.evaluation.document import document
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
@@ -98,7 +99,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
             "part": config.part if config.split else None,
             **evaluation_document(evaluation),
             "comparison": comparison and comparison_document(comparison),
-            "model": model_facts(model, card),
+            "model": document(model_facts(model, card)),
             "run": display(model),
             "pointer": named.pointer,
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),

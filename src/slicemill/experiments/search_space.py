@@ -24,7 +24,7 @@ _NOT_SEARCHED = frozenset(
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """A setting with a list of values."""
 
     name: str
@@ -52,7 +52,7 @@ class Range:
         return self.low, self.high
 
 
-Dimension = Choice | Range
+Dimension = Categorical | Range
 
 
 def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
@@ -73,14 +73,14 @@ def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
     names = sorted(entries, key=lambda name: name != "model")
     dimensions = tuple(_dimension(where, name, entries[name], hints[name]) for name in names)
     for dimension in dimensions:
-        for value in dimension.values if isinstance(dimension, Choice) else dimension.ends:
+        for value in dimension.values if isinstance(dimension, Categorical) else dimension.ends:
             dataclasses.replace(base, **{dimension.name: value})
     return dimensions
 
 
 def _dimension(where: str, name: str, rule: Any, hint: Any) -> Dimension:
     if isinstance(rule, list) and rule:
-        return Choice(name, tuple(typed(name, value, hint) for value in rule))
+        return Categorical(name, tuple(typed(name, value, hint) for value in rule))
     range_keys = {"low", "high", "log", "step"}
     kind = next((kind for kind in (hint, *get_args(hint)) if kind in (int, float)), None)
     if not isinstance(rule, dict) or kind is None or not {"low", "high"} <= rule.keys() <= range_keys:
@@ -111,7 +111,7 @@ def grid(space: Sequence[Dimension]) -> list[dict[str, Any]]:
 
 
 def _values(dimension: Dimension) -> tuple[Any, ...]:
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         return dimension.values
     if dimension.step is None:
         raise ConfigError(
@@ -126,7 +126,7 @@ def as_json(space: Sequence[Dimension]) -> list[Mapping[str, Any]]:
     return [
         {
             **dataclasses.asdict(dimension),
-            **({"values": list(dimension.values)} if isinstance(dimension, Choice) else {}),
+            **({"values": list(dimension.values)} if isinstance(dimension, Categorical) else {}),
         }
         for dimension in space
     ]

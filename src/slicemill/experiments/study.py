@@ -23,8 +23,9 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from slicemill.core.training.pruning import STARTUP
+from slicemill.core.training.trials import TrialRow
 from slicemill.errors import BusyError
-from slicemill.experiments.search_space import Choice, Dimension, grid
+from slicemill.experiments.search_space import Categorical, Dimension, grid
 from slicemill.io.storage.journal import StoredJournal
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import join
@@ -166,18 +167,18 @@ class Study:
         states = [trial.state for trial in self.trials() if trial.state.is_finished()]
         return len(states) >= count and set(states[-count:]) == {TrialState.FAIL}
 
-    def row(self, trial: FrozenTrial) -> dict[str, Any]:
-        """A trial, ready for JSON; `score` is what its run is worth, None until it has ended well."""
+    def row(self, trial: FrozenTrial) -> TrialRow:
+        """A trial as it is published."""
         scores = trial.intermediate_values
-        return {
-            "number": trial.number,
-            "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
-            "score": trial.value,
-            "scores": [scores[epoch] for epoch in sorted(scores)],
-            "settings": trial.user_attrs.get(_SETTINGS, {}),
-            "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else 0.0,
-            "reason": trial.user_attrs.get("reason"),
-        }
+        return TrialRow(
+            number=trial.number,
+            state="failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+            score=trial.value,
+            scores=tuple(scores[epoch] for epoch in sorted(scores)),
+            settings=trial.user_attrs.get(_SETTINGS, {}),
+            seconds=round(trial.duration.total_seconds(), 1) if trial.duration else 0.0,
+            reason=trial.user_attrs.get("reason"),
+        )
 
     def importance(self) -> dict[str, float]:
         """Share of each setting in what makes good trials good; empty with few finished trials.
@@ -193,7 +194,7 @@ class Study:
 
 
 def _drawn(trial: optuna.Trial, dimension: Dimension) -> Any:
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         return trial.suggest_categorical(dimension.name, dimension.values)
     if dimension.whole:
         step = int(dimension.step or 1)

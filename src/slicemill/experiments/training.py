@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import TrainConfig
-from slicemill.core.evaluation.drift import PROFILE_COLUMNS, training_profile
 from slicemill.core.evaluation.seen import patient_hashes
+from slicemill.core.profiles.drift import training_profile
 from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
@@ -23,6 +23,7 @@ from slicemill.core.training.sampling import EVERY_SLICE, Sampling, patient_quot
 from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
+from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
@@ -38,18 +39,6 @@ log = logging.getLogger(__name__)
 
 #: Passes over the training part where neither their number nor a time is asked for.
 EPOCHS = 24
-
-_SCAN_COLUMNS = (
-    "patient_id",
-    "scan_id",
-    "labelled_slices",
-    "tumour_slices",
-    "data_uri",
-    "content_hash",
-    *PROFILE_COLUMNS,
-)
-
-ScanRow = Mapping[str, Any]
 
 
 def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
@@ -111,14 +100,14 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
 
     Raises InputError if a training patient is on another side too, or if there is nothing to train on.
     """
-    rows = read_scans(stored_uri(config.lake), _SCAN_COLUMNS)
+    rows = read_scans(stored_uri(config.lake))
     parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
     rows_of: dict[str, list[ScanRow]] = {"train": [], "val": []}
     for row in rows:
-        part = parts.get(row["patient_id"])
-        if part in rows_of and row["labelled_slices"]:
+        part = parts.get(row.patient_id)
+        if part in rows_of and row.labelled_slices:
             rows_of[part].append(row)
-    both = {row["patient_id"] for row in rows_of["train"]} & {row["patient_id"] for row in rows_of["val"]}
+    both = {row.patient_id for row in rows_of["train"]} & {row.patient_id for row in rows_of["val"]}
     if both:
         raise InputError(
             "patients are on both sides of the split",
@@ -138,8 +127,8 @@ def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
 def labelled_scans(config: TrainConfig) -> list[ScanRow]:
     """Rows of the scans table of all patients of the split, those with a labelled slice."""
     assigned = read_split(stored_uri(config.lake), config.split).assigned
-    rows = read_scans(stored_uri(config.lake), _SCAN_COLUMNS)
-    return [row for row in rows if row["patient_id"] in assigned and row["labelled_slices"]]
+    rows = read_scans(stored_uri(config.lake))
+    return [row for row in rows if row.patient_id in assigned and row.labelled_slices]
 
 
 def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threads: int) -> TrainPlan:
@@ -157,21 +146,21 @@ def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threa
             _files(config, sides["train"], _sampling(config, sides["train"])), config.num_processes
         ),
         validation=balance(_files(config, sides["val"], itertools.repeat(EVERY_SLICE)), config.num_processes),
-        normalisation=_normalisation(lake, {row["scan_id"]: _layout(config, row) for row in rows}),
+        normalisation=_normalisation(lake, {row.scan_id: _layout(config, row) for row in rows}),
         split_hash=read_split(lake, config.split).hash,
         data_hash=data_hash(rows),
-        training_profile=training_profile(sides["train"]),
-        patients=patient_hashes({part: [row["patient_id"] for row in rows] for part, rows in sides.items()}),
+        training_profile=training_profile([row.appearance for row in sides["train"]]),
+        patients=patient_hashes({part: [row.patient_id for row in rows] for part, rows in sides.items()}),
         threads=threads,
     )
 
 
 def _sampling(config: TrainConfig, rows: Sequence[ScanRow]) -> list[Sampling]:
     """How each scan is sampled in an epoch."""
-    slices = [row["labelled_slices"] for row in rows]
+    slices = [row.labelled_slices for row in rows]
     quotas: Sequence[int | None] = [None] * len(rows)
     if config.sampling == "patients":
-        quotas = patient_quotas([row["patient_id"] for row in rows], slices)
+        quotas = patient_quotas([row.patient_id for row in rows], slices)
     elif config.tumour_share is not None:
         quotas = slices
     return [Sampling(config.oversample, quota, config.tumour_share) for quota in quotas]
@@ -180,11 +169,11 @@ def _sampling(config: TrainConfig, rows: Sequence[ScanRow]) -> list[Sampling]:
 def _files(config: TrainConfig, rows: Iterable[ScanRow], sampling: Iterable[Sampling]) -> list[LabelledFile]:
     return [
         LabelledFile(
-            scan_id=row["scan_id"],
-            uri=join(stored_uri(config.lake), row["data_uri"]),
-            labelled_slices=row["labelled_slices"],
+            scan_id=row.scan_id,
+            uri=join(stored_uri(config.lake), row.data_uri),
+            labelled_slices=row.labelled_slices,
             layout=_layout(config, row),
-            tumour_slices=row["tumour_slices"],
+            tumour_slices=row.tumour_slices,
             sampling=scan_sampling,
         )
         for row, scan_sampling in zip(rows, sampling, strict=False)
@@ -192,7 +181,7 @@ def _files(config: TrainConfig, rows: Iterable[ScanRow], sampling: Iterable[Samp
 
 
 def _layout(config: TrainConfig, row: ScanRow) -> Layout:
-    return layout_for(config.channels, row["missing_sequences"])
+    return layout_for(config.channels, row.missing_sequences)
 
 
 def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
@@ -221,7 +210,7 @@ def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[lis
 
 def data_hash(rows: Iterable[ScanRow]) -> str:
     """SHA-256 over the content hashes of scans, in any order."""
-    text = "".join(sorted(f"{row['scan_id']}\t{row['content_hash']}\n" for row in rows))
+    text = "".join(sorted(f"{row.scan_id}\t{row.content_hash}\n" for row in rows))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from slicemill.core.evaluation.association_result import Association, AssociationResult
-from slicemill.core.evaluation.feature_rows import TESTED, FeatureRow
+from slicemill.core.results.association_result import Association, AssociationResult
+from slicemill.core.results.feature_rows import TESTED, FeatureRow
 from slicemill.pages.figures.association import agreement, forest
 from slicemill.pages.figures.style import picture
 from slicemill.pages.page import Page, render

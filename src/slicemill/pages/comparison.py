@@ -1,15 +1,15 @@
-"""A comparison of runs as Markdown and as a page of its own, both from the JSON that `compare` writes."""
+"""A comparison of runs as Markdown and as a page of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
+from slicemill.core.evaluation.intervals import Interval
+from slicemill.core.results.side_by_side import ComparedRun, NamedDifference, SideBySide
 from slicemill.pages.page import Page, render
 from slicemill.pages.sections.blocks import NONE, Block, Cell, Note, Section, TableBlock, TableColumn, words
-
-Line = Mapping[str, Any]
 
 _DIFFERENCE_OF = {
     "dice": "volumetric Dice",
@@ -32,94 +32,103 @@ _LEAKING = (
 )
 
 
-def as_markdown(compared: Line) -> str:
+def as_markdown(compared: SideBySide) -> str:
     """Two tables and what they were made on, as Markdown."""
-    parts = ["# Comparison", _table(_RUN_COLUMNS, compared["runs"]), _INTERVALS]
-    if compared["differences"]:
-        parts += ["## Differences", _table(_DIFFERENCE_COLUMNS, compared["differences"]), _PAIRED]
-    parts += [*_warnings(compared), _made_on(compared), f"    {compared['command']}"]
+    parts = ["# Comparison", _table(_RUN_COLUMNS, compared.runs), _INTERVALS]
+    if compared.differences:
+        parts += ["## Differences", _table(_DIFFERENCE_COLUMNS, compared.differences), _PAIRED]
+    parts += [*_warnings(compared), _made_on(compared), f"    {compared.command}"]
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(compared: Line) -> bytes:
+def as_html(compared: SideBySide) -> bytes:
     """The same as one HTML page that needs nothing beside itself, UTF-8."""
-    runs: list[Block] = [_block("runs", _INTERVALS, _RUN_COLUMNS, compared["runs"])]
+    runs: list[Block] = [_block("runs", _INTERVALS, _RUN_COLUMNS, compared.runs)]
     runs += [Note(text, "warning") for text in _warnings(compared)]
     runs.append(Note(_made_on(compared)))
     sections = [Section("runs", "Runs", tuple(runs))]
-    if compared["differences"]:
-        table = _block("differences", _PAIRED, _DIFFERENCE_COLUMNS, compared["differences"])
+    if compared.differences:
+        table = _block("differences", _PAIRED, _DIFFERENCE_COLUMNS, compared.differences)
         sections.append(Section("differences", "Differences", (table,)))
-    inputs = (("runs", ", ".join(line["name"] for line in compared["runs"])),)
-    timestamp = datetime.fromisoformat(compared["made"])
+    inputs = (("runs", ", ".join(run.name for run in compared.runs)),)
+    timestamp = datetime.fromisoformat(compared.timestamp)
     return render(Page("slicemill comparison", inputs, timestamp, synthetic=False), sections)
 
 
-def _warnings(compared: Line) -> list[str]:
-    judged_on = {line["judged_on"] for line in compared["runs"]}
+def _warnings(compared: SideBySide) -> list[str]:
+    judged_on = {run.judged_on for run in compared.runs}
     text_of = {"validation": _VALIDATION, "LEAKING": _LEAKING}
     return [text for kind, text in text_of.items() if kind in judged_on]
 
 
-def _made_on(compared: Line) -> str:
-    machine = compared["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in compared["versions"].items())
-    hashes = sorted({str(line["data_hash"])[:12] for line in compared["runs"] if line.get("data_hash")})
+def _made_on(compared: SideBySide) -> str:
+    machine = compared.machine
+    versions = ", ".join(f"{name} {number}" for name, number in compared.versions.items())
+    hashes = sorted({run.facts.data_hash[:12] for run in compared.runs if run.facts.data_hash})
     data = f" Data {', '.join(hashes)}." if hashes else ""
     return (
-        f"Made {compared['made']} on {machine['processor']}, {machine['cores']} cores, "
+        f"Made {compared.timestamp} on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB; {versions}.{data}"
     )
 
 
-def _interval(value: Line | None, digits: int = 3, sign: str = "") -> str:
-    if value is None:
+def _interval(interval: Interval | None, digits: int = 3, sign: str = "") -> str:
+    if interval is None:
         return NONE
-    text = f"{value['value']:{sign}.{digits}f}"
-    if value["low"] is None:
+    text = f"{interval.value:{sign}.{digits}f}"
+    if interval.low is None:
         return text
-    return f"{text} ({value['low']:{sign}.{digits}f} to {value['high']:{sign}.{digits}f})"
+    return f"{text} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
 
 
 def _speed(value: float | None) -> str:
     return NONE if value is None else f"{value:,.1f}"
 
 
-def _minutes(line: Line) -> str:
-    seconds, models = line["training_seconds"], line["trained_models"]
+def _minutes(run: ComparedRun) -> str:
+    seconds, models = run.facts.model.training_seconds, run.facts.trained_models
     if seconds is None:
         return NONE
     return f"{seconds / 60:,.1f}" + (f" ({models} models)" if models > 1 else "")
 
 
-_Columns = Sequence[tuple[TableColumn, Callable[[Line], str]]]
+def _network(run: ComparedRun) -> str:
+    return f"{run.facts.model.architecture}, {run.facts.model.input_size} px"
 
-_RUN_COLUMNS: _Columns = (
-    (TableColumn("run"), lambda line: line["name"]),
-    (TableColumn("network"), lambda line: f"{line['architecture']}, {line['input_size']} px"),
-    (TableColumn("judged on"), lambda line: line["judged_on"]),
-    (TableColumn("patients", numeric=True), lambda line: str(line["patients"])),
-    (TableColumn("mean Dice", numeric=True), lambda line: _interval(line["mean_patient_dice"])),
-    (TableColumn("slice-mean Dice", numeric=True), lambda line: _interval(line["slice_mean_dice"])),
-    (TableColumn("slice accuracy", numeric=True), lambda line: _interval(line.get("slice_accuracy"))),
-    (TableColumn("slice AUROC", numeric=True), lambda line: _interval(line.get("slice_auroc"))),
-    (TableColumn("parameters", "millions", numeric=True), lambda line: _millions(line["parameters"])),
+
+L = TypeVar("L")
+
+_Columns = Sequence[tuple[TableColumn, Callable[[L], str]]]
+
+_RUN_COLUMNS: _Columns[ComparedRun] = (
+    (TableColumn("run"), lambda run: run.name),
+    (TableColumn("network"), _network),
+    (TableColumn("judged on"), lambda run: run.judged_on),
+    (TableColumn("patients", numeric=True), lambda run: str(run.patients)),
+    (TableColumn("mean Dice", numeric=True), lambda run: _interval(run.mean_patient_dice)),
+    (TableColumn("slice-mean Dice", numeric=True), lambda run: _interval(run.slice_mean_dice)),
+    (TableColumn("slice accuracy", numeric=True), lambda run: _interval(run.facts.slice_accuracy)),
+    (TableColumn("slice AUROC", numeric=True), lambda run: _interval(run.facts.slice_auroc)),
+    (TableColumn("parameters", "millions", numeric=True), lambda run: _millions(run.facts.model.parameters)),
     (TableColumn("training", "minutes", numeric=True), _minutes),
     (
         TableColumn("scoring", "slices/s", numeric=True),
-        lambda line: _speed(line["scoring_slices_per_second"]),
+        lambda run: _speed(run.facts.scoring_slices_per_second),
     ),
 )
 
-_DIFFERENCE_COLUMNS: _Columns = (
-    (TableColumn("first"), lambda line: line["first"]),
-    (TableColumn("second"), lambda line: line["second"]),
-    (TableColumn("of"), lambda line: _DIFFERENCE_OF[line["of"]]),
-    (TableColumn("patients", numeric=True), lambda line: str(line["patients"])),
-    (TableColumn("difference", numeric=True), lambda line: _interval(line["mean_difference"], 3, "+")),
-    (TableColumn("p", numeric=True), lambda line: f"{line['p_value']:.2g}"),
-    (TableColumn("first better", numeric=True), lambda line: str(line["first_better"])),
-    (TableColumn("second better", numeric=True), lambda line: str(line["second_better"])),
+_DIFFERENCE_COLUMNS: _Columns[NamedDifference] = (
+    (TableColumn("first"), lambda pair: pair.first),
+    (TableColumn("second"), lambda pair: pair.second),
+    (TableColumn("of"), lambda pair: _DIFFERENCE_OF[pair.of]),
+    (TableColumn("patients", numeric=True), lambda pair: str(pair.difference.patients)),
+    (
+        TableColumn("difference", numeric=True),
+        lambda pair: _interval(pair.difference.mean_difference, 3, "+"),
+    ),
+    (TableColumn("p", numeric=True), lambda pair: f"{pair.difference.p_value:.2g}"),
+    (TableColumn("first better", numeric=True), lambda pair: str(pair.difference.first_better)),
+    (TableColumn("second better", numeric=True), lambda pair: str(pair.difference.second_better)),
 )
 
 
@@ -127,12 +136,12 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:,.2f}"
 
 
-def _filled(columns: _Columns, lines: Sequence[Line]) -> _Columns:
+def _filled(columns: _Columns[L], lines: Sequence[L]) -> _Columns[L]:
     """The columns that say something of at least one line."""
     return [(column, show) for column, show in columns if any(show(line) != NONE for line in lines)]
 
 
-def _table(columns: _Columns, lines: Sequence[Line]) -> str:
+def _table(columns: _Columns[L], lines: Sequence[L]) -> str:
     columns = _filled(columns, lines)
     heads = [f"{column.name} ({column.unit})" if column.unit else column.name for column, _ in columns]
     rules = ["---:" if column.numeric else "---" for column, _ in columns]
@@ -140,7 +149,7 @@ def _table(columns: _Columns, lines: Sequence[Line]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rules, *rows])
 
 
-def _block(name: str, caption: str, columns: _Columns, lines: Sequence[Line]) -> TableBlock:
+def _block(name: str, caption: str, columns: _Columns[L], lines: Sequence[L]) -> TableBlock:
     columns = _filled(columns, lines)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         tuple(words(show(line)) for _, show in columns) for line in lines

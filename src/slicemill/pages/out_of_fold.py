@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from slicemill.core.evaluation.intervals import Interval
-from slicemill.core.evaluation.out_of_fold import OutOfFold, WorstScan
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.results.out_of_fold import OutOfFold, WorstScan
 from slicemill.pages.figures.charts import distribution
 from slicemill.pages.figures.style import picture
 from slicemill.pages.page import Page, render

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 from slicemill.config import AssociateConfig
-from slicemill.core.evaluation.association_result import Agreement, AssociationResult
 from slicemill.core.evaluation.document import document
-from slicemill.core.evaluation.feature_rows import TESTED, FeatureRow
+from slicemill.core.results.association_result import Agreement, AssociationResult
+from slicemill.core.results.feature_rows import TESTED, FeatureRow
 from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.association import associations
 from slicemill.experiments.features import FeatureTable, feature_table

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from slicemill.config import CommitteeConfig
-from slicemill.core.evaluation.drift import joined_profile
 from slicemill.core.evaluation.seen import joined_patients
+from slicemill.core.profiles.drift import joined_profile
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError
 from slicemill.io import storage

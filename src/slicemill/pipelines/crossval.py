@@ -116,7 +116,7 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
 
 def _page(out: Uri, split: str, home: Uri, folds: Sequence[_FoldScores]) -> dict[str, Any]:
     """Write page and table of the worst scans; return what crossval.json says beside the numbers."""
-    places = {row["scan_id"]: row["institution"] for row in read_scans(home, ("scan_id", "institution"))}
+    places = {row.scan_id: row.institution for row in read_scans(home)}
     result = write_out_of_fold(out, split, {fold.fold: fold.rows for fold in folds}, places)
     return {
         "worst": document(result.worst),
@@ -218,7 +218,7 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
 
 def _out_of_fold(home: Uri, split: Split, folds: Sequence[_FoldScores]) -> list[ScanScore]:
     """All folds' rows, each patient's from the one model that never saw that patient."""
-    patients = {row["scan_id"]: row["patient_id"] for row in read_scans(home, ("scan_id", "patient_id"))}
+    patients = {row.scan_id: row.patient_id for row in read_scans(home)}
     rows = [row for fold in folds for row in fold.rows]
     for fold in folds:
         run_uri = join(parent(fold.home), "run")
@@ -261,8 +261,8 @@ def _result(
     folds: Sequence[Sequence[ScanScore]],
     fold_of: Mapping[str, int],
 ) -> dict[str, Any]:
-    scan_rows = read_scans(home, ("scan_id", "patient_id", "institution", "content_hash"))
-    institutions = {row["scan_id"]: row["institution"] for row in scan_rows}
+    lake_rows = read_scans(home)
+    institutions = {row.scan_id: row.institution for row in lake_rows}
     patients = {row.patient_id for row in rows}
     runs = [stored_uri(fold_config(config, fold).out) for fold in range(len(folds))]
     cards = [load_card(run) for run in runs]
@@ -270,7 +270,7 @@ def _result(
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": data_hash(row for row in scan_rows if row["patient_id"] in patients),
+        "data_hash": data_hash(row for row in lake_rows if row.patient_id in patients),
         "split": split,
         "split_hash": split_hash,
         "settings": {name: value for name, value in cards[0].training.items() if name not in ("fold", "out")},
@@ -281,7 +281,7 @@ def _result(
                 "patients": len({row.patient_id for row in of_fold}),
                 "mean_patient_dice": _mean(of_fold),
                 "validation": dict(card.metrics),
-                **model_facts(run, card),
+                **document(model_facts(run, card)),
                 "scoring_slices_per_second": scoring_speed(join(parent(run), "scores")),
             }
             for fold, (run, card, of_fold) in enumerate(zip(runs, cards, folds, strict=True))

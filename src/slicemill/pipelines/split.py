@@ -24,7 +24,7 @@ from slicemill.core.splits import (
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.lake import splits
 from slicemill.io.lake.card import require_lake
-from slicemill.io.lake.reader import read_scan_rows
+from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import Split
 from slicemill.io.parquet import read_small_or_empty
@@ -51,7 +51,7 @@ def run(config: SplitConfig) -> dict[str, Any]:
 
 
 def _split(config: SplitConfig, home: Uri) -> dict[str, Any]:
-    scans = read_scan_rows(home)
+    scans = read_scans(home)
     names = _read_holdout(config.holdout)
     recipe = _recipe(config, names)
     earlier = _earlier(home, config.name, recipe)

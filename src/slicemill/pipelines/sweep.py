@@ -14,6 +14,7 @@ from slicemill.config import SweepConfig, TrainConfig
 from slicemill.config.changes import changed_settings
 from slicemill.core.training.pruning import floors, gives_up
 from slicemill.core.training.selection import run_score
+from slicemill.core.training.trials import TrialRow
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
 from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
 from slicemill.experiments.training import data_hash, launch_plan, make_plan, resolve, scans_by_part
@@ -162,49 +163,50 @@ def _publish(
     """Write sweep.json, the figures and best.yaml; return the summary."""
     out = canonical(config.out)
     rows = [study.row(trial) for trial in study.trials()]
-    finished = [row for row in rows if row["score"] is not None]
+    finished = [row for row in rows if row.score is not None]
     # What was given up may have published pictures of half the size, whose score is not to be compared.
-    complete = [row for row in finished if row["state"] == "complete"]
-    best = max(complete, key=lambda row: (row["score"], -row["number"]), default=None)
-    document = {
+    complete = [row for row in finished if row.state == "complete"]
+    best = max(complete, key=lambda row: (row.score or 0.0, -row.number), default=None)
+    importance = study.importance()
+    stored = {
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
         "data_hash": data_hash(row for part in scans_by_part(base).values() for row in part),
         "split": base.split,
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "best": best,
-        "importance": study.importance(),
-        "trials": rows,
+        "seconds": round(sum(row.seconds for row in rows), 1),
+        "best": best and dataclasses.asdict(best),
+        "importance": importance,
+        "trials": [dataclasses.asdict(row) for row in rows],
     }
-    storage.write_json(join(out, "sweep.json"), document)
+    storage.write_json(join(out, "sweep.json"), stored)
     if best is not None:
         _write_best(config, base, best, len(rows))
-        _draw(out, document, space, finished)
-    states = [row["state"] for row in rows]
+        _draw(out, importance, space, finished)
+    states = [row.state for row in rows]
     return {
         "job": "sweep",
         "status": "done",
         "trials": len(rows),
         **{state: states.count(state) for state in ("complete", "pruned", "failed", "running")},
-        "best_trial": best and best["number"],
-        "best_score": best and best["score"],
-        "best": best and best["settings"],
+        "best_trial": best and best.number,
+        "best_score": best and best.score,
+        "best": best and best.settings,
         "out": display(out),
     }
 
 
-def _write_best(config: SweepConfig, base: TrainConfig, best: Mapping[str, Any], trials: int) -> None:
+def _write_best(config: SweepConfig, base: TrainConfig, best: TrialRow, trials: int) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    settings = {**dataclasses.asdict(base), **best["settings"]}
+    settings = {**dataclasses.asdict(base), **best.settings}
     recipe = {
         name: value
         for name, value in settings.items()
-        if name not in _NOT_KEPT and (value != defaults[name] or name in best["settings"])
+        if name not in _NOT_KEPT and (value != defaults[name] or name in best.settings)
     }
     timestamp = datetime.now(UTC).isoformat(timespec="seconds")
     comment = (
-        f"Trial {best['number']} of {trials}, {timestamp}: {best['score']:.4f} on the validation part of "
+        f"Trial {best.number} of {trials}, {timestamp}: {best.score:.4f} on the validation part of "
         f"{base.split}.\nThat it is the best of {trials} flatters it: judge it on other patients.\n"
         f"{command()}"
     )
@@ -212,13 +214,13 @@ def _write_best(config: SweepConfig, base: TrainConfig, best: Mapping[str, Any],
 
 
 def _draw(
-    out: Uri, document: Mapping[str, Any], space: Sequence[Dimension], finished: Sequence[Mapping[str, Any]]
+    out: Uri, importance: Mapping[str, float], space: Sequence[Dimension], finished: Sequence[TrialRow]
 ) -> None:
     ranges = [dimension for dimension in space if isinstance(dimension, Range)]
     logarithmic = frozenset(dimension.name for dimension in ranges if dimension.log)
     figures = {
         "history": history_figure(finished),
-        "importance": importance_figure(document["importance"]),
+        "importance": importance_figure(importance),
         "slices": slices_figure(finished, [dimension.name for dimension in space], logarithmic),
     }
     for name, figure in figures.items():

@@ -1,1 +1,1 @@
-"""What a prediction is worth: Dice, surfaces, intervals, ROC, drift."""
+"""What a prediction is worth: Dice, surfaces, intervals, ROC."""

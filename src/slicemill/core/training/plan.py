@@ -65,7 +65,7 @@ class TrainPlan:
     data_hash: str
     """Hash of the content of the files above."""
     training_profile: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What the training scans look like, for the model card; see `slicemill.core.evaluation.drift`."""
+    """What the training scans look like, for the model card; see `slicemill.core.profiles.drift`."""
     patients: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     """Hashes of the patients of train and val, for the model card; see `slicemill.core.evaluation.seen`."""
     threads: int = 1

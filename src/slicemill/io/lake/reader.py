@@ -20,10 +20,13 @@ from slicemill.schemas import SCANS, SLICES
 from slicemill.types import Uri
 
 
-def read_scans(home: Uri, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
-    """Rows of the scans table; raise InputError if there is no lake or it holds no scan."""
+def read_scans(home: Uri) -> list[ScanRow]:
+    """Rows of the scans table, without clinical columns.
+
+    Raises InputError if there is no lake or it holds no scan.
+    """
     require_lake(home)
-    rows: list[dict[str, Any]] = read_small(Lake(home).scans, SCANS, columns).to_pylist()
+    rows = read_small(Lake(home).scans, SCANS, SCANS.names).to_pylist()
     if not rows:
         raise InputError(
             f"the lake {display(home)} has no scans",
@@ -31,21 +34,14 @@ def read_scans(home: Uri, columns: tuple[str, ...] | None = None) -> list[dict[s
             found="none",
             advice="Look at its quarantine, then run slicemill ingest again.",
         )
-    return rows
+    return [from_columns(ScanRow, row) for row in rows]
 
 
-def read_scan_rows(home: Uri) -> list[ScanRow]:
-    """The scans table as values, without clinical columns; raises what `read_scans` raises."""
-    return [from_columns(ScanRow, row) for row in read_scans(home, SCANS.names)]
-
-
-def read_lake_scan(home: Uri, row: Mapping[str, Any]) -> Scan:
+def read_lake_scan(home: Uri, row: ScanRow) -> Scan:
     """One scan of the lake by its row of the scans table."""
-    table = read_file(join(home, row["data_uri"]), SLICES)
+    table = read_file(join(home, row.data_uri), SLICES)
     problems: tuple[Problem, ...] = ()
-    return Scan(
-        row["scan_id"], row["patient_id"], tuple(_slice(stored) for stored in table.to_pylist()), problems
-    )
+    return Scan(row.scan_id, row.patient_id, tuple(_slice(stored) for stored in table.to_pylist()), problems)
 
 
 def _slice(stored: Mapping[str, Any]) -> Slice:

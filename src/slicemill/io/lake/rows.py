@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
+from slicemill.core.profiles.drift import Appearance
 from slicemill.core.scans.integrity import Problem
 from slicemill.schemas import SCHEMA_VERSION
 
@@ -52,6 +53,12 @@ class ScanRow:
     implausible_masks: Sequence[int] | None = None
     doubts: Sequence[str] | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def appearance(self) -> Appearance:
+        """What the scan is compared by with those that a model was trained on."""
+        names = (field.name for field in dataclasses.fields(Appearance))
+        return Appearance(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

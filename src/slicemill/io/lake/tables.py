@@ -11,7 +11,7 @@ from slicemill.errors import InputError
 from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.reader import read_lake_scan
-from slicemill.io.lake.rows import QuarantineRow, ScanRow, columns, from_columns
+from slicemill.io.lake.rows import QuarantineRow, ScanRow, from_columns
 from slicemill.io.lake.splits import Split, read_split, split_names
 from slicemill.io.parquet import read_small_or_empty
 from slicemill.io.places import Lake
@@ -79,7 +79,7 @@ class LakeTables:
                 expected=f"one of its {len(self.scans)} scans",
                 found=scan_id,
             )
-        return read_lake_scan(self.home, columns(row))
+        return read_lake_scan(self.home, row)
 
 
 def read_lake(home: Uri) -> LakeTables:

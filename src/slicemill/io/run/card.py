@@ -68,7 +68,7 @@ class Card:
     channel_mode: ChannelMode = "rgb"
     """How a scan's slices become input channels: a mode of `slicemill.core.scans.channels`."""
     training_profile: Mapping[str, Any] = field(default_factory=dict)
-    """Intensities, sizes and missing sequences of the training scans (`slicemill.core.evaluation.drift`)."""
+    """Intensities, sizes and missing sequences of the training scans (`slicemill.core.profiles.drift`)."""
     initial_weights: Mapping[str, str] = field(default_factory=dict)
     """Where the weights came from before training: source, SHA-256, licence and data, empty where unknown."""
     self_test: SelfTest | None = None

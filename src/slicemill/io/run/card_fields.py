@@ -80,7 +80,7 @@ def _is_training(value: object) -> bool:
 
 
 def _is_profile(value: object) -> bool:
-    """Empty, or as `slicemill.core.evaluation.drift.training_profile` gives it."""
+    """Empty, or as `slicemill.core.profiles.drift.training_profile` gives it."""
     if not isinstance(value, dict):
         return False
     return not value or (

@@ -72,20 +72,16 @@ def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
 
 def lake_scope(lake: Uri, patients: Collection[str], key_of: KeyOf) -> Scope:
     """Scans of these patients in a lake, by its canonical URI."""
-    rows = [
-        row
-        for row in read_scans(lake, ("patient_id", "scan_id", "slices", "data_uri", "content_hash"))
-        if row["patient_id"] in patients
-    ]
+    rows = [row for row in read_scans(lake) if row.patient_id in patients]
     tasks = tuple(
         ScoreTask(
-            row["scan_id"],
-            row["content_hash"],
-            key_of(row["content_hash"]),
-            row["slices"],
-            row["slices"],
+            row.scan_id,
+            row.content_hash,
+            key_of(row.content_hash),
+            row.slices,
+            row.slices,
             LakeSource(lake, row),
         )
         for row in rows
     )
-    return Scope(tasks, sum(row["slices"] for row in rows))
+    return Scope(tasks, sum(row.slices for row in rows))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from slicemill.core.scans.discovery import ScanTask
 from slicemill.core.scans.scan import Scan
 from slicemill.io.lake.reader import read_lake_scan
+from slicemill.io.lake.rows import ScanRow
 from slicemill.io.raw.scan_reader import read_scan, unchanged
 from slicemill.types import Uri
 
@@ -40,7 +40,7 @@ class LakeSource:
     """A row of a lake's scans table."""
 
     lake: Uri
-    row: Mapping[str, Any]
+    row: ScanRow
 
     def read(self, max_pixels: int) -> Scan | None:
         """The scan as ingest stored it."""

@@ -65,7 +65,10 @@ def _list_local(uri: Uri) -> Iterator[StoredFile]:
 
 
 def _list_s3(uri: Uri) -> Iterator[StoredFile]:
-    for listed in s3().list_keys(uri):
+    s3()  # refuses in one line where boto3 is not installed
+    from slicemill.io.storage.s3_listing import list_keys
+
+    for listed in list_keys(uri):
         yield StoredFile(*listed)
 
 

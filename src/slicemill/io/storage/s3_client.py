@@ -1,17 +1,15 @@
-"""Objects in S3 by boto3: one request each to read, write, look or remove; listing by key range.
+"""Objects in S3 by boto3: one request each to read, write, look or remove.
 
 s3fs would ask for an object's size before it reads it, which doubles the requests of an ingest.
 """
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -23,21 +21,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slicemill.io.storage.faults import S3Error, from_s3
-from slicemill.io.storage.uri import listed_uri
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
-#: Key ranges that are listed at once.
+#: Key ranges that `s3_listing` lists at once.
 LIST_RANGES = 16
-_PAGE = 1000
 _PLAIN_TAG = re.compile("[0-9a-f]{32}")
 #: Times that an object's body is asked for.
 _BODY_ATTEMPTS = 5
 #: What S3 answers when the condition of a write does not hold.
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404")
-
-Listed = tuple[Uri, int, str, float]
 
 
 @cache
@@ -58,7 +52,7 @@ def client(*, hasty: bool = False) -> Any:
 
 
 @contextmanager
-def _as_os_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """botocore's errors as OSErrors, as disks raise them."""
     try:
         yield
@@ -70,85 +64,23 @@ def _as_os_errors() -> Iterator[None]:
         raise S3Error(type(error).__name__, str(error)) from error
 
 
-def _split(uri: Uri) -> tuple[str, str]:
+def bucket_and_key(uri: Uri) -> tuple[str, str]:
+    """Bucket and key of a canonical S3 URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
-def list_keys(uri: Uri) -> list[Listed]:
-    """URI, size, ETag and time of change (seconds since 1970) of every object below a prefix, unsorted.
-
-    A prefix of one page costs one request. A larger one is cut at its subfolders into key ranges that are
-    listed at once: a request a thousand keys, one a thousand subfolders, and at most one a range on top.
-    Raises OSError.
-    """
-    with _as_os_errors():
-        return _list(uri)
-
-
-def _list(uri: Uri) -> list[Listed]:
-    bucket, key = _split(uri)
-    prefix = f"{key}/" if key else ""
-    first = client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE)
-    if not first.get("IsTruncated"):
-        return _rows(bucket, first)
-    folders = _subfolders(bucket, prefix)
-    # A subfolder's own name sorts before everything in it.
-    step = max(1, len(folders) // LIST_RANGES)
-    bounds = ["", *folders[step::step]]
-    with ThreadPoolExecutor(LIST_RANGES) as pool:
-        ranges = pool.map(lambda number: _range(bucket, prefix, bounds, number), range(len(bounds)))
-        return [row for rows in ranges for row in rows]
-
-
-def _subfolders(bucket: str, prefix: str) -> list[str]:
-    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-    return sorted(entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ()))
-
-
-def _range(bucket: str, prefix: str, bounds: list[str], number: int) -> list[Listed]:
-    end = bounds[number + 1] if number + 1 < len(bounds) else None
-    rows: list[Listed] = []
-    for page in _pages(bucket, prefix, bounds[number]):
-        contents = page.get("Contents", ())
-        inside = (
-            len(contents) if end is None else bisect.bisect_left([entry["Key"] for entry in contents], end)
-        )
-        rows += _rows(bucket, {"Contents": contents[:inside]})
-        if inside < len(contents):
-            break
-    return rows
-
-
-def _pages(bucket: str, prefix: str, start_after: str) -> Iterator[Any]:
-    extra = {"StartAfter": start_after} if start_after else {}
-    yield from client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **extra)
-
-
-def _rows(bucket: str, page: Any) -> list[Listed]:
-    return [
-        (
-            listed_uri(bucket, entry["Key"]),
-            int(entry["Size"]),
-            str(entry.get("ETag", "")).strip('"'),
-            entry["LastModified"].timestamp(),
-        )
-        for entry in page.get("Contents", ())
-        if not entry["Key"].endswith("/")
-    ]
-
-
 def holds_something(uri: Uri) -> bool:
     """Whether there is an object of this key, or one below it. Gives up within seconds. Raises OSError."""
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         listed = client(hasty=True).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     return bool(listed.get("Contents"))
 
 
 def read(uri: Uri) -> bytes:
     """A whole object, verified, in one request unless it comes broken. Raises OSError."""
-    with _as_os_errors():
+    with as_os_errors():
         return _get(uri)
 
 
@@ -158,8 +90,8 @@ def read_listed(uri: Uri, size: int, tag: str) -> bytes:
     Raises OSError: FileNotFoundError only if a listing confirms that the object is gone, S3Error if it was
     replaced since.
     """
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         try:
             return _get(uri, size, tag)
         except client().exceptions.NoSuchKey:
@@ -181,7 +113,7 @@ def _get(uri: Uri, size: int | None = None, tag: str | None = None) -> bytes:
 
     botocore tries a request again, but not a body that breaks off half-way or is not the object's.
     """
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     condition = {"IfMatch": f'"{tag}"'} if tag else {}
     for _ in range(_BODY_ATTEMPTS):
         answer = client().get_object(Bucket=bucket, Key=key, **condition)
@@ -213,23 +145,23 @@ def _difference(answer: Mapping[str, Any], data: bytes, size: int | None) -> str
 
 def write(uri: Uri, data: bytes) -> None:
     """Write a whole object, in one request. Raises OSError."""
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         client().put_object(Bucket=bucket, Key=key, Body=data)
 
 
 def remove(uri: Uri) -> None:
     """Remove an object; S3 does not mind if there is none. Raises OSError."""
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         client().delete_object(Bucket=bucket, Key=key)
 
 
 def exists(uri: Uri) -> bool:
     """Whether an object is there. Raises OSError."""
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     try:
-        with _as_os_errors():
+        with as_os_errors():
             client().head_object(Bucket=bucket, Key=key)
     except FileNotFoundError:
         return False
@@ -247,8 +179,8 @@ class TaggedObject:
 
 def clock(uri: Uri) -> float | None:
     """Seconds since 1970 by the storage's own clock; None if it has none. Raises OSError."""
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         answer = client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date).timestamp() if date else None
@@ -256,9 +188,9 @@ def clock(uri: Uri) -> float | None:
 
 def read_tagged(uri: Uri, *, hasty: bool = False) -> TaggedObject | None:
     """A small object with its ETag and age; None if it is not there. Raises OSError."""
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     try:
-        with _as_os_errors():
+        with as_os_errors():
             answer = client(hasty=hasty).get_object(Bucket=bucket, Key=key)
             data = bytes(answer["Body"].read())
     except FileNotFoundError:
@@ -270,9 +202,9 @@ def read_tagged(uri: Uri, *, hasty: bool = False) -> TaggedObject | None:
 
 def tag_of(uri: Uri) -> str | None:
     """An object's ETag; None if it is not there. Raises OSError."""
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     try:
-        with _as_os_errors():
+        with as_os_errors():
             return str(client().head_object(Bucket=bucket, Key=key)["ETag"])
     except FileNotFoundError:
         return None
@@ -283,9 +215,9 @@ def write_if(uri: Uri, data: bytes, tag: str | None, *, hasty: bool = False) -> 
 
     Returns the new ETag, or None if somebody else was faster. Raises OSError.
     """
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-    with _as_os_errors():
+    with as_os_errors():
         try:
             answer = client(hasty=hasty).put_object(Bucket=bucket, Key=key, Body=data, **condition)
             return str(answer["ETag"])
@@ -299,8 +231,8 @@ def write_if(uri: Uri, data: bytes, tag: str | None, *, hasty: bool = False) -> 
 
 def remove_if(uri: Uri, tag: str) -> bool:
     """Remove an object only if it still has this ETag, and say whether it had. Raises OSError."""
-    bucket, key = _split(uri)
-    with _as_os_errors():
+    bucket, key = bucket_and_key(uri)
+    with as_os_errors():
         try:
             client().delete_object(Bucket=bucket, Key=key, IfMatch=tag)
         except ClientError as error:

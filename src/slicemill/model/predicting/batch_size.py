@@ -16,7 +16,7 @@ import torch
 
 from slicemill.io.machine import processor
 from slicemill.io.storage.node_cache import read_or_make
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.settings import BATCH_SIZES
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ CANDIDATES, TRIAL_SLICES, ROUNDS = (1, 2, 4, 8), 8, 2
 _LEAST_GAIN = 0.03
 
 
-def batch_size_for(predictor: Predictor) -> int:
+def batch_size_for(predictor: NetworkPredictor) -> int:
     """Slices of a forward pass on this machine: by a trial that the node remembers, or a GPU's usual number.
 
     The trial takes about 64 slices' time, once for a model, processor and number of threads.
@@ -49,7 +49,7 @@ def batch_size_for(predictor: Predictor) -> int:
     return size if size in CANDIDATES else usual
 
 
-def _trial(predictor: Predictor, usual: int) -> int:
+def _trial(predictor: NetworkPredictor, usual: int) -> int:
     card = predictor.card
     slices = torch.zeros(TRIAL_SLICES, len(card.channels), card.input_size, card.input_size)
     slices = slices.contiguous(memory_format=torch.channels_last)

@@ -18,7 +18,7 @@ from slicemill.core.scans.channels import ChannelMode, input_normalisation, inpu
 from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.scans.scan import Scan
 from slicemill.model.predicting.cleaning import LEVELS, smooth_slices
-from slicemill.model.predicting.predictor import Predictor, at_source
+from slicemill.model.predicting.predictor import NetworkPredictor, at_source
 from slicemill.types import ScanMasks, SliceImage
 
 _T = TypeVar("_T")
@@ -84,7 +84,7 @@ class _Piece(Generic[_T]):
     levels: Tensor | None = None
     peaks: Tensor | None = None
 
-    def inputs(self, predictor: Predictor) -> Tensor:
+    def inputs(self, predictor: NetworkPredictor) -> Tensor:
         images = np.stack(self.of.images[self.start : self.stop])
         return predictor.inputs(images, np.repeat(self.of.normalisation[None], len(images), axis=0))
 
@@ -141,7 +141,7 @@ def scan_input(scan: Scan, mode: ChannelMode) -> tuple[Sequence[SliceImage], npt
 
 def predict_scans(
     scans: Iterable[tuple[_T, Scan]],
-    predictor: Predictor,
+    predictor: NetworkPredictor,
     batch_size: int,
     threshold: float,
     options: PredictionOptions = _NO_OPTIONS,
@@ -193,7 +193,9 @@ def _cut(one: _Open[_T], room: int, batch_size: int) -> Iterator[_Piece[_T]]:
         room, start = room or batch_size, stop
 
 
-def _launch(pieces: list[_Piece[_T]], predictor: Predictor, batch_size: int, flips: bool) -> _Flight[_T]:
+def _launch(
+    pieces: list[_Piece[_T]], predictor: NetworkPredictor, batch_size: int, flips: bool
+) -> _Flight[_T]:
     with torch.inference_mode():
         inputs = torch.cat([piece.inputs(predictor) for piece in pieces])
         missing = batch_size - len(inputs)

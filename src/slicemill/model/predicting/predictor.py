@@ -32,7 +32,7 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
 @dataclass(frozen=True)
-class Predictor:
+class NetworkPredictor:
     """A network on its device, and the card that came with it."""
 
     card: Card
@@ -48,7 +48,7 @@ class Predictor:
         precision: str = "auto",
         threads: int | None = None,
         gpu: int = 0,
-    ) -> Predictor:
+    ) -> NetworkPredictor:
         """Load a training run's model.
 
         `run_uri`: canonical URI of the run. `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16.
@@ -120,8 +120,8 @@ def probabilities(
 ) -> npt.NDArray[np.float32]:
     """Tumour probability of every pixel at source resolution, for scoring and validation alike.
 
-    `network` must be in evaluation mode; arrays as in `Predictor.predict`, `size` is the network's input.
-    A classifier's are one a slice, axes (N,).
+    `network` must be in evaluation mode; arrays as in `NetworkPredictor.predict`, `size` is the network's
+    input. A classifier's are one a slice, axes (N,).
     """
     with torch.inference_mode():
         inputs = network_inputs(images, normalisation, size, device)
@@ -164,7 +164,7 @@ def at_source(logits: Tensor, height: int, width: int) -> Tensor:
 def load_network(run_uri: Uri, card: Card) -> nn.Module:
     """The network of a run, with its weights.
 
-    Raises ModelFileError as `Predictor.load` does; its self-test is not made.
+    Raises ModelFileError as `NetworkPredictor.load` does; its self-test is not made.
     """
     if card.members:
         members = member_cards(run_uri, card)

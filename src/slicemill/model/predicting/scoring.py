@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from slicemill.core.evaluation.confidence import expected_dice, level_counts, probability_counts
 from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_counts
-from slicemill.core.evaluation.drift import drift_warnings
 from slicemill.core.evaluation.mistakes import mistakes
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.evaluation.triage import look_first
 from slicemill.core.profiles.doubts import scan_doubts
+from slicemill.core.profiles.drift import COMPARED, Appearance, drift_warnings
 from slicemill.core.profiles.sequences import SliceChannels, missing_sequences, slice_channels
 from slicemill.core.profiles.statistics import statistics
 from slicemill.core.scans.scan import Scan, Slice
@@ -25,7 +25,7 @@ from slicemill.io.scores.writer import ScanOutput
 from slicemill.model.predicting.batch_size import batch_size_for
 from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.types import ScanMasks, SliceMask
 
@@ -36,7 +36,7 @@ _DECIMALS = 5
 
 
 def predictions(
-    scans: Iterable[tuple[_T, Scan]], predictor: Predictor, settings: ScoreSettings
+    scans: Iterable[tuple[_T, Scan]], predictor: NetworkPredictor, settings: ScoreSettings
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans as the settings say; see `predict_scans`."""
     batch_size = settings.batch_size or batch_size_for(predictor)
@@ -122,7 +122,7 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
 def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
     if scan.slices:
         channels = [slice_channels(source) for source in scan.slices]
-        yield from drift_warnings(_profile_columns(scan, channels), card.training_profile)
+        yield from drift_warnings(_appearance(scan, channels), card.training_profile)
         yield from scan_doubts(scan, channels).sentences
     else:
         yield "no usable slice"
@@ -136,12 +136,8 @@ def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
         yield f"{len(scan.problems)} files set aside"
 
 
-def _profile_columns(scan: Scan, channels: Sequence[SliceChannels]) -> dict[str, Any]:
-    """`slicemill.core.evaluation.drift.PROFILE_COLUMNS` of a scan, as the scans table has them."""
+def _appearance(scan: Scan, channels: Sequence[SliceChannels]) -> Appearance:
     height, width, _ = scan.slices[0].image.shape
-    return {
-        "height": height,
-        "width": width,
-        "missing_sequences": missing_sequences(channels),
-        **statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name,
-    }
+    by_name = statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name
+    compared = {name: by_name[name].tolist() for name in COMPARED}
+    return Appearance(height, width, missing_sequences(channels), **compared)

@@ -40,7 +40,7 @@ class VolumePrediction:
 class Predictor:
     """A trained model that predicts volumes in memory."""
 
-    def __init__(self, network: predictor.Predictor, batch_size: int | None = None) -> None:
+    def __init__(self, network: predictor.NetworkPredictor, batch_size: int | None = None) -> None:
         self._network = network
         self._batch_size = batch_size or BATCH_SIZES[network.device.type]
 
@@ -52,7 +52,7 @@ class Predictor:
         `batch_size`: slices of a forward pass, 8 on a CPU and 64 on a GPU if None. Raises ModelFileError if
         the run's model can't be trusted or read, MachineError for a GPU that does not exist.
         """
-        return cls(predictor.Predictor.load(open_model(run).run, device), batch_size)
+        return cls(predictor.NetworkPredictor.load(open_model(run).run, device), batch_size)
 
     @property
     def card(self) -> Card:

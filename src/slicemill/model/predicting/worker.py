@@ -21,7 +21,7 @@ from slicemill.io.scores.source import CHANGED, FAILED, SCORED, ScanOutcome, Sco
 from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.uri import display
 from slicemill.model.predicting.batches import Prediction
-from slicemill.model.predicting.predictor import Predictor
+from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.scoring import predictions, scan_output
 from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
 from slicemill.types import Uri
@@ -30,7 +30,7 @@ from slicemill.types import Uri
 TRIAL_PAYS = 300
 
 
-def load_predictor(settings: ScoreSettings, gpu: int = 0) -> Predictor:
+def load_predictor(settings: ScoreSettings, gpu: int = 0) -> NetworkPredictor:
     """The predictor of this process, loaded once.
 
     Raises ModelFileError if the run holds another model than the settings name.
@@ -50,8 +50,10 @@ def load_predictor(settings: ScoreSettings, gpu: int = 0) -> Predictor:
 
 # By the id too: a worker outlives a job, and the next one may bring another model in the same place.
 @lru_cache(maxsize=2)
-def _load(model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int) -> Predictor:
-    return Predictor.load(model, device, precision, threads, gpu)
+def _load(
+    model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int
+) -> NetworkPredictor:
+    return NetworkPredictor.load(model, device, precision, threads, gpu)
 
 
 def score_in_this_process(
@@ -86,7 +88,7 @@ class ScoreWorker:
     settings: ScoreSettings
     writer: ScoreWriter
     max_pixels: int
-    predictor: Predictor
+    predictor: NetworkPredictor
     repeated: bool = False
 
     def score(self, tasks: Iterable[ScoreTask]) -> Iterator[ScanOutcome]:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from slicemill.core.training.trials import TrialRow
 from slicemill.pages.figures.style import BLUE, ORANGE, VERMILLION, drawn, new_figure
-
-Trial = Mapping[str, Any]
 
 _SCORE = "Validation score"
 
 
 @drawn
-def history_figure(trials: Sequence[Trial]) -> Figure:
+def history_figure(trials: Sequence[TrialRow]) -> Figure:
     """Score of each trial by its number, those given up apart, and the best so far."""
     figure, axes = new_figure()
     for state, colour, name in (("complete", BLUE, "finished"), ("pruned", ORANGE, "given up")):
-        points = [trial for trial in trials if trial["state"] == state]
+        points = [trial for trial in trials if trial.state == state]
         if points:
-            numbers, scores = [trial["number"] for trial in points], [trial["score"] for trial in points]
+            numbers = [trial.number for trial in points]
+            scores = np.array([trial.score for trial in points], np.float64)
             axes.plot(numbers, scores, "o", color=colour, markersize=5, label=name)
-    best = np.maximum.accumulate([trial["score"] for trial in trials])
-    axes.step(
-        [trial["number"] for trial in trials], best, where="post", color=VERMILLION, label="best so far"
-    )
+    best = np.maximum.accumulate([trial.score for trial in trials if trial.score is not None])
+    axes.step([trial.number for trial in trials], best, where="post", color=VERMILLION, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Trial", ylabel=_SCORE)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
@@ -56,14 +53,14 @@ def importance_figure(importance: Mapping[str, float]) -> Figure:
 
 
 @drawn
-def slices_figure(trials: Sequence[Trial], names: Sequence[str], logarithmic: Collection[str]) -> Figure:
+def slices_figure(trials: Sequence[TrialRow], names: Sequence[str], logarithmic: Collection[str]) -> Figure:
     """Score against each setting by itself, a point a trial."""
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.8 * rows))
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names, strict=False):
-        _slice(axes, name, [trial for trial in trials if name in trial["settings"]])
+        _slice(axes, name, [trial for trial in trials if name in trial.settings])
         if name in logarithmic:
             axes.set_xscale("log")
     for axes in panels[len(names) :]:
@@ -73,8 +70,8 @@ def slices_figure(trials: Sequence[Trial], names: Sequence[str], logarithmic: Co
     return figure
 
 
-def _slice(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
-    values = [trial["settings"][name] for trial in trials]
+def _slice(axes: Axes, name: str, trials: Sequence[TrialRow]) -> None:
+    values = [trial.settings[name] for trial in trials]
     if any(isinstance(value, str | bool) or value is None for value in values):
         # Categories: words, in an order that stays the same.
         categories = sorted({str(value) for value in values})
@@ -82,7 +79,7 @@ def _slice(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
         axes.set_xlim(-0.5, len(categories) - 0.5)
         values = [categories.index(str(value)) for value in values]
     for state, colour in (("complete", BLUE), ("pruned", ORANGE)):
-        points = [place for place, trial in enumerate(trials) if trial["state"] == state]
-        scores = [trials[place]["score"] for place in points]
+        points = [place for place, trial in enumerate(trials) if trial.state == state]
+        scores = np.array([trials[place].score for place in points], np.float64)
         axes.plot([values[place] for place in points], scores, "o", color=colour, markersize=5, alpha=0.8)
     axes.set_xlabel(name.replace("_", " "))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from slicemill.core.evaluation.out_of_fold import why
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.results.out_of_fold import why
 from slicemill.io.results import Results
 from slicemill.io.scores.results import ScoreTables
 from slicemill.io.storage.uri import display

@@ -6,6 +6,7 @@ The profile is small enough for a model card, and holds no scan's name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,6 @@ from slicemill.core.scans.scan import SEQUENCES
 #: Statistics of a scan that are compared, names of `slicemill.schemas.STATISTICS`.
 COMPARED = ("mean", "p50", "p90", "p99")
 
-#: Columns of the scans table that a profile is made from.
-PROFILE_COLUMNS = ("height", "width", "missing_sequences", *COMPARED)
-
 #: Percentiles over the training scans between which a value is usual.
 _USUAL = (5, 95)
 
@@ -25,18 +23,31 @@ _USUAL = (5, 95)
 _WIDTHS, _GREY_VALUES = 0.5, 10.0
 
 
-def training_profile(scans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What training scans look like, from their rows of the scans table, ready for JSON.
+@dataclass(frozen=True)
+class Appearance:
+    """A scan as it is compared: slice size, and a value a channel of each statistic, in grey values."""
+
+    height: int
+    width: int
+    missing_sequences: Sequence[str]
+    mean: Sequence[float]
+    p50: Sequence[float]
+    p90: Sequence[float]
+    p99: Sequence[float]
+
+
+def training_profile(scans: Sequence[Appearance]) -> dict[str, Any]:
+    """What training scans look like, ready for JSON.
 
     `channels` has, for each channel and compared statistic, the usual range: the 5th and 95th percentile over
     the scans, in grey values.
     """
-    values = {name: np.array([row[name] for row in scans], np.float64) for name in COMPARED}
+    values = {name: np.array([getattr(row, name) for row in scans], np.float64) for name in COMPARED}
     channels = values[COMPARED[0]].shape[1] if scans else 0
-    missing = [name for row in scans for name in row["missing_sequences"]]
+    missing = [name for row in scans for name in row.missing_sequences]
     return {
         "scans": len(scans),
-        "sizes": [list(size) for size in sorted({(int(row["height"]), int(row["width"])) for row in scans})],
+        "sizes": [list(size) for size in sorted({(int(row.height), int(row.width)) for row in scans})],
         "missing_sequences": {name: missing.count(name) for name in SEQUENCES if name in missing},
         "channels": [
             {name: np.percentile(values[name][:, channel], _USUAL).tolist() for name in COMPARED}
@@ -65,27 +76,27 @@ def joined_profile(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def drift_warnings(scan: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
+def drift_warnings(scan: Appearance, profile: Mapping[str, Any]) -> list[str]:
     """Where a scan differs from the training scans, in words.
 
-    `scan` has `PROFILE_COLUMNS`, per-channel ones with axes (C,). An empty profile, of an older model card,
-    is compared with nothing; a missing sequence is named all the same.
+    An empty profile, of an older model card, is compared with nothing; a missing sequence is named all the
+    same.
     """
     warnings = [
         f"{name} is missing: its channel is FLAIR or one value ({_in_training(name, profile)})"
-        for name in scan["missing_sequences"]
+        for name in scan.missing_sequences
     ]
     sizes = [tuple(size) for size in profile.get("sizes", ())]
-    size = (scan["height"], scan["width"])
+    size = (scan.height, scan.width)
     if sizes and size not in sizes:
         names = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
         warnings.append(f"slices are {size[0]}x{size[1]}, in training {names}{', ...' if sizes[3:] else ''}")
     for channel, usual in enumerate(profile.get("channels", ())):
         name = SEQUENCES[channel] if channel < len(SEQUENCES) else f"channel {channel}"
         off = [
-            f"{statistic} {scan[statistic][channel]:.0f} (usual {low:.0f} to {high:.0f})"
+            f"{statistic} {value:.0f} (usual {low:.0f} to {high:.0f})"
             for statistic, (low, high) in usual.items()
-            if _far(float(scan[statistic][channel]), low, high)
+            if _far(value := float(getattr(scan, statistic)[channel]), low, high)
         ]
         if off:
             warnings.append(f"{name} intensity is far from training: {', '.join(off)}")

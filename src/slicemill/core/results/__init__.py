@@ -1,0 +1,1 @@
+"""What results together say: of runs side by side, of all folds, of shape and clinical groups."""
