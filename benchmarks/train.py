@@ -30,7 +30,7 @@ from machine import describe
 from slicemill.config import IngestConfig, SplitConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan, draws
 from slicemill.core.training.schedule import Span
-from slicemill.experiments.training import make_plan, resolve, scans_by_part
+from slicemill.experiments.training import Sides, make_plan, resolve, scans_by_part
 from slicemill.model.device import choose_device, choose_precision, to_device
 from slicemill.model.networks.registry import architecture
 from slicemill.model.training.learner import IMAGE_SIZES, Learner, make_learner
@@ -133,7 +133,7 @@ def plan_for(lake: str, scans: int, ranks: int, image_size: int, batch_size: int
         )
     )
     sides = scans_by_part(config)
-    return make_plan(config, {"train": sides["train"][:scans], "val": []}, threads=THREADS // ranks)
+    return make_plan(config, Sides(sides.train[:scans], ()), threads=THREADS // ranks)
 
 
 def bench_lake(asked: argparse.Namespace, home: Path) -> str:

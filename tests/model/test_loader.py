@@ -205,8 +205,9 @@ def test_neighbours_come_from_the_whole_scan_whether_labelled_or_not(make, tiny_
 def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake) -> None:
     config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4)
     sides = scans_by_part(config)
-    first, second, *others = sides["train"]
-    sides["train"] = [first, replace(second, missing_sequences=["post-contrast"]), *others]
+    first, second, *others = sides.train
+    second = replace(second, missing_sequences=["post-contrast"])
+    sides = replace(sides, train=[first, second, *others])
 
     layouts = [[file.layout for file in share] for share in make_plan(config, sides, threads=1).train]
 

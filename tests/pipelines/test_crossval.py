@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from slicemill.config import CompareConfig, CrossvalConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
+from slicemill.experiments.folds import fold_config
 from slicemill.io.places import Run
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.pipelines import compare, crossval
@@ -116,7 +117,7 @@ def test_a_fold_of_other_settings_is_refused(config: CrossvalConfig, spark: Spar
 @pytest.mark.slow
 @pytest.mark.usefixtures("finished")
 def test_a_planted_leak_is_refused(config: CrossvalConfig, spark: SparkSession) -> None:
-    plan = local_path(Run(crossval.fold_config(config, 0).out).plan)
+    plan = local_path(Run(fold_config(config, 0).out).plan)
     honest = plan.read_text()
     leaking = json.loads(honest)
     leaking["train"][0][0]["scan_id"] = "a"

@@ -23,7 +23,8 @@ from slicemill.core.splits import leaky_folds
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError
 from slicemill.experiments import leak
-from slicemill.experiments.training import labelled_scans, make_plan
+from slicemill.experiments.folds import fold_config
+from slicemill.experiments.training import Sides, labelled_scans, make_plan
 from slicemill.io.lake.splits import read_split
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.loading.loader import read_labelled
@@ -55,7 +56,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
 
 @pytest.fixture(scope="module")
 def leaky(config: CrossvalConfig) -> leak.LeakySplit:
-    scans = labelled_scans(crossval.fold_config(config, 0))
+    scans = labelled_scans(fold_config(config, 0))
     return leak.leaky_split(config.lake, read_split(config.lake, "three"), scans, seed=0)
 
 
@@ -68,9 +69,9 @@ def test_each_labelled_slice_is_in_one_fold_and_folds_are_even(leaky: leak.Leaky
 
 
 def test_the_plan_reads_exactly_its_slices(config: CrossvalConfig, leaky: leak.LeakySplit) -> None:
-    trained = crossval.fold_config(config, 1)
+    trained = fold_config(config, 1)
     scans = labelled_scans(trained)
-    whole = make_plan(trained, {"train": scans, "val": scans}, threads=1)
+    whole = make_plan(trained, Sides(scans, scans), threads=1)
 
     plan = TrainPlan.from_json(leaky.plan(whole, 1).to_json())
 

@@ -48,7 +48,7 @@ def test_no_folder_is_an_attic(counted):
 
 
 def test_rows_have_types(counted):
-    assert counted.string_subscripts_per_1000_lines < 11
+    assert counted.string_subscripts_per_1000_lines < 10
 
 
 def test_names_are_nouns(counted):

@@ -8,6 +8,7 @@ import itertools
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,33 +96,51 @@ def _canonical_weights(init_weights: str | None) -> str | None:
     return init_weights if init_weights in (None, IMAGENET, RANDOM) else canonical(init_weights)
 
 
-def scans_by_part(config: TrainConfig) -> dict[str, list[ScanRow]]:
+@dataclass(frozen=True)
+class Sides:
+    """Scans with a labelled slice, by the side of a split that they are on."""
+
+    train: Sequence[ScanRow]
+    val: Sequence[ScanRow]
+
+    @property
+    def rows(self) -> list[ScanRow]:
+        """Scans of both sides."""
+        return [*self.train, *self.val]
+
+    @property
+    def patients(self) -> dict[str, list[str]]:
+        """Patient of each scan, by side."""
+        return {
+            "train": [row.patient_id for row in self.train],
+            "val": [row.patient_id for row in self.val],
+        }
+
+
+def scans_by_part(config: TrainConfig) -> Sides:
     """Rows of the scans table for train and val, those with a labelled slice.
 
     Raises InputError if a training patient is on another side too, or if there is nothing to train on.
     """
     rows = read_scans(stored_uri(config.lake))
     parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
-    rows_of: dict[str, list[ScanRow]] = {"train": [], "val": []}
-    for row in rows:
-        part = parts.get(row.patient_id)
-        if part in rows_of and row.labelled_slices:
-            rows_of[part].append(row)
-    both = {row.patient_id for row in rows_of["train"]} & {row.patient_id for row in rows_of["val"]}
+    labelled = [row for row in rows if row.labelled_slices]
+    train, val = ([row for row in labelled if parts.get(row.patient_id) == part] for part in ("train", "val"))
+    both = {row.patient_id for row in train} & {row.patient_id for row in val}
     if both:
         raise InputError(
             "patients are on both sides of the split",
             expected="train and val apart",
             found=", ".join(sorted(both)[:3]),
         )
-    if not rows_of["train"]:
+    if not train:
         raise InputError(
             f"the split {config.split} has nothing to train on",
             expected="labelled slices of train patients in the lake",
             found=f"{len(rows)} scans in the lake, none of them of a train patient with masks",
             advice="Make the split again, or ingest scans with masks.",
         )
-    return rows_of
+    return Sides(train, val)
 
 
 def labelled_scans(config: TrainConfig) -> list[ScanRow]:
@@ -131,26 +150,24 @@ def labelled_scans(config: TrainConfig) -> list[ScanRow]:
     return [row for row in rows if row.patient_id in assigned and row.labelled_slices]
 
 
-def make_plan(config: TrainConfig, sides: Mapping[str, Sequence[ScanRow]], threads: int) -> TrainPlan:
+def make_plan(config: TrainConfig, sides: Sides, threads: int) -> TrainPlan:
     """Share the files among ranks, and look up what a rank needs to know of each scan."""
-    if config.num_processes > len(sides["train"]):
+    if config.num_processes > len(sides.train):
         raise ConfigError(
             "--num-processes is more than there are scans to share",
-            expected=f"at most {len(sides['train'])}",
+            expected=f"at most {len(sides.train)}",
             found=config.num_processes,
         )
-    rows, lake = [*sides["train"], *sides["val"]], stored_uri(config.lake)
+    lake = stored_uri(config.lake)
     return TrainPlan(
         settings=resolve(config),
-        train=balance(
-            _files(config, sides["train"], _sampling(config, sides["train"])), config.num_processes
-        ),
-        validation=balance(_files(config, sides["val"], itertools.repeat(EVERY_SLICE)), config.num_processes),
-        normalisation=_normalisation(lake, {row.scan_id: _layout(config, row) for row in rows}),
+        train=balance(_files(config, sides.train, _sampling(config, sides.train)), config.num_processes),
+        validation=balance(_files(config, sides.val, itertools.repeat(EVERY_SLICE)), config.num_processes),
+        normalisation=_normalisation(lake, {row.scan_id: _layout(config, row) for row in sides.rows}),
         split_hash=read_split(lake, config.split).hash,
-        data_hash=data_hash(rows),
-        training_profile=training_profile([row.appearance for row in sides["train"]]),
-        patients=patient_hashes({part: [row.patient_id for row in rows] for part, rows in sides.items()}),
+        data_hash=data_hash(sides.rows),
+        training_profile=training_profile([row.appearance for row in sides.train]),
+        patients=patient_hashes(sides.patients),
         threads=threads,
     )
 
@@ -186,17 +203,18 @@ def _layout(config: TrainConfig, row: ScanRow) -> Layout:
 
 def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
     points = {}
-    for row in read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram")).to_pylist():
-        if row["scan_id"] in scans:
-            histogram = np.asarray(row["histogram"], dtype=np.int64).reshape(-1, 256)
+    table = read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram"))
+    for scan_id, counts in zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True):
+        if scan_id in scans:
+            histogram = np.asarray(counts, dtype=np.int64).reshape(-1, 256)
             if len(histogram) != len(CHANNELS):
                 raise InputError(
-                    f"scan {row['scan_id']} can't be trained on",
+                    f"scan {scan_id} can't be trained on",
                     expected=f"{len(CHANNELS)} channels",
                     found=len(histogram),
                 )
-            layout = scans[row["scan_id"]]
-            points[row["scan_id"]] = input_normalisation(from_histogram(histogram), layout).tolist()
+            layout = scans[scan_id]
+            points[scan_id] = input_normalisation(from_histogram(histogram), layout).tolist()
     missing = sorted(scans.keys() - points.keys())
     if missing:
         raise InputError(

@@ -27,6 +27,7 @@ from slicemill.io.raw.patients import read_patients
 from slicemill.io.storage.commits import Commit, by_scan, list_commits
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
+from slicemill.io.verification import verification
 from slicemill.schemas import SCANS
 from slicemill.spark.ingest import IngestOutcome, ScanFailure, check_commits, ingest_scans
 from slicemill.spark.session import Session
@@ -133,20 +134,8 @@ def _verify(home: Uri, spark: Session) -> dict[str, Any]:
     require_lake(home)
     commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
     checks = check_commits(spark, home, [commit.uri for commit in commits])
-    missing = sorted(name for check in checks for name in check.missing)
-    changed = sorted(name for check in checks for name in check.changed)
-    for state, names in (("missing", missing), ("changed", changed)):
-        for name in names:
-            log.error("%s: %s", state, name)
-    return {
-        "job": "ingest",
-        "status": "data_short" if missing or changed else "done",
-        "verified_scans": len(checks),
-        "verified_files": sum(check.files for check in checks),
-        "missing": len(missing),
-        "changed": len(changed),
-        "named": [*missing, *changed][:_NAMED],
-    }
+    counts = {"verified_scans": len(checks), "verified_files": sum(check.files for check in checks)}
+    return verification("ingest", counts, checks, _NAMED)
 
 
 def _earlier_states(home: Uri, failures: Sequence[ScanFailure], plan: IngestPlan) -> list[ScanCommit]:

@@ -76,7 +76,7 @@ def base_config(config: SweepConfig) -> TrainConfig:
     """The training run that trials begin from."""
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     base = resolve(TrainConfig(**{**settings, "figures": False, "resume": True}))
-    if not scans_by_part(base)["val"]:
+    if not scans_by_part(base).val:
         raise InputError(
             f"the split {base.split} has nothing to judge trials by",
             expected="labelled slices of val patients",
@@ -172,7 +172,7 @@ def _publish(
         "schema_version": SCHEMA_VERSION,
         **describe(),
         "command": command(),
-        "data_hash": data_hash(row for part in scans_by_part(base).values() for row in part),
+        "data_hash": data_hash(scans_by_part(base).rows),
         "split": base.split,
         "seconds": round(sum(row.seconds for row in rows), 1),
         "best": best and dataclasses.asdict(best),

@@ -29,7 +29,7 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
         "job": "train",
         "status": "done",
         **launch_plan(plan, spark),
-        **{f"{part}_patients": len({row.patient_id for row in rows}) for part, rows in sides.items()},
+        **{f"{part}_patients": len(set(patients)) for part, patients in sides.patients.items()},
         "train_slices": sum(labelled_slices(share) for share in plan.train),
         "run": display(stored_uri(config.out)),
     }

@@ -13,8 +13,9 @@ from slicemill.io.scores.tables import entries
 from slicemill.io.storage.uri import canonical, display
 
 if TYPE_CHECKING:
+    from slicemill.io.verification import verification
     from slicemill.spark.session import Session
-    from slicemill.types import Uri
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -38,20 +39,8 @@ def run(config: ScoreConfig, spark: Session | None = None) -> dict[str, Any]:
             found="no manifest",
         )
     checks = _checks(spark, home, [entry.uri for entry in manifest])
-    missing = sorted(name for check in checks for name in check.missing)
-    changed = sorted(name for check in checks for name in check.changed)
-    for state, names in (("missing", missing), ("changed", changed)):
-        for name in names:
-            log.error("%s: %s", state, name)
-    return {
-        "job": "score",
-        "status": "data_short" if missing or changed else "done",
-        "verified_scans": len(manifest),
-        "verified_outputs": sum(check.outputs for check in checks),
-        "missing": len(missing),
-        "changed": len(changed),
-        "named": [*missing, *changed][:_NAMED],
-    }
+    counts = {"verified_scans": len(manifest), "verified_outputs": sum(check.outputs for check in checks)}
+    return verification("score", counts, checks, _NAMED)
 
 
 def _checks(spark: Session | None, home: Uri, manifest: Sequence[Uri]) -> list[EntryCheck]:
