@@ -266,6 +266,17 @@ _SCORES = (
         repeated=True,
     ),
     *_by_probability(),
+    *(
+        Column(
+            f"channel_{name}",
+            "float64",
+            f"{name} over all slices, one per channel; null from an earlier release",
+            "grey value",
+            nullable=True,
+            repeated=True,
+        )
+        for name in ("mean", "p50", "p90", "p99")
+    ),
 )
 
 SCORED_PATIENTS = Table(

@@ -86,18 +86,20 @@ def test_probabilities_that_hold_have_no_error() -> None:
 
 def test_what_is_to_be_looked_at_first_says_why() -> None:
     assert look_first(0.9, 0) == ("no tumour was predicted",)
-    assert look_first(0.123, 5) == ("the model expects a Dice of 0.12",)
-    assert look_first(0.95, 5) == look_first(None, None) == ()
+    assert look_first(0.123, 5, ["FLAIR"]) == ("FLAIR is missing", "expected Dice 0.12")
+    assert look_first(0.95, 5) == ()
 
 
 def test_triage_is_worth_what_the_flagged_have_less() -> None:
-    sure, unsure = (
-        {"expected_dice": 0.95, "predicted_volume": 9},
-        {"expected_dice": 0.5, "predicted_volume": 9},
-    )
-    rows = [row("a", 0.9, **sure), row("b", 0.6, **sure), row("c", 0.2, **unsure), row("d", 0.4, **unsure)]
+    doubt = ("expected Dice 0.50",)
+    rows = [
+        row("a", 0.9, look_first=()),
+        row("b", 0.6, look_first=()),
+        row("c", 0.2, look_first=doubt),
+        row("d", 0.4, look_first=doubt),
+    ]
     worth = triage_worth(rows)
     assert (worth.flagged, worth.rest) == (2, 2)
     assert (worth.flagged_dice.value, worth.rest_dice.value) == (pytest.approx(0.3), pytest.approx(0.75))
     assert (worth.bad, worth.bad_flagged) == (3, 2)
-    assert triage_worth([replace(rows[0], expected_dice=None)]) is None
+    assert triage_worth([replace(rows[0], look_first=None)]) is None

@@ -63,6 +63,7 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
         "failed": len(failed),
         "quarantined": quarantined,
         "scans_with_warnings": sum(bool(row.warnings) for row in rows),
+        "scans_to_look_at_first": sum(bool(row.look_first) for row in rows),
         "slices_per_second": results.slices_per_second,
         "model_id": card.model_id,
         **({"members": len(card.members)} if card.members else {}),

@@ -41,6 +41,10 @@ class ScanScore:
     look_first: tuple[str, ...] | None = None
     voxels_by_probability: tuple[int, ...] | None = None
     tumour_by_probability: tuple[int, ...] | None = None
+    channel_mean: tuple[float, ...] | None = None
+    channel_p50: tuple[float, ...] | None = None
+    channel_p90: tuple[float, ...] | None = None
+    channel_p99: tuple[float, ...] | None = None
     manifest: str = ""
 
 

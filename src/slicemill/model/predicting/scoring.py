@@ -17,7 +17,12 @@ from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.evaluation.triage import look_first
 from slicemill.core.profiles.doubts import scan_doubts
 from slicemill.core.profiles.drift import COMPARED, Appearance, drift_warnings
-from slicemill.core.profiles.sequences import SliceChannels, missing_sequences, slice_channels
+from slicemill.core.profiles.sequences import (
+    SliceChannels,
+    missing_sequences,
+    scan_missing_sequences,
+    slice_channels,
+)
 from slicemill.core.profiles.statistics import statistics
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.run.card import Card
@@ -64,7 +69,7 @@ def _confidence(scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8]) -> 
     slices = zip(levels, masks, scan.slices, strict=True)
     counts = np.sum([level_counts(plane, mask, source.mask) for plane, mask, source in slices], axis=0)
     expected = round(expected_dice(counts), _DECIMALS)
-    reasons = look_first(expected, int(np.count_nonzero(masks)))
+    reasons = look_first(expected, int(np.count_nonzero(masks)), scan_missing_sequences(scan))
     numbers: dict[str, Any] = {"expected_dice": expected, "look_first": reasons}
     if any(source.mask is not None for source in scan.slices):
         binned = probability_counts(counts)
@@ -106,12 +111,16 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
             numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
             wrong = mistakes(predicted[labelled], true)
             numbers |= {f"{name}_voxels": getattr(wrong, name) for name in ("missed", "false", "border")}
+    channels = [slice_channels(source) for source in scan.slices]
+    appearance = _appearance(scan, channels) if scan.slices else None
+    if appearance is not None:
+        numbers |= {f"channel_{name}": tuple(getattr(appearance, name)) for name in COMPARED}
     return ScanScore(
         patient_id=scan.patient_id,
         scan_id=scan.scan_id,
         slices=len(scan.slices),
         labelled_slices=len(labelled),
-        warnings=tuple(_warnings(scan, card, len(labelled))),
+        warnings=tuple(_warnings(scan, channels, appearance, card, len(labelled))),
         options=settings.options.names,
         threshold=settings.threshold,
         seen=was_seen(card.patients, scan.patient_id),
@@ -119,10 +128,11 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
     )
 
 
-def _warnings(scan: Scan, card: Card, labelled: int) -> Iterator[str]:
-    if scan.slices:
-        channels = [slice_channels(source) for source in scan.slices]
-        yield from drift_warnings(_appearance(scan, channels), card.training_profile)
+def _warnings(
+    scan: Scan, channels: Sequence[SliceChannels], appearance: Appearance | None, card: Card, labelled: int
+) -> Iterator[str]:
+    if appearance is not None:
+        yield from drift_warnings(appearance, card.training_profile)
         yield from scan_doubts(scan, channels).sentences
     else:
         yield "no usable slice"

@@ -66,7 +66,8 @@ def _expected(rows: Sequence[ScanScore]) -> Iterator[Chart]:
 
 def _worth_note(worth: TriageWorth) -> Note:
     rule = (
-        f"To look at first: a scan without predicted tumour, or with an expected Dice below {EXPECTED_BELOW}."
+        "To look at first: a scan without predicted tumour, with an expected Dice below "
+        f"{EXPECTED_BELOW}, or that lacks a sequence."
     )
     if not worth.flagged_dice or not worth.rest_dice:
         kind = "all" if worth.flagged else "none"
