@@ -9,3 +9,14 @@ def require(condition: bool, flag: str, expected: str, value: object) -> None:
     """Raise ConfigError for the flag unless the condition holds."""
     if not condition:
         raise ConfigError(f"{flag} is out of range", expected=expected, found=value)
+
+
+def spacing(text: str) -> tuple[float, float, float]:
+    """Distance of slices, rows and columns in dz,dy,dx; raise ConfigError for other text."""
+    try:
+        sides = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        sides = ()
+    good = len(sides) == 3 and all(0 < side < float("inf") for side in sides)
+    require(good, "--spacing", "three numbers above 0, such as 5,0.9,0.9", text)
+    return sides[0], sides[1], sides[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from slicemill.config.checks import require
+from slicemill.config.checks import require, spacing
 from slicemill.config.training import TrainConfig
 from slicemill.errors import ConfigError
 
@@ -116,10 +116,4 @@ class AssociateConfig:
 
     def voxel(self) -> tuple[float, float, float]:
         """Distance of slices, rows and columns. Raises ConfigError for anything but three numbers above 0."""
-        try:
-            sides = tuple(float(part) for part in self.spacing.split(","))
-        except ValueError:
-            sides = ()
-        good = len(sides) == 3 and all(0 < side < float("inf") for side in sides)
-        require(good, "--spacing", "three numbers above 0, such as 5,0.9,0.9", self.spacing)
-        return sides[0], sides[1], sides[2]
+        return spacing(self.spacing)

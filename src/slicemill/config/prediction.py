@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require
+from slicemill.config.checks import require, spacing
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -22,6 +22,12 @@ class PredictConfig:
     """Folder or s3:// URI for the masks, outlines.png and slices.csv."""
     format: Literal["tif", "png"] = "tif"
     """Type of the mask files: 0 and 255, the size of their slices."""
+    nifti: bool = False
+    """Write the mask as NIfTI too."""
+    probabilities: bool = False
+    """With --nifti: the tumour probabilities too, a byte a voxel."""
+    spacing: str | None = None
+    """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
     batch_size: int | None = None
     """Slices per forward pass; by default 8 on a CPU, 64 on a GPU."""
     threshold: float | None = None
@@ -56,4 +62,10 @@ class PredictConfig:
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
         )
+        require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
+        self.voxel()
         require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
+
+    def voxel(self) -> tuple[float, float, float] | None:
+        """Distance of slices, rows and columns; None if it is not known."""
+        return None if self.spacing is None else spacing(self.spacing)

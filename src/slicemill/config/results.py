@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require
+from slicemill.config.checks import require, spacing
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -41,6 +41,14 @@ class ScoreConfig:
     """Connected components of a scan's mask to keep; auto as did better on the model's validation part."""
     smoothing: Literal["auto", "none", "slices"] = "auto"
     """Average a slice's probabilities with its neighbours'; auto as did better on the validation part."""
+    nifti: bool = False
+    """Write each scan's mask as NIfTI too."""
+    probabilities: bool = False
+    """With --nifti: each scan's tumour probabilities too, a byte a voxel."""
+    outlines: bool = False
+    """Write a PNG with outlines of every slice that has a predicted or a true tumour."""
+    spacing: str | None = None
+    """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False
@@ -72,6 +80,8 @@ class ScoreConfig:
         if self.ready_marker is not None:
             plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
             require(plain, "--ready-marker", "a file name that is no slice's", self.ready_marker)
+        require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
+        self.voxel()
         require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
@@ -80,6 +90,10 @@ class ScoreConfig:
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )
         require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+
+    def voxel(self) -> tuple[float, float, float] | None:
+        """Distance of slices, rows and columns; None if it is not known."""
+        return None if self.spacing is None else spacing(self.spacing)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ from slicemill.experiments.score_summary import (
 )
 from slicemill.io import storage
 from slicemill.io.lake.splits import read_split
+from slicemill.io.nifti import require_nibabel
 from slicemill.io.places import Scores
 from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.run.card import Card
 from slicemill.io.run.pointer import open_model
 from slicemill.io.run.weights import check_weights, member_cards
+from slicemill.io.scores.extras import Extras
 from slicemill.io.scores.folder import claim
 from slicemill.io.scores.progress import scoring_progress
 from slicemill.io.scores.scope import Scope, lake_scope, raw_scope
@@ -69,7 +71,8 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     model, card = named.run, named.card
     if not leaky:
         refuse_leaky(card.split, "--model")
-    settings = score_settings(config, model, card)
+    extras = extras_of(config, card)
+    settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     check_model(model, card)
     if not card.training_profile:
@@ -78,7 +81,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     job_id = f"score-{uuid.uuid4().hex[:12]}"
     with sole_writer(home, job_id) as fence:
         suffix = claim(home, card.model_id)
-        writer = ScoreWriter(fence, f"masks{suffix}", card.model_id, job_id)
+        writer = ScoreWriter(fence, f"masks{suffix}", card.model_id, job_id, extras)
         new = _new_tasks(home, scope, card)
         start = time.monotonic()
         with scoring_progress(home, new):
@@ -95,6 +98,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
             "model_id": card.model_id,
             "threshold": settings.threshold,
             "options": list(settings.options.names),
+            "extras": list(extras.names),
             "split": config.split,
             "part": config.part if config.split else None,
             **evaluation_document(evaluation),
@@ -107,6 +111,23 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         storage.write_json(Scores(home).summary(suffix), stored)
     followed = {"run": display(model), "pointer": named.pointer} if named.pointer else {}
     return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
+
+
+def extras_of(config: ScoreConfig | PredictConfig, card: Card) -> Extras:
+    """What is written beside the masks; raise ConfigError for a classifier, MachineError without nibabel."""
+    outlines = isinstance(config, ScoreConfig) and config.outlines
+    extras = Extras(config.nifti, config.probabilities, outlines, config.voxel())
+    if extras.names and card.task == "classify":
+        raise ConfigError(
+            "a classifier gives no masks",
+            expected="a model that segments, for --nifti and --outlines",
+            found=card.task,
+        )
+    if extras.nifti:
+        require_nibabel()
+        if extras.spacing is None:
+            log.warning("the spacing is not known: voxels are 1 x 1 x 1 without a unit; see --spacing")
+    return extras
 
 
 def check_model(model: Uri, card: Card) -> None:

@@ -221,6 +221,10 @@ class Scores:
         """Folder of a scan's predicted masks."""
         return join(self.home, "masks", scan_id)
 
+    def volumes(self, scan_id: str) -> Uri:
+        """Folder of a scan's NIfTI volumes and outline pictures, where they were asked for."""
+        return join(self.home, "volumes", scan_id)
+
     @property
     def manifest(self) -> Uri:
         """Folder of the manifest: one row a file, a file a finished scan."""
@@ -307,6 +311,10 @@ class Predictions:
     def mask(self, name: str, suffix: str) -> Uri:
         """Predicted mask of a slice, named after the slice's file."""
         return join(self.home, f"{name}_pred.{suffix}")
+
+    def extra(self, name: str) -> Uri:
+        """A NIfTI volume, where it was asked for."""
+        return join(self.home, name)
 
     @property
     def outlines(self) -> Uri:

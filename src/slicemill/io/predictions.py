@@ -14,6 +14,7 @@ from slicemill.io import storage
 from slicemill.io.picture import png_mask
 from slicemill.io.places import Predictions
 from slicemill.io.raw.tiff_write import encode_mask
+from slicemill.io.scores.extras import Extras
 from slicemill.io.scores.results import PredictedScan, PredictedSlice
 from slicemill.io.scores.writer import ScanOutput
 from slicemill.io.spreadsheet import text_cell
@@ -65,8 +66,13 @@ def table_rows(output: ScanOutput, names: Sequence[str]) -> list[SliceRow]:
     ]
 
 
-def write_predictions(places: Predictions, output: ScanOutput, rows: Sequence[SliceRow], kind: str) -> int:
-    """Write a mask file per slice and the table; return the number of mask files. A classifier gives none."""
+def write_predictions(
+    places: Predictions, output: ScanOutput, rows: Sequence[SliceRow], kind: str, extras: Extras
+) -> int:
+    """Write a mask file per slice, the extras and the table; return the number of mask files.
+
+    A classifier gives the table alone.
+    """
     encode = ENCODERS[kind]
     masks = [] if output.masks is None else list(zip(rows, output.masks, strict=True))
     storage.each(
@@ -74,6 +80,9 @@ def write_predictions(places: Predictions, output: ScanOutput, rows: Sequence[Sl
         masks,
         places.home,
     )
+    if output.masks is not None:
+        for name, data in extras.files(output.scan, output.masks, output.levels, output.score.model_id):
+            storage.write_bytes(places.extra(name), data)
     storage.write_bytes(places.table, _csv(rows))
     return len(masks)
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
+
 from slicemill.core.evaluation.rows import ManifestEntry, ScanScore, ScoredSlice
 from slicemill.core.scans.integrity import Problem
 from slicemill.core.scans.scan import Scan
@@ -16,6 +19,7 @@ from slicemill.io.lake.rows import QuarantineRow, columns
 from slicemill.io.parquet import parquet_bytes, to_arrow
 from slicemill.io.places import Lake, Scores
 from slicemill.io.raw.tiff_write import encode_mask
+from slicemill.io.scores.extras import NO_EXTRAS, Extras
 from slicemill.io.scores.tables import MANIFEST_SUFFIX, read_entry
 from slicemill.io.storage.commits import commit_uri
 from slicemill.io.storage.fence import Fence
@@ -31,13 +35,14 @@ _Output = tuple[Uri, bytes]
 class ScanOutput:
     """What scoring made of one scan: 0/1 masks (S, H, W), rows of its slices, and its own row.
 
-    A classifier gives no masks.
+    `levels`: probabilities of its voxels in steps of 1/255, uint8 (S, H, W). A classifier gives neither.
     """
 
     scan: Scan
     masks: ScanMasks | None
     slices: tuple[ScoredSlice, ...]
     score: ScanScore
+    levels: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class ScoreWriter:
     mask_folder: str
     model_id: str
     job_id: str
+    extras: Extras = NO_EXTRAS
 
     @property
     def scores(self) -> Uri:
@@ -65,7 +71,7 @@ class ScoreWriter:
         them what they vouch for and this input no longer gives, such as the mask of a slice that is gone.
         Raises LockLostError if this run no longer holds the folder, StorageError if it can't be written.
         """
-        files = self._masks(output)
+        files = self._masks(output) + self._extras(output)
         if output.slices:
             files.append(self._slices(output))
         if output.scan.problems:
@@ -114,6 +120,15 @@ class ScoreWriter:
             (join(home, f"{scan_id}_{source.slice_index}_pred.tif"), encode_mask(mask))
             for source, mask in zip(output.scan.slices, output.masks, strict=True)
         ]
+
+    def _extras(self, output: ScanOutput) -> list[_Output]:
+        scan = output.scan
+        if output.masks is None or not scan.slices:
+            return []
+        suffix = self.mask_folder.removeprefix("masks")
+        home = join(self.scores, f"volumes{suffix}", scan.scan_id)
+        files = self.extras.files(scan, output.masks, output.levels, self.model_id)
+        return [(join(home, name), data) for name, data in files]
 
     def _slices(self, output: ScanOutput) -> _Output:
         scan = output.scan

@@ -61,7 +61,7 @@ def scan_output(scan: Scan, prediction: Prediction, card: Card, settings: ScoreS
     score = _scan_score(scan, masks, card, settings)
     if masks is not None and prediction.levels is not None:
         score = replace(score, **_confidence(scan, masks, prediction.levels))
-    return ScanOutput(scan, masks, slices, score)
+    return ScanOutput(scan, masks, slices, score, prediction.levels)
 
 
 def _confidence(scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8]) -> dict[str, Any]:

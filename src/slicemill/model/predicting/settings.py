@@ -24,8 +24,9 @@ class ScoreSettings:
     precision: str = "auto"
     threads: int | None = None
     batch_size: int | None = None
+    extras: tuple[str, ...] = ()
 
     def entry_key(self, fingerprint: str) -> str:
         """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
-        text = "|".join([fingerprint, str(self.threshold), *self.options.names])
+        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras])
         return f"{self.model_id}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"

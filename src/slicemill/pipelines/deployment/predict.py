@@ -10,7 +10,7 @@ from typing import Any
 from slicemill.config import PredictConfig
 from slicemill.core.scans.scan import Scan
 from slicemill.core.splits import refuse_leaky
-from slicemill.experiments.scoring import score_settings
+from slicemill.experiments.scoring import extras_of, score_settings
 from slicemill.io import storage
 from slicemill.io.places import Predictions
 from slicemill.io.predictions import SliceRow, predicted_scan, slice_names, table_rows, write_predictions
@@ -38,6 +38,7 @@ def run(config: PredictConfig) -> dict[str, Any]:
     named, places = open_model(config.model or ""), Predictions(canonical(config.out or ""))
     card = named.card
     refuse_leaky(card.split, "--model")
+    extras = extras_of(config, card)
     scan = read_one_scan(config.file, config.scan_pattern, config.max_pixels)
     names = slice_names(scan.slices)
     output = _predict(scan, card, score_settings(config, named.run, card))
@@ -46,7 +47,7 @@ def run(config: PredictConfig) -> dict[str, Any]:
     for row in rows:
         if row.tumour_pixels:
             log.info("%s: %d tumour pixels", row.name, row.tumour_pixels)
-    masks = write_predictions(places, output, rows, config.format)
+    masks = write_predictions(places, output, rows, config.format, extras)
     if config.picture and masks:
         _draw(places, output)
     return _summary(places, output, rows, masks) | {"model_id": card.model_id, "run": display(named.run)}
@@ -58,7 +59,8 @@ def _predict(scan: Scan, card: Card, settings: ScoreSettings) -> ScanOutput:
     size = settings.batch_size or BATCH_SIZES[predictor.device.type]
     sized = dataclasses.replace(settings, batch_size=size)
     ((_, _, prediction),) = predictions([(None, scan)], predictor, sized)
-    return scan_output(scan, prediction, card, settings)
+    output = scan_output(scan, prediction, card, settings)
+    return dataclasses.replace(output, score=dataclasses.replace(output.score, model_id=card.model_id))
 
 
 def _warn(output: ScanOutput) -> None:
