@@ -40,7 +40,7 @@ from PIL import Image
 from pyspark.sql import SparkSession, functions
 
 from slicemill.config import ScoreConfig
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io import storage
 from slicemill.io.run.card import Card, load_card, save_card, sha256, weights_uri
@@ -85,7 +85,7 @@ def untrained(run: str) -> None:
             task="segment",
             architecture="unet-resnet18",
             channels=SEQUENCES,
-            normalisation=NORMALISATION,
+            normalisation=RULE_NAMES["volume"],
             input_size=SIZE,
             threshold=0.5,
             weights_sha256=sha256(data),

@@ -22,7 +22,7 @@ from slicemill.core.evaluation.dice import ScanScores, dice_from_counts, scan_sc
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.profiles.lake_profile import summarise
 from slicemill.core.scans.discovery import FoundFile, discover
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.core.splits import split_hash
 from slicemill.io import storage
@@ -94,7 +94,7 @@ def write_run(home: str, epochs: int = 3, split: str = "none", hash_: str = "0")
         task="segment",
         architecture="unet-resnet18",
         channels=SEQUENCES,
-        normalisation=NORMALISATION,
+        normalisation=RULE_NAMES["volume"],
         input_size=64,
         threshold=0.5,
         split=split,

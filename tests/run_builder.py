@@ -5,7 +5,7 @@ from __future__ import annotations
 import safetensors.torch
 import torch
 
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES
 from slicemill.io import storage
 from slicemill.io.run.card import Card, save_card, sha256, weights_uri
@@ -25,7 +25,7 @@ def write_run(run: str, seed: int = 0, size: int = 64) -> Card:
         task="segment",
         architecture="unet-resnet18",
         channels=SEQUENCES,
-        normalisation=NORMALISATION,
+        normalisation=RULE_NAMES["volume"],
         input_size=size,
         threshold=0.5,
         split="none",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from slicemill.core.scans.normalise import SCALE_FLOOR, from_histogram
+from slicemill.core.scans.normalise import RULE_NAMES, SCALE_FLOOR, from_histogram, rule_of
 
 
 def _histogram(voxels: np.ndarray) -> np.ndarray:
@@ -63,6 +63,39 @@ def test_blank_and_empty_channels_give_finite_zeros() -> None:
 
     assert (np.clip(7, blank[0], blank[1]) - blank[2]) / blank[3] == 0
     assert empty.tolist() == [0, 255, 0, 1]
+
+
+def test_tissue_is_scaled_by_its_own_quartiles_however_much_air_there_is() -> None:
+    # Tissue of 10 to 109, one voxel each: median 59, quartiles 34 and 84.
+    tissue = np.zeros((1, 256), dtype=np.int64)
+    tissue[0, 10:110] = 1
+    with_air = tissue.copy()
+    with_air[0, 0] = 40
+
+    alone, beside_air = from_histogram(tissue, "tissue")[0], from_histogram(with_air, "tissue")[0]
+
+    np.testing.assert_allclose(alone, [11, 109, 60, 49 / 1.349], rtol=1e-6)
+    np.testing.assert_array_equal(alone, beside_air)
+
+
+def test_a_channel_without_tissue_is_finite_too() -> None:
+    histogram = np.zeros((2, 256), dtype=np.int64)
+    histogram[0, 0] = 1000
+
+    dark, empty = from_histogram(histogram, "tissue")
+
+    assert dark.tolist() == [0, 0, 0, 1]
+    assert empty.tolist() == [0, 255, 0, 1]
+
+
+def test_none_leaves_grey_values_between_0_and_1() -> None:
+    assert from_histogram(np.zeros((1, 256), dtype=np.int64), "none").tolist() == [[0, 255, 0, 255]]
+
+
+def test_a_card_names_its_rule() -> None:
+    assert [rule_of(name) for name in RULE_NAMES.values()] == list(RULE_NAMES)
+    with pytest.raises(ValueError, match="expected one of p10"):
+        rule_of("p5-p95")
 
 
 @pytest.mark.parametrize("histogram", [np.zeros(256), np.zeros((3, 255)), np.full((3, 256), -1)])

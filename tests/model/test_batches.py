@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slicemill.core.evaluation.options import PredictionOptions
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.io.raw.tiff import count_values
 from slicemill.model.device import to_device
@@ -24,6 +25,7 @@ SIZE = 32
 
 class Card:
     channels, input_size, threshold, channel_mode = ("a", "b", "c"), SIZE, 0.5, "rgb"
+    normalisation = RULE_NAMES["volume"]
 
 
 class Brightness(nn.Module):
@@ -58,7 +60,7 @@ def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
 
 def alone(one: Scan, by: NetworkPredictor, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
     """Masks and peaks of a scan, slice by slice."""
-    scale = scan_input(one, "rgb")[1][None]
+    scale = scan_input(one, by.card)[1][None]
     found = np.concatenate([by.predict(each.image[None], scale) for each in one.slices])
     return clean_mask(found, 0.5, PredictionOptions(smooth_slices=smooth)), found.max(axis=(1, 2))
 

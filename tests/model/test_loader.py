@@ -12,6 +12,7 @@ import torch
 from lake_builder import TinyScan, tiny_scan, write_lake
 
 from slicemill.config import TrainConfig
+from slicemill.core.scans.normalise import RULE_NAMES, Rule
 from slicemill.core.scans.scan import Scan, Slice
 from slicemill.core.training.plan import LabelledFile, TrainPlan
 from slicemill.errors import TrainingError
@@ -215,11 +216,16 @@ def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake)
     assert layouts == [["rgb" if file != second.scan_id else "flair25d" for file in "acbd"]]
 
 
-@pytest.mark.parametrize("mode", ["auto", "rgb", "flair25d"])
+@pytest.mark.parametrize(
+    ("mode", "rule"), [("auto", "volume"), ("rgb", "tissue"), ("flair25d", "tissue"), ("rgb", "none")]
+)
 def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scorer(
-    make, tiny_scans, mode: str
+    make, tiny_scans, mode: str, rule: Rule
 ) -> None:
-    plan, scans = make(channels=mode), {scan.scan_id: _as_read(scan) for scan in tiny_scans}
+    plan, scans = (
+        make(channels=mode, normalisation=rule),
+        {scan.scan_id: _as_read(scan) for scan in tiny_scans},
+    )
     seen: list[torch.Tensor] = []
 
     class Network(torch.nn.Module):
@@ -229,6 +235,7 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
 
     class Card:
         channels, input_size, channel_mode = ("a", "b", "c"), 32, mode
+        normalisation = RULE_NAMES[rule]
 
     predictor = NetworkPredictor(Card(), Network(), torch.device("cpu"), "fp32")
     for batch in EpochLoader(

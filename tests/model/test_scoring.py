@@ -8,7 +8,7 @@ import pytest
 from lock_holder import held_fence
 
 from slicemill.core.evaluation.options import PredictionOptions
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES, Scan, Slice
 from slicemill.experiments.evaluate import evaluate
 from slicemill.io.raw.tiff import count_values
@@ -28,7 +28,7 @@ def card(task: str) -> Card:
         task=task,
         architecture="any",
         channels=SEQUENCES,
-        normalisation=NORMALISATION,
+        normalisation=RULE_NAMES["volume"],
         input_size=32,
         threshold=0.5,
         split="none",

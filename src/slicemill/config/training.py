@@ -65,6 +65,8 @@ class TrainConfig:
     """AdamW's weight decay."""
     channels: Literal["auto", "rgb", "flair25d"] = "auto"
     """Input: a slice's own channels, FLAIR of three neighbouring slices, or that where one is missing."""
+    normalisation: Literal["volume", "tissue", "none"] = "volume"
+    """How grey values are scaled, scan by scan: by all voxels of the volume, by its tissue, or not at all."""
     oversample: int = 1
     """Times that a slice with tumour comes in an epoch; every other slice comes once."""
     sampling: Literal["slices", "patients"] = "slices"

@@ -18,7 +18,7 @@ from slicemill.config import TrainConfig
 from slicemill.core.evaluation.seen import patient_hashes
 from slicemill.core.profiles.drift import training_profile
 from slicemill.core.scans.channels import Layout, input_normalisation, layout_for
-from slicemill.core.scans.normalise import from_histogram
+from slicemill.core.scans.normalise import Rule, from_histogram
 from slicemill.core.training.plan import CHANNELS, LabelledFile, TrainPlan, balance, labelled_slices
 from slicemill.core.training.sampling import EVERY_SLICE, Sampling, patient_quotas
 from slicemill.errors import ConfigError, InputError
@@ -163,7 +163,9 @@ def make_plan(config: TrainConfig, sides: Sides, threads: int) -> TrainPlan:
         settings=resolve(config),
         train=balance(_files(config, sides.train, _sampling(config, sides.train)), config.num_processes),
         validation=balance(_files(config, sides.val, itertools.repeat(EVERY_SLICE)), config.num_processes),
-        normalisation=_normalisation(lake, {row.scan_id: _layout(config, row) for row in sides.rows}),
+        normalisation=_normalisation(
+            lake, {row.scan_id: _layout(config, row) for row in sides.rows}, config.normalisation
+        ),
         split_hash=read_split(lake, config.split).hash,
         data_hash=data_hash(sides.rows),
         training_profile=training_profile([row.appearance for row in sides.train]),
@@ -201,7 +203,7 @@ def _layout(config: TrainConfig, row: ScanRow) -> Layout:
     return layout_for(config.channels, row.missing_sequences)
 
 
-def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[list[float]]]:
+def _normalisation(home: Uri, scans: Mapping[str, Layout], rule: Rule) -> dict[str, list[list[float]]]:
     points = {}
     table = read_small(Lake(home).totals, TOTALS, ("scan_id", "histogram"))
     for scan_id, counts in zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True):
@@ -214,7 +216,7 @@ def _normalisation(home: Uri, scans: Mapping[str, Layout]) -> dict[str, list[lis
                     found=len(histogram),
                 )
             layout = scans[scan_id]
-            points[scan_id] = input_normalisation(from_histogram(histogram), layout).tolist()
+            points[scan_id] = input_normalisation(from_histogram(histogram, rule), layout).tolist()
     missing = sorted(scans.keys() - points.keys())
     if missing:
         raise InputError(

@@ -1,24 +1,46 @@
 """Grey values to network units: one clip and one z-score per scan and channel, from its histogram.
 
-The rule is that of Buda, Saha and Mazurowski, "Association of genomic subtypes of lower-grade gliomas with
-shape features automatically extracted by a deep learning algorithm" (2019), as in their public
+`volume` is the rule of Buda, Saha and Mazurowski, "Association of genomic subtypes of lower-grade gliomas
+with shape features automatically extracted by a deep learning algorithm" (2019), as in their public
 brain-segmentation-pytorch: clip to the 10th and 99th percentile of the volume, subtract the mean and divide
 by the standard deviation of what was clipped. Here the percentiles are each channel's own, so that a scan's
 sequences are scaled apart, and all four numbers come from the histogram that ingest counted.
+
+`tissue` looks at the brighter voxels alone, so that neither the air around a head nor a large tumour moves
+the grey value of healthy tissue: that of the median voxel becomes 0, and the range between the quartiles
+gives the scale. `none` divides by the largest grey value, for comparison.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from slicemill.types import Histograms
 
-#: Name of this rule in model cards; raised when a number that it gives changes.
-NORMALISATION = "p10-p99-zscore-v1"
+#: How a scan's grey values are scaled.
+Rule = Literal["volume", "tissue", "none"]
 
-#: Shares of a channel's voxels below the lower and the upper clip.
+#: Names of the rules in model cards; one is raised when a number that its rule gives changes.
+RULE_NAMES: dict[Rule, str] = {
+    "volume": "p10-p99-zscore-v1",
+    "tissue": "tissue-median-quartiles-v1",
+    "none": "none-v1",
+}
+
+#: Shares of a channel's voxels below the lower and the upper clip, by the rule `volume`.
 CLIP_SHARES = (0.10, 0.99)
+
+#: Grey values up to this share of the channel's 99th percentile are air, by the rule `tissue`.
+AIR_SHARE = 0.1
+
+#: Shares of a channel's tissue below the lower and the upper clip.
+TISSUE_CLIP_SHARES = (0.01, 0.995)
+
+#: Range between the quartiles of a normal distribution, in standard deviations.
+_QUARTILES = 1.349
 
 #: Smallest divisor, in grey values: a channel that hardly varies is not blown up to noise.
 SCALE_FLOOR = 1.0
@@ -26,27 +48,63 @@ SCALE_FLOOR = 1.0
 _GREY = np.arange(256, dtype=np.float64)
 
 
-def from_histogram(histogram: Histograms) -> npt.NDArray[np.float32]:
+def rule_of(name: str) -> Rule:
+    """The rule that a model card names. Raises ValueError for a name that this release does not have."""
+    for rule, other in RULE_NAMES.items():
+        if other == name:
+            return rule
+    raise ValueError(f"normalisation: expected one of {', '.join(RULE_NAMES.values())}, found {name}")
+
+
+def from_histogram(histogram: Histograms, rule: Rule = "volume") -> npt.NDArray[np.float32]:
     """Clip and z-score of each channel of a scan.
 
     `histogram`: counts of the 256 grey values over all voxels of the scan, axes (C, 256).
     Returns float32 with axes (C, 4), columns low, high, mean, scale, in grey values: a voxel x becomes
-    (clip(x, low, high) - mean) / scale. A channel without any voxel gets (0, 255, 0, 1).
-    Raises ValueError for another shape or a negative count.
+    (clip(x, low, high) - mean) / scale. A channel without any voxel gets (0, 255, 0, 1), but for the rule
+    `none`, which gives (0, 255, 0, 255) whatever the histogram. Raises ValueError for another shape or a
+    negative count.
     """
     counts = np.asarray(histogram, dtype=np.float64)
     if counts.ndim != 2 or counts.shape[1] != _GREY.size or counts.min(initial=0) < 0:
         raise ValueError(f"histogram: expected counts with axes (C, 256), found shape {counts.shape}")
-    return np.stack([_channel(channel) for channel in counts]).astype(np.float32)
+    return np.stack([_RULES[rule](channel) for channel in counts]).astype(np.float32)
 
 
-def _channel(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _volume(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     voxels = counts.sum()
     if voxels == 0:
-        return np.array([0.0, 255.0, 0.0, 1.0])
-    below = np.cumsum(counts)
-    low, high = (_GREY[np.searchsorted(below, share * voxels)] for share in CLIP_SHARES)
+        return _EMPTY
+    low, high = _percentiles(counts, *CLIP_SHARES)
     clipped = np.clip(_GREY, low, high)
     mean = (counts * clipped).sum() / voxels
     variance = (counts * (clipped - mean) ** 2).sum() / voxels
     return np.array([low, high, mean, max(np.sqrt(variance), SCALE_FLOOR)])
+
+
+def _tissue(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if counts.sum() == 0:
+        return _EMPTY
+    (bright,) = _percentiles(counts, CLIP_SHARES[1])
+    bright_counts = np.where(AIR_SHARE * bright < _GREY, counts, 0.0)
+    # A channel of one dark value has no brighter voxels.
+    tissue = bright_counts if bright_counts.any() else counts
+    low, first, median, third, high = _percentiles(
+        tissue, TISSUE_CLIP_SHARES[0], 0.25, 0.5, 0.75, TISSUE_CLIP_SHARES[1]
+    )
+    return np.array([low, high, median, max((third - first) / _QUARTILES, SCALE_FLOOR)])
+
+
+def _none(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.array([0.0, 255.0, 0.0, 255.0])
+
+
+def _percentiles(counts: npt.NDArray[np.float64], *shares: float) -> list[float]:
+    """The least grey values with at least these shares of the voxels at or below them."""
+    below = np.cumsum(counts)
+    return [float(_GREY[np.searchsorted(below, share * below[-1])]) for share in shares]
+
+
+_EMPTY = np.array([0.0, 255.0, 0.0, 1.0])
+
+_RULES = {"volume": _volume, "tissue": _tissue, "none": _none}

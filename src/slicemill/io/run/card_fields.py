@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from slicemill.core.evaluation.options import FLIPS, LARGEST_COMPONENT, SMOOTH_SLICES
 from slicemill.core.scans.channels import ChannelMode
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES
 
 _OPTIONS = (FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT)
@@ -121,7 +121,7 @@ FIELDS: Mapping[str, Field] = {
     "task": _one_of("segment", "classify"),
     "architecture": _TEXT,
     "channels": Field(f"{', '.join(SEQUENCES)}, in this order", lambda value: value == list(SEQUENCES)),
-    "normalisation": _one_of(NORMALISATION),
+    "normalisation": _one_of(*RULE_NAMES.values()),
     "input_size": Field(f"a whole number, a multiple of 32 up to {MOST_PIXELS}", _is_size),
     "threshold": Field("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1),
     "split": _TEXT,

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.profiles.sequences import scan_missing_sequences
-from slicemill.core.scans.channels import ChannelMode, input_normalisation, input_slices, layout_for
-from slicemill.core.scans.normalise import from_histogram
+from slicemill.core.scans.channels import input_normalisation, input_slices, layout_for
+from slicemill.core.scans.normalise import from_histogram, rule_of
 from slicemill.core.scans.scan import Scan
+from slicemill.io.run.card import Card
 from slicemill.model.predicting.cleaning import LEVELS, smooth_slices
 from slicemill.model.predicting.predictor import NetworkPredictor, at_source
 from slicemill.types import ScanMasks, SliceImage
@@ -125,16 +126,17 @@ def _fetched(result: Tensor) -> Tensor:
     return result.to("cpu", non_blocking=True)
 
 
-def scan_input(scan: Scan, mode: ChannelMode) -> tuple[Sequence[SliceImage], npt.NDArray[np.float32]]:
+def scan_input(scan: Scan, card: Card) -> tuple[Sequence[SliceImage], npt.NDArray[np.float32]]:
     """A scan's slices with the network's channels, and their clip and z-score, float32 (C, 4).
 
-    As in training: the layout is the scan's own, by its missing sequences where the mode leaves it open, and
-    the numbers come from the histogram of all its slices.
+    As in training: the layout is the scan's own, by its missing sequences where the card leaves it open,
+    and the numbers come from the histogram of all its slices, by the card's rule.
     """
     if not scan.slices:
         return [], np.zeros((0, 4), np.float32)
-    layout = layout_for(mode, scan_missing_sequences(scan))
-    normalisation = from_histogram(np.sum([one.histogram for one in scan.slices], axis=0))
+    layout = layout_for(card.channel_mode, scan_missing_sequences(scan))
+    histogram = np.sum([source.histogram for source in scan.slices], axis=0)
+    normalisation = from_histogram(histogram, rule_of(card.normalisation))
     images = input_slices([one.image for one in scan.slices], layout)
     return images, input_normalisation(normalisation, layout)
 
@@ -159,9 +161,7 @@ def predict_scans(
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
     for item, scan in scans:
-        one = _Open(
-            item, scan, *scan_input(scan, predictor.card.channel_mode), threshold, options.smooth_slices
-        )
+        one = _Open(item, scan, *scan_input(scan, predictor.card), threshold, options.smooth_slices)
         open_scans.append(one)
         for piece in _cut(one, batch_size - _slices(filling), batch_size):
             filling.append(piece)

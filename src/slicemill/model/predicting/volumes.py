@@ -92,7 +92,7 @@ class Predictor:
 
     def _batches(self, scan: Scan, flips: bool) -> Iterator[npt.NDArray[np.float32]]:
         """Probabilities batch by batch, each full: the kernels, and so the bits, are then scoring's."""
-        images, normalisation = scan_input(scan, self.card.channel_mode)
+        images, normalisation = scan_input(scan, self.card)
         numbers = np.repeat(normalisation[None], self._batch_size, axis=0)
         for start in range(0, len(images), self._batch_size):
             batch = list(images[start : start + self._batch_size])

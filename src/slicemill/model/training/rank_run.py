@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from slicemill.core.evaluation.options import PredictionOptions
-from slicemill.core.scans.normalise import NORMALISATION
+from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.training.plan import CHANNELS, TrainPlan
 from slicemill.core.training.pruning import gives_up
 from slicemill.core.training.records import EpochLine, RankFailure, format_epochs, metric_values
@@ -230,7 +230,7 @@ def _finish(
         task=settings.task,
         architecture=plan.network,
         channels=CHANNELS,
-        normalisation=NORMALISATION,
+        normalisation=RULE_NAMES[settings.normalisation],
         input_size=best.image_size,
         threshold=settings.threshold,
         split=settings.split,
