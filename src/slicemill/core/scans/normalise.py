@@ -6,9 +6,8 @@ brain-segmentation-pytorch: clip to the 10th and 99th percentile of the volume, 
 by the standard deviation of what was clipped. Here the percentiles are each channel's own, so that a scan's
 sequences are scaled apart, and all four numbers come from the histogram that ingest counted.
 
-`tissue` looks at the brighter voxels alone, so that neither the air around a head nor a large tumour moves
-the grey value of healthy tissue: that of the median voxel becomes 0, and the range between the quartiles
-gives the scale. `none` divides by the largest grey value, for comparison.
+`tissue` is the same of the brighter voxels alone, clipped at their 1st and 99th percentile, so that the air
+around a head has no say. `none` divides by the largest grey value, for comparison.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Rule = Literal["volume", "tissue", "none"]
 #: Names of the rules in model cards; one is raised when a number that its rule gives changes.
 RULE_NAMES: dict[Rule, str] = {
     "volume": "p10-p99-zscore-v1",
-    "tissue": "tissue-median-quartiles-v1",
+    "tissue": "tissue-p1-p99-zscore-v1",
     "none": "none-v1",
 }
 
@@ -36,11 +35,8 @@ CLIP_SHARES = (0.10, 0.99)
 #: Grey values up to this share of the channel's 99th percentile are air, by the rule `tissue`.
 AIR_SHARE = 0.1
 
-#: Shares of a channel's tissue below the lower and the upper clip.
-TISSUE_CLIP_SHARES = (0.01, 0.995)
-
-#: Range between the quartiles of a normal distribution, in standard deviations.
-_QUARTILES = 1.349
+#: Shares of a channel's tissue below the lower and the upper clip, by the rule `tissue`.
+TISSUE_CLIP_SHARES = (0.01, 0.99)
 
 #: Smallest divisor, in grey values: a channel that hardly varies is not blown up to noise.
 SCALE_FLOOR = 1.0
@@ -72,37 +68,37 @@ def from_histogram(histogram: Histograms, rule: Rule = "volume") -> npt.NDArray[
 
 
 def _volume(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return _z_score(counts, CLIP_SHARES)
+
+
+def _tissue(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if counts.sum() == 0:
+        return _EMPTY
+    bright = _percentile(counts, CLIP_SHARES[1])
+    bright_counts = np.where(AIR_SHARE * bright < _GREY, counts, 0.0)
+    # A channel of one dark value has no brighter voxels.
+    return _z_score(bright_counts if bright_counts.any() else counts, TISSUE_CLIP_SHARES)
+
+
+def _z_score(counts: npt.NDArray[np.float64], clip_shares: tuple[float, float]) -> npt.NDArray[np.float64]:
     voxels = counts.sum()
     if voxels == 0:
         return _EMPTY
-    low, high = _percentiles(counts, *CLIP_SHARES)
+    low, high = (_percentile(counts, share) for share in clip_shares)
     clipped = np.clip(_GREY, low, high)
     mean = (counts * clipped).sum() / voxels
     variance = (counts * (clipped - mean) ** 2).sum() / voxels
     return np.array([low, high, mean, max(np.sqrt(variance), SCALE_FLOOR)])
 
 
-def _tissue(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if counts.sum() == 0:
-        return _EMPTY
-    (bright,) = _percentiles(counts, CLIP_SHARES[1])
-    bright_counts = np.where(AIR_SHARE * bright < _GREY, counts, 0.0)
-    # A channel of one dark value has no brighter voxels.
-    tissue = bright_counts if bright_counts.any() else counts
-    low, first, median, third, high = _percentiles(
-        tissue, TISSUE_CLIP_SHARES[0], 0.25, 0.5, 0.75, TISSUE_CLIP_SHARES[1]
-    )
-    return np.array([low, high, median, max((third - first) / _QUARTILES, SCALE_FLOOR)])
-
-
 def _none(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array([0.0, 255.0, 0.0, 255.0])
 
 
-def _percentiles(counts: npt.NDArray[np.float64], *shares: float) -> list[float]:
-    """The least grey values with at least these shares of the voxels at or below them."""
+def _percentile(counts: npt.NDArray[np.float64], share: float) -> float:
+    """The least grey value with at least this share of the voxels at or below it."""
     below = np.cumsum(counts)
-    return [float(_GREY[np.searchsorted(below, share * below[-1])]) for share in shares]
+    return float(_GREY[np.searchsorted(below, share * below[-1])])
 
 
 _EMPTY = np.array([0.0, 255.0, 0.0, 1.0])
