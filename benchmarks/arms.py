@@ -59,7 +59,6 @@ class Arm:
     first_size: int = 64
     final_size: int = 128
     crop: bool = False
-    foreground: bool = False
     sampling: str = "slices"
     deep: bool = False
     decoder: tuple[int, int, int, int] = unet.DECODER_CHANNELS
@@ -69,9 +68,10 @@ ARMS = {
     "base": Arm(),
     "resnet18": Arm(settings={"model": "unet-resnet18"}),
     "scratch": Arm(settings={"init_weights": "none"}),
-    "crop": Arm(crop=True, foreground=True),
+    "crop": Arm(settings={"normalisation": "tissue"}, crop=True),
     "crop-alone": Arm(crop=True),
-    "foreground-alone": Arm(foreground=True),
+    "tissue": Arm(settings={"normalisation": "tissue"}),
+    "raw": Arm(settings={"normalisation": "none"}),
     "patients": Arm(sampling="patients"),
     "tumour-third": Arm(sampling="tumour-third"),
     "deep": Arm(deep=True),
@@ -137,34 +137,20 @@ def load_scans(lake: str, judge: float) -> tuple[list[Scan], list[Scan]]:
 
 def _scan_arrays(scan: Scan, arm: Arm) -> ScanArrays:
     images = scan.images
-    masks = np.stack([np.asarray(one.mask) for one in scan.slices])
-    brain = _brain(images)
-    voxels = images[brain] if arm.foreground else images.reshape(-1, images.shape[3])
-    histogram = np.stack([np.bincount(channel, minlength=256) for channel in voxels.T])
+    masks = np.stack([np.asarray(entry.mask) for entry in scan.slices])
+    histogram = np.sum([entry.histogram for entry in scan.slices], axis=0)
     return ScanArrays(
         scan.scan_id,
         images,
         masks,
-        _foreground_rule(histogram) if arm.foreground else from_histogram(histogram),
-        _square(brain) if arm.crop else (0, 0, max(images.shape[1:3])),
+        from_histogram(histogram, arm.settings.get("normalisation", "volume")),
+        _square(_brain(images)) if arm.crop else (0, 0, max(images.shape[1:3])),
     )
 
 
 def _brain(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Voxels of the head: brighter in some channel than a tenth of the channel's 99th percentile."""
     return (images > 0.1 * np.percentile(images, 99, axis=(0, 1, 2))).any(axis=3)
-
-
-def _foreground_rule(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    grey, rows = np.arange(256.0), []
-    for counts in histogram:
-        share = np.cumsum(counts) / counts.sum()
-        low, high = (float(np.searchsorted(share, clip)) for clip in (0.01, 0.99))
-        clipped = np.clip(grey, low, high)
-        mean = np.average(clipped, weights=counts)
-        deviation = np.sqrt(np.average((clipped - mean) ** 2, weights=counts))
-        rows.append([low, high, mean, max(deviation, 1.0)])
-    return np.float32(rows)
 
 
 def _square(brain: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
