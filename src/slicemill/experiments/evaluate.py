@@ -71,11 +71,13 @@ def compare(home: Uri, rows: Sequence[ScanScore], other: str) -> Comparison:
     uri = canonical(other)
     refuse_leaky_scores(uri)
     ours = {row.model_id for row in rows}
-    others = [row for row in patient_rows(uri) if uri != home or row.model_id not in ours]
-    latest = max(others, key=lambda row: row.scored_at.timestamp() if row.scored_at else 0.0, default=None)
+    candidates = [row for row in patient_rows(uri) if uri != home or row.model_id not in ours]
+    latest = max(
+        candidates, key=lambda row: row.scored_at.timestamp() if row.scored_at else 0.0, default=None
+    )
     theirs = {
         row.scan_id: row
-        for row in others
+        for row in candidates
         if latest and row.model_id == latest.model_id and row.dice is not None and not row.seen
     }
     common = [row for row in rows if row.scan_id in theirs and row.dice is not None and not row.seen]
@@ -83,7 +85,7 @@ def compare(home: Uri, rows: Sequence[ScanScore], other: str) -> Comparison:
         raise InputError(
             f"{display(uri)} can't be compared with",
             expected="scores with Dice of another model, of at least one of the same scans, seen by neither",
-            found=f"{len(others)} scored scans, none of these with Dice",
+            found=f"{len(candidates)} scored scans, none of these with Dice",
             advice="Score the same scans with the other model first.",
         )
     first, second = patient_means(common), patient_means([theirs[row.scan_id] for row in common])

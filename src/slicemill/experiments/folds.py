@@ -98,14 +98,14 @@ def _is_trained(config: TrainConfig, plan: TrainPlan) -> bool:
     card = load_card(out)
     then = TrainPlan.from_json(storage.read_bytes(Run(out).plan).decode())
     before, now = (dataclasses.asdict(each.settings) for each in (then, plan))
-    changed = changed_settings(before, now, _LAUNCH)
+    differences = changed_settings(before, now, _LAUNCH)
     if (card.split_hash, card.data_hash) != (plan.split_hash, plan.data_hash):
-        changed.append("the lake or the split")
-    if changed:
+        differences.append("the lake or the split")
+    if differences:
         raise ConfigError(
             f"{display(out)} was trained with other settings",
             expected="the same settings and data in every fold",
-            found=f"changed: {', '.join(changed)}",
+            found=f"changed: {', '.join(differences)}",
             advice="Give a new --out, or repeat the settings.",
         )
     return True
@@ -141,10 +141,10 @@ def _seen(run_uri: Uri, patients: dict[str, str]) -> set[str]:
 
 def refuse_leak(training_patients: set[str], scored_patients: set[str]) -> None:
     """Raise InputError if a model scored a patient that it was trained or validated on."""
-    if both := sorted(training_patients & scored_patients):
+    if overlap := sorted(training_patients & scored_patients):
         raise InputError(
             "a model scored patients that it has seen",
             expected="training and scoring apart by patient",
-            found=", ".join(both[:3]),
+            found=", ".join(overlap[:3]),
             advice="Run the cross-validation again with a new --out.",
         )

@@ -152,8 +152,8 @@ def runs_here(tasks: Sequence[ScoreTask]) -> bool:
     So it is up to `HERE_SLICES` slices, unless spark-submit started this process, or SLICEMILL_MASTER names
     another place to work. Masks and numbers are the same bits either way.
     """
-    started = "PYSPARK_GATEWAY_PORT" in os.environ or "SLICEMILL_MASTER" in os.environ
-    return not started and sum(task.slices for task in tasks) <= HERE_SLICES
+    on_spark = "PYSPARK_GATEWAY_PORT" in os.environ or "SLICEMILL_MASTER" in os.environ
+    return not on_spark and sum(task.slices for task in tasks) <= HERE_SLICES
 
 
 def _score_tasks(

@@ -63,12 +63,12 @@ def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
     where = display(canonical(uri))
     entries = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
     hints = get_type_hints(TrainConfig)
-    wrong = sorted(name for name in entries if name not in hints or name in _NOT_SEARCHED)
-    if wrong or not entries:
+    unsearchable = sorted(name for name in entries if name not in hints or name in _NOT_SEARCHED)
+    if unsearchable or not entries:
         raise ConfigError(
             f"{where} searches what is no setting, or none that a study can search",
             expected=f"any of {', '.join(sorted(hints.keys() - _NOT_SEARCHED))}",
-            found=", ".join(wrong) or "none",
+            found=", ".join(unsearchable) or "none",
         )
     names = sorted(entries, key=lambda name: name != "model")
     dimensions = tuple(_dimension(where, name, entries[name], hints[name]) for name in names)

@@ -126,12 +126,12 @@ def scans_by_part(config: TrainConfig) -> Sides:
     parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
     labelled = [row for row in rows if row.labelled_slices]
     train, val = ([row for row in labelled if parts.get(row.patient_id) == part] for part in ("train", "val"))
-    both = {row.patient_id for row in train} & {row.patient_id for row in val}
-    if both:
+    overlap = {row.patient_id for row in train} & {row.patient_id for row in val}
+    if overlap:
         raise InputError(
             "patients are on both sides of the split",
             expected="train and val apart",
-            found=", ".join(sorted(both)[:3]),
+            found=", ".join(sorted(overlap)[:3]),
         )
     if not train:
         raise InputError(

@@ -63,12 +63,12 @@ def to_arrow(
 
     `columns` replaces whole columns, by name.
     """
-    filled = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
-    built = pa.Table.from_pylist(filled, arrow_schema(table, extra))
+    complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
+    data = pa.Table.from_pylist(complete, arrow_schema(table, extra))
     for name, column in (columns or {}).items():
-        place = built.schema.get_field_index(name)
-        built = built.set_column(place, built.schema.field(place), column)
-    return built
+        place = data.schema.get_field_index(name)
+        data = data.set_column(place, data.schema.field(place), column)
+    return data
 
 
 def pixel_column(planes: Sequence[npt.NDArray[np.uint8] | None]) -> pa.Array:

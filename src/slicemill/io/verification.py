@@ -29,15 +29,15 @@ def verification(job: str, counts: Mapping[str, int], checks: Sequence[Check], l
     `counts` is what was verified. The log names every such file, the summary the first `limit`.
     """
     missing = sorted(name for check in checks for name in check.missing)
-    changed = sorted(name for check in checks for name in check.changed)
-    for state, names in (("missing", missing), ("changed", changed)):
+    changes = sorted(name for check in checks for name in check.changed)
+    for state, names in (("missing", missing), ("changed", changes)):
         for name in names:
             log.error("%s: %s", state, name)
     return {
         "job": job,
-        "status": "data_short" if missing or changed else "done",
+        "status": "data_short" if missing or changes else "done",
         **counts,
         "missing": len(missing),
-        "changed": len(changed),
-        "named": [*missing, *changed][:limit],
+        "changed": len(changes),
+        "named": [*missing, *changes][:limit],
     }

@@ -32,42 +32,42 @@ _LEAKING = (
 )
 
 
-def as_markdown(compared: SideBySide) -> str:
+def as_markdown(comparison: SideBySide) -> str:
     """Two tables and what they were made on, as Markdown."""
-    parts = ["# Comparison", _table(_RUN_COLUMNS, compared.runs), _INTERVALS]
-    if compared.differences:
-        parts += ["## Differences", _table(_DIFFERENCE_COLUMNS, compared.differences), _PAIRED]
-    parts += [*_warnings(compared), _made_on(compared), f"    {compared.command}"]
+    parts = ["# Comparison", _table(_RUN_COLUMNS, comparison.runs), _INTERVALS]
+    if comparison.differences:
+        parts += ["## Differences", _table(_DIFFERENCE_COLUMNS, comparison.differences), _PAIRED]
+    parts += [*_warnings(comparison), _made_on(comparison), f"    {comparison.command}"]
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(compared: SideBySide) -> bytes:
+def as_html(comparison: SideBySide) -> bytes:
     """The same as one HTML page that needs nothing beside itself, UTF-8."""
-    runs: list[Block] = [_block("runs", _INTERVALS, _RUN_COLUMNS, compared.runs)]
-    runs += [Note(text, "warning") for text in _warnings(compared)]
-    runs.append(Note(_made_on(compared)))
+    runs: list[Block] = [_block("runs", _INTERVALS, _RUN_COLUMNS, comparison.runs)]
+    runs += [Note(text, "warning") for text in _warnings(comparison)]
+    runs.append(Note(_made_on(comparison)))
     sections = [Section("runs", "Runs", tuple(runs))]
-    if compared.differences:
-        table = _block("differences", _PAIRED, _DIFFERENCE_COLUMNS, compared.differences)
+    if comparison.differences:
+        table = _block("differences", _PAIRED, _DIFFERENCE_COLUMNS, comparison.differences)
         sections.append(Section("differences", "Differences", (table,)))
-    inputs = (("runs", ", ".join(run.name for run in compared.runs)),)
-    timestamp = datetime.fromisoformat(compared.timestamp)
+    inputs = (("runs", ", ".join(run.name for run in comparison.runs)),)
+    timestamp = datetime.fromisoformat(comparison.timestamp)
     return render(Page("slicemill comparison", inputs, timestamp, synthetic=False), sections)
 
 
-def _warnings(compared: SideBySide) -> list[str]:
-    judged_on = {run.judged_on for run in compared.runs}
+def _warnings(comparison: SideBySide) -> list[str]:
+    judged_on = {run.judged_on for run in comparison.runs}
     text_of = {"validation": _VALIDATION, "LEAKING": _LEAKING}
     return [text for kind, text in text_of.items() if kind in judged_on]
 
 
-def _made_on(compared: SideBySide) -> str:
-    machine = compared.machine
-    versions = ", ".join(f"{name} {number}" for name, number in compared.versions.items())
-    hashes = sorted({run.facts.data_hash[:12] for run in compared.runs if run.facts.data_hash})
+def _made_on(comparison: SideBySide) -> str:
+    machine = comparison.machine
+    versions = ", ".join(f"{name} {number}" for name, number in comparison.versions.items())
+    hashes = sorted({run.facts.data_hash[:12] for run in comparison.runs if run.facts.data_hash})
     data = f" Data {', '.join(hashes)}." if hashes else ""
     return (
-        f"Made {compared.timestamp} on {machine['processor']}, {machine['cores']} cores, "
+        f"Made {comparison.timestamp} on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB; {versions}.{data}"
     )
 

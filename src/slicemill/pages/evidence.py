@@ -29,6 +29,6 @@ def evidence(results: Results) -> Evidence | None:
     if results.scores is None or not results.scores.scans:
         return None
     first = headline(results)
-    compared = compared_scans(first.scans)
+    scans = compared_scans(first.scans)
     threshold = first.scans[0].threshold if is_classifier(first.scans) else None
-    return Evidence(first, tuple(compared), tuple(results.scores.slices(compared)), threshold)
+    return Evidence(first, tuple(scans), tuple(results.scores.slices(scans)), threshold)

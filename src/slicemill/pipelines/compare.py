@@ -82,7 +82,7 @@ def run(config: CompareConfig) -> dict[str, Any]:
     for name, result in results.items():
         if not config.show_leak:
             refuse_leaky(result.facts.model.split, name)
-    compared = SideBySide(
+    comparison = SideBySide(
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         **describe(),
         command=command(),
@@ -90,15 +90,15 @@ def run(config: CompareConfig) -> dict[str, Any]:
         runs=tuple(_line(name, result) for name, result in results.items()),
         differences=tuple(differences(results, config.metric)),
     )
-    stored = {"schema_version": SCHEMA_VERSION, **compared.to_json()}
+    stored = {"schema_version": SCHEMA_VERSION, **comparison.to_json()}
     storage.write_json(join(out, "compare.json"), stored)
-    storage.write_bytes(join(out, "compare.md"), as_markdown(compared).encode())
-    storage.write_bytes(join(out, "compare.html"), as_html(compared))
+    storage.write_bytes(join(out, "compare.md"), as_markdown(comparison).encode())
+    storage.write_bytes(join(out, "compare.html"), as_html(comparison))
     return {
         "job": "compare",
         "status": "done",
         "runs": len(results),
-        "differences": len(compared.differences),
+        "differences": len(comparison.differences),
         "out": display(out),
     }
 
@@ -122,10 +122,10 @@ def differences(results: Mapping[str, Result], metric: Metric) -> list[NamedDiff
     pairs = []
     for (first, ours), (second, theirs) in itertools.combinations(results.items(), 2):
         our_values, their_values = ours.by_patient(metric), theirs.by_patient(metric)
-        same = ours.facts.model.task == theirs.facts.model.task and (
+        comparable = ours.facts.model.task == theirs.facts.model.task and (
             ours.judged_on == theirs.judged_on or {ours.judged_on, theirs.judged_on} == {OUT_OF_FOLD, LEAKING}
         )
-        if same and our_values.keys() & their_values.keys():
+        if comparable and our_values.keys() & their_values.keys():
             of = metric if ours.facts.model.task == "segment" else "patient_accuracy"
             pairs.append(NamedDifference(first, second, of, paired_difference(our_values, their_values)))
     return pairs

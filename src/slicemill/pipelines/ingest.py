@@ -98,17 +98,17 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
         return _verify(home, spark)
     pattern = scan_pattern(config.scan_pattern)
     clinical = read_clinical(canonical(config.clinical), SCANS.names) if config.clinical else None
-    listed = read_patients(canonical(config.patients)) if config.patients else _stored_patients(home)
-    discovery = find_scans(config.raw, list_raw(config.raw), pattern, patients=listed, own=[home])
-    _warn_of_unused(listed, discovery)
-    started = datetime.now(UTC)
-    job_id = f"ingest-{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    patient_list = read_patients(canonical(config.patients)) if config.patients else _stored_patients(home)
+    discovery = find_scans(config.raw, list_raw(config.raw), pattern, patients=patient_list, own=[home])
+    _warn_of_unused(patient_list, discovery)
+    start = datetime.now(UTC)
+    job_id = f"ingest-{start:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     with sole_writer(home, job_id) as fence:
-        writer = LakeWriter(fence, config.bucket, job_id, started)
-        _open(home, config, pattern, listed)
-        published = read_published(home)
+        writer = LakeWriter(fence, config.bucket, job_id, start)
+        _open(home, config, pattern, patient_list)
+        tables = read_published(home)
         commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
-        plan = _plan(discovery.scans, commits, read_commits(commits, published), config.retry_quarantined)
+        plan = _plan(discovery.scans, commits, read_commits(commits, tables), config.retry_quarantined)
         log.info(
             "%d scans found, %d to read, %d unchanged",
             len(discovery.scans),
@@ -123,7 +123,7 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
         earlier = _earlier_states(home, outcome.failures, plan)
         outside = [QuarantineRow.of(problem, job_id, writer.started) for problem in discovery.problems]
         content = LakeContent.of([*outcome.commits, *unread, *earlier], outside)
-        clinical = clinical or published.clinical
+        clinical = clinical or tables.clinical
         publish(fence, content, content.profile(discovery, clinical), clinical)
         leftovers = content.remove_leftovers(fence)
     return _summary(config, discovery, plan, outcome, content, clinical, leftovers).line()
@@ -153,14 +153,14 @@ def _stored_patients(home: Uri) -> dict[str, str]:
     return dict(storage.read_json(uri)) if storage.exists(uri) else {}
 
 
-def _open(home: Uri, config: IngestConfig, pattern: re.Pattern[str], listed: Mapping[str, str]) -> None:
+def _open(home: Uri, config: IngestConfig, pattern: re.Pattern[str], patient_list: Mapping[str, str]) -> None:
     open_lake(home, config.bucket, pattern)
     if config.patients:
-        storage.write_json(Lake(home).patients, listed)
+        storage.write_json(Lake(home).patients, patient_list)
 
 
-def _warn_of_unused(listed: Mapping[str, str], discovery: Discovery) -> None:
-    unused = sorted(listed.keys() - {scan.scan_id for scan in discovery.scans})
+def _warn_of_unused(patient_list: Mapping[str, str], discovery: Discovery) -> None:
+    unused = sorted(patient_list.keys() - {scan.scan_id for scan in discovery.scans})
     if unused:
         log.warning("%d scans of the list of patients have no folder: %s", len(unused), _some(unused))
 

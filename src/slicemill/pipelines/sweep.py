@@ -111,15 +111,15 @@ def _check_same(config: SweepConfig, base: TrainConfig, space: Sequence[Dimensio
         storage.write_json(uri, now)
         return
     then = storage.read_json(uri)
-    changed = changed_settings(then["settings"], now["settings"])
-    changed += [f"rules {name}" for name in changed_settings(then["rules"], now["rules"])]
+    differences = changed_settings(then["settings"], now["settings"])
+    differences += [f"rules {name}" for name in changed_settings(then["rules"], now["rules"])]
     if then["space"] != now["space"]:
-        changed.append("the search space")
-    if changed:
+        differences.append("the search space")
+    if differences:
         raise ConfigError(
             f"{display(canonical(config.out))} holds a study of other settings",
             expected="the same settings and space in every trial",
-            found=f"changed: {', '.join(changed)}",
+            found=f"changed: {', '.join(differences)}",
             advice="Give a new --out, or repeat the settings.",
         )
 

@@ -116,11 +116,11 @@ def install(jars: Path | None = None) -> bool:
         fetched = resolve(Path(scratch))
         own_sums = sha256_sums(fetched, sorted(path.name for path in fetched.glob("*.jar")))
         if own_sums != sums:
-            wrong = sorted(name for name in own_sums.keys() | sums if own_sums.get(name) != sums.get(name))
+            altered = sorted(name for name in own_sums.keys() | sums if own_sums.get(name) != sums.get(name))
             raise MachineError(
                 "the S3 connector that was fetched is not the pinned one",
                 expected=f"the SHA-256 sums in {_SUMS}",
-                found=f"other bytes for {', '.join(wrong)}",
+                found=f"other bytes for {', '.join(altered)}",
                 advice="Check which repository or proxy answers for Maven Central; nothing was installed.",
             )
         for name in sums:

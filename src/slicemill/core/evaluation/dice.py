@@ -91,8 +91,8 @@ def scan_scores(predicted: Mask, true: Mask) -> ScanScores:
 
 
 def _totals(counts: npt.NDArray[np.int64]) -> tuple[int, int, int]:
-    both, predicted, true = (int(count) for count in counts.sum(axis=0))
-    return both, predicted, true
+    overlap, predicted, true = (int(count) for count in counts.sum(axis=0))
+    return overlap, predicted, true
 
 
 def _slice_mean(counts: npt.NDArray[np.int64]) -> float:

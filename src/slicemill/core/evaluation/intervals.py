@@ -83,9 +83,9 @@ def _interval(
 ) -> Interval:
     sample = np.sort(np.asarray(values, np.float64), axis=None)
     if sample.size == 0 or not np.isfinite(sample).all():
-        wrong = np.count_nonzero(~np.isfinite(sample))
+        unusable = np.count_nonzero(~np.isfinite(sample))
         raise ValueError(
-            f"bootstrap: expected finite values, found {sample.size}, {wrong} of them not finite"
+            f"bootstrap: expected finite values, found {sample.size}, {unusable} of them not finite"
         )
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(

@@ -52,13 +52,13 @@ def mistakes(predicted: Mask, true: Mask) -> Mistakes:
         raise ValueError(f"masks: expected two of axes (S, H, W), found {predicted.shape} and {true.shape}")
     missed = false = border = 0
     for ours, theirs in zip(predicted.astype(bool), true.astype(bool), strict=True):
-        wrong = ours != theirs
-        if not wrong.any():
+        difference = ours != theirs
+        if not difference.any():
             continue
         near = _widened(ours & theirs)
-        missed += int(np.count_nonzero(wrong & theirs & ~near))
-        false += int(np.count_nonzero(wrong & ours & ~near))
-        border += int(np.count_nonzero(wrong & near))
+        missed += int(np.count_nonzero(difference & theirs & ~near))
+        false += int(np.count_nonzero(difference & ours & ~near))
+        border += int(np.count_nonzero(difference & near))
     return Mistakes(missed, false, border)
 
 

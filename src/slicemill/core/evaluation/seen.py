@@ -41,7 +41,7 @@ def was_seen(patients: Mapping[str, Sequence[str]], patient_id: str) -> bool | N
 def unseen_and_seen(rows: Iterable[ScanScore]) -> tuple[list[ScanScore], list[ScanScore]]:
     """Rows of patients that the model has not seen, as far as is known, and rows of those that it has."""
     unseen: list[ScanScore] = []
-    seen: list[ScanScore] = []
+    seen_rows: list[ScanScore] = []
     for row in rows:
-        (seen if row.seen else unseen).append(row)
-    return unseen, seen
+        (seen_rows if row.seen else unseen).append(row)
+    return unseen, seen_rows

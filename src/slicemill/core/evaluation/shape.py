@@ -212,11 +212,11 @@ def bounding_ellipsoid_volume(tumour: Bool, spacing: Spacing = (1.0, 1.0, 1.0)) 
             weights *= 1 + step
             weights[within] = max(0.0, weights[within] - step)
     centre = points.T @ weights
-    spread = axes * ((points.T * weights) @ points - np.outer(centre, centre))
+    inertia = axes * ((points.T * weights) @ points - np.outer(centre, centre))
     # The form is met within the tolerance; stretched by the farthest point, every corner is inside.
     offsets = points - centre
-    farthest = float(np.einsum("pi,ij,pj->p", offsets, np.linalg.inv(spread), offsets).max())
-    return float(4 / 3 * math.pi * math.sqrt(np.linalg.det(spread) * farthest**axes))
+    farthest = float(np.einsum("pi,ij,pj->p", offsets, np.linalg.inv(inertia), offsets).max())
+    return float(4 / 3 * math.pi * math.sqrt(np.linalg.det(inertia) * farthest**axes))
 
 
 def _corners(tumour: Bool) -> Floats:

@@ -148,11 +148,11 @@ def slice_summary(slices: Mapping[str, Floats], threshold: float) -> SliceSummar
     def accuracy(rows: Floats) -> float:
         return _accuracy(rows, threshold)
 
-    both = 0 < pooled[:, 0].sum() < len(pooled)
+    two_classes = 0 < pooled[:, 0].sum() < len(pooled)
     return SliceSummary(
         slices_with_truth=len(pooled),
         slice_accuracy=grouped_interval(groups, accuracy),
-        slice_auroc=grouped_interval(groups, _area) if both else None,
+        slice_auroc=grouped_interval(groups, _area) if two_classes else None,
     )
 
 

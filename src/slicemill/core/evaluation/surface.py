@@ -45,8 +45,8 @@ def surface(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     box = []
     for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
+        other_axes = tuple(other for other in range(mask.ndim) if other != axis)
+        hit = np.flatnonzero(mask.any(axis=other_axes))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     return tuple(box)
 

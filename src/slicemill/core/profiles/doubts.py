@@ -90,9 +90,9 @@ def scan_doubts(scan: Scan, channels: Sequence[SliceChannels]) -> ScanDoubts:
 def _mask_sentences(doubts: Mapping[MaskDoubt, Sequence[int]]) -> list[str]:
     sentences = []
     for doubt, numbers in sorted(doubts.items()):
-        listed = ", ".join(map(str, numbers[:_NAMED]))
+        shown_numbers = ", ".join(map(str, numbers[:_NAMED]))
         ellipsis = f", ... ({len(numbers)} in all)" if numbers[_NAMED:] else ""
-        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {listed}{ellipsis}")
+        sentences.append(f"masks {doubt}: {'slices' if numbers[1:] else 'slice'} {shown_numbers}{ellipsis}")
     return sentences
 
 

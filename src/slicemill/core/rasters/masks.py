@@ -114,10 +114,10 @@ def _objects(files: Sequence[MaskFile]) -> list[Plane] | BadImageError:
     """The plane of each mask that holds the object: its colour, or its alpha where only that varies."""
     colours = [file.colour for file in files]
     alphas = [file.alpha for file in files if file.alpha is not None]
-    both = [file for file in files if file.alpha is not None]
-    if _one_value(alphas) or all(_same(file.colour, file.alpha) for file in both if file.alpha):
+    with_alpha = [file for file in files if file.alpha is not None]
+    if _one_value(alphas) or all(_same(file.colour, file.alpha) for file in with_alpha if file.alpha):
         return colours
-    if _one_value([file.colour for file in both]):
+    if _one_value([file.colour for file in with_alpha]):
         return [file.alpha or file.colour for file in files]
     return BadImageError(
         Reason.MASK_AMBIGUOUS,
@@ -150,8 +150,8 @@ def _values(planes: Sequence[Plane], forms: Sequence[RasterForm]) -> list[BadIma
     numbers = {value for n in positive for value in planes[n].values or ()}
     numbered = bool(classes) and max(numbers) < _CLASS_NUMBERS
     if len(numbers) > 1 and classes and (numbered or len(classes) > 1 or sound < _SOUND_MASKS):
-        listed = ", ".join(f"{value:g}" for value in sorted(numbers)[:_MOST_CLASSES])
-        return [_several_classes(f"values {listed} besides 0")] * len(planes)
+        value_list = ", ".join(f"{value:g}" for value in sorted(numbers)[:_MOST_CLASSES])
+        return [_several_classes(f"values {value_list} besides 0")] * len(planes)
     all_bad = len(odd) > sound
     return [
         _not_binary(planes[number], all_bad) if all_bad or number in odd else None

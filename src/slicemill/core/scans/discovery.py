@@ -71,9 +71,9 @@ def discover(
     `patients` gives patients by scan id and goes before the pattern. `roots` are the folders that were
     listed: only what is below them can be hidden. `own` are folders below a root that slicemill writes to.
     """
-    listed = sorted(set(files), key=lambda file: (file.uri.count("/"), file.uri))
-    surroundings = Surroundings(roots, own, (file.uri for file in listed))
-    sorting = _Sorting(listed, surroundings)
+    ordered = sorted(set(files), key=lambda file: (file.uri.count("/"), file.uri))
+    surroundings = Surroundings(roots, own, (file.uri for file in ordered))
+    sorting = _Sorting(ordered, surroundings)
     by_scan: dict[str, list[tuple[Identity, Folder]]] = defaultdict(list)
     problems = list(sorting.problems)
     for folder in sorting.folders.values():
@@ -94,21 +94,21 @@ def discover(
 def _first_with_images(folders: list[tuple[Identity, Folder]]) -> tuple[Identity, Folder, list[Folder]]:
     """The folder that a scan is, and others of its name: nearest to the root first, by name among equals."""
     # Sorting is stable, and the listing was sorted by depth and name.
-    (identity, folder), *others = sorted(folders, key=lambda pair: not pair[1].images)
-    return identity, folder, [other for _, other in others]
+    (identity, folder), *copies = sorted(folders, key=lambda pair: not pair[1].images)
+    return identity, folder, [other for _, other in copies]
 
 
 class _Sorting:
     """Every file of a listing where it belongs: into a folder, among the ignored, among the problems."""
 
-    def __init__(self, listed: Sequence[FoundFile], surroundings: Surroundings) -> None:
+    def __init__(self, files: Sequence[FoundFile], surroundings: Surroundings) -> None:
         self.folders: dict[str, Folder] = {}
         self.problems: list[Problem] = []
         self.ignored: Counter[str] = Counter()
         self.other_formats: dict[str, Counter[Uri]] = defaultdict(Counter)
         self._bare: Counter[str] = Counter()
-        parents = {file.uri.rstrip("/").rpartition("/")[0] for file in listed}
-        for file in listed:
+        parents = {file.uri.rstrip("/").rpartition("/")[0] for file in files}
+        for file in files:
             kind = surroundings.kind(file.uri)
             if kind is not None:
                 if not file.uri.endswith("/"):

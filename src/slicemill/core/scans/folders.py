@@ -116,11 +116,11 @@ class Folder:
         return {file.uri.rpartition("/")[2]: file for file in self.files}
 
 
-def scan_task(identity: Identity, folder: Folder, others: Sequence[Folder]) -> ScanTask:
-    """The scan that `folder` is; `others` are further folders of its name."""
+def scan_task(identity: Identity, folder: Folder, other_folders: Sequence[Folder]) -> ScanTask:
+    """The scan that `folder` is; `other_folders` are further folders of its name."""
     problems = [*folder.problems, *_orphans(identity.scan_id, folder)]
     copies: list[Folder] = []
-    for other in others:
+    for other in other_folders:
         difference = _difference(folder, other)
         if difference is None:
             copies.append(other)
@@ -129,10 +129,10 @@ def scan_task(identity: Identity, folder: Folder, others: Sequence[Folder]) -> S
     return ScanTask(
         identity,
         folder.uri,
-        tuple(sorted([folder.uri, *(other.uri for other in others)])),
+        tuple(sorted([folder.uri, *(other.uri for other in other_folders)])),
         tuple(_slice_files(number, folder, copies) for number in sorted(folder.images)),
         tuple(problems),
-        _fingerprint([folder, *others]),
+        _fingerprint([folder, *other_folders]),
     )
 
 

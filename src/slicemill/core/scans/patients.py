@@ -57,10 +57,10 @@ def patient_key(patient_id: str) -> str:
     return re.sub(r"[\s_-]+", "_", normal(patient_id).strip().casefold())
 
 
-def identify(path: str, pattern: re.Pattern[str], listed: Mapping[str, str]) -> Identity:
+def identify(path: str, pattern: re.Pattern[str], patient_list: Mapping[str, str]) -> Identity:
     """The identity of a scan folder by its path, of which the last part is the folder's name.
 
-    `listed` gives patients by scan id and goes before the pattern. A pattern without a slash is matched
+    `patient_list` gives patients by scan id and goes before the pattern. A pattern without a slash is matched
     against the name. One with a slash is matched against the name, then against the name with the folder
     above it, and so on; the parts that it matched, joined by `_`, become the scan id, unless the name alone
     begins with the patient.
@@ -74,8 +74,8 @@ def identify(path: str, pattern: re.Pattern[str], listed: Mapping[str, str]) -> 
     groups = match.groupdict() if match else {}
     patient_id = groups.get("patient_id")
     basis: Basis = "pattern" if patient_id else "folder"
-    if scan_id in listed:
-        patient_id, basis = listed[scan_id], "list"
+    if scan_id in patient_list:
+        patient_id, basis = patient_list[scan_id], "list"
     patient_id, institution = _one_spelling(patient_id or scan_id, groups.get("institution"))
     return Identity(scan_id, patient_id, institution, _day(groups.get("scan_date")), basis)
 

@@ -36,9 +36,9 @@ class Surroundings:
     `own` are folders that slicemill writes to, besides those that it left its card in.
     """
 
-    def __init__(self, roots: Sequence[str], own: Sequence[str], listed: Iterable[str]) -> None:
+    def __init__(self, roots: Sequence[str], own: Sequence[str], uris: Iterable[str]) -> None:
         self._roots = sorted({root.rstrip("/") + "/" for root in roots}, key=len, reverse=True)
-        homes = {home.rstrip("/") + "/" for home in own} | _homes_with_card(list(listed))
+        homes = {home.rstrip("/") + "/" for home in own} | _homes_with_card(list(uris))
         self._own = tuple(prefix for home in sorted(homes) for prefix in self._prefixes(home))
         self._kinds: dict[str, str | None] = {}
 
@@ -78,13 +78,13 @@ class Surroundings:
         return not self._roots or any(folder.startswith(root) for root in self._roots)
 
 
-def _homes_with_card(listed: Sequence[str]) -> set[str]:
+def _homes_with_card(uris: Sequence[str]) -> set[str]:
     homes = set()
-    for uri in listed:
+    for uri in uris:
         folder, _, name = uri.rpartition("/")
         if name in _OWN_CARDS:
             beside = tuple(f"{folder}/{beginning}" for beginning in _OWN_CARDS[name])
-            if any(other.startswith(beside) for other in listed):
+            if any(other.startswith(beside) for other in uris):
                 homes.add(f"{folder}/")
     return homes
 

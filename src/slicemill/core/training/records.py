@@ -86,8 +86,8 @@ class EpochLine:
 
     def to_json(self) -> dict[str, Any]:
         """The line as it is stored; `from_json` gives it back exactly."""
-        rest = {name: value for name, value in vars(self).items() if name != "validation"}
-        return rest | metric_values(self.validation)
+        fields = {name: value for name, value in vars(self).items() if name != "validation"}
+        return fields | metric_values(self.validation)
 
     @classmethod
     def from_json(cls, value: Json) -> EpochLine:

@@ -31,8 +31,8 @@ def check_commit(home: Uri, commit_uri: Uri) -> CommitCheck:
     stated |= {join(home, output): digest for output, digest in commit.outputs.items()}
     digests = dict(zip(stated, storage.each(_sha256, list(stated), home), strict=True))
     missing = [display(uri) for uri, digest in digests.items() if digest is None]
-    changed = [display(uri) for uri, digest in digests.items() if digest not in (None, stated[uri])]
-    return CommitCheck(len(stated), tuple(missing), tuple(changed))
+    changes = [display(uri) for uri, digest in digests.items() if digest not in (None, stated[uri])]
+    return CommitCheck(len(stated), tuple(missing), tuple(changes))
 
 
 def _sha256(uri: Uri) -> str | None:

@@ -63,16 +63,16 @@ def read_published(home: Uri) -> Published:
     )
 
 
-def read_commits(commits: Sequence[Commit], published: Published) -> list[ScanCommit]:
+def read_commits(commits: Sequence[Commit], tables: Published) -> list[ScanCommit]:
     """The rows of each commit: from the tables, or from commits that were never published."""
-    unread = [commit for commit in commits if published.commit(commit) is None]
+    unread = [commit for commit in commits if tables.commit(commit) is None]
     contents = storage.each(
         lambda commit: ScanCommit.from_json(storage.read_json(commit.uri)),
         unread,
         unread[0].uri if unread else None,
     )
     by_uri = {commit.uri: content for commit, content in zip(unread, contents, strict=True)}
-    return [published.commit(commit) or by_uri[commit.uri] for commit in commits]
+    return [tables.commit(commit) or by_uri[commit.uri] for commit in commits]
 
 
 def publish(fence: Fence, content: LakeContent, profile: Mapping[str, Any], clinical: Clinical) -> None:

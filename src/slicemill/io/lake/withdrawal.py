@@ -38,17 +38,17 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
     home = fence.home
     require_lake(home)
     splits = _withdraw_from_splits(home, patients)
-    listed = _withdraw_from_list(home, patients)
-    published = read_published(home)
+    patient_list = _withdraw_from_list(home, patients)
+    tables = read_published(home)
     commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
     pattern = re.compile(storage.read_json(Lake(home).card).get("scan_pattern") or "")
 
     def patient_of(scan_id: str) -> str:
-        return identify(scan_id, pattern, listed).patient_id
+        return identify(scan_id, pattern, patient_list).patient_id
 
     remaining: list[ScanCommit] = []
-    scans = {row.scan_id for row in published.scans.values() if row.patient_id in patients}
-    for commit, rows in zip(commits, read_commits(commits, published), strict=True):
+    scans = {row.scan_id for row in tables.scans.values() if row.patient_id in patients}
+    for commit, rows in zip(commits, read_commits(commits, tables), strict=True):
         if (rows.scan.patient_id if rows.scan else patient_of(commit.scan_id)) in patients:
             fence.remove(commit.uri)
             scans.add(commit.scan_id)
@@ -57,12 +57,12 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
     committed = {commit.scan_id for commit in commits}
     outside = [
         row
-        for scan_id, of_scan in published.quarantine.items()
+        for scan_id, of_scan in tables.quarantine.items()
         if scan_id not in committed and patient_of(scan_id) not in patients
         for row in of_scan
     ]
-    content = LakeContent.of(remaining, [*outside, *published.nameless])
-    clinical = published.clinical.without(patients)
+    content = LakeContent.of(remaining, [*outside, *tables.nameless])
+    clinical = tables.clinical.without(patients)
     nothing = Discovery((), (), {}, {})
     publish(fence, content, content.profile(nothing, clinical), clinical)
     return LakeWithdrawal(tuple(sorted(scans)), content.remove_leftovers(fence), splits)
@@ -73,22 +73,24 @@ def _withdraw_from_list(home: Uri, patients: Collection[str]) -> dict[str, str]:
     uri = Lake(home).patients
     if not storage.exists(uri):
         return {}
-    listed: dict[str, str] = storage.read_json(uri)
-    storage.write_json(uri, {scan: patient for scan, patient in listed.items() if patient not in patients})
-    return listed
+    patient_list: dict[str, str] = storage.read_json(uri)
+    storage.write_json(
+        uri, {scan: patient for scan, patient in patient_list.items() if patient not in patients}
+    )
+    return patient_list
 
 
 def _withdraw_from_splits(home: Uri, patients: Collection[str]) -> tuple[str, ...]:
-    changed = []
+    names = []
     for name in split_names(home):
         if name.startswith(LEAKY):
             continue
         split = read_split(home, name)
-        rest = {patient: part for patient, part in split.assigned.items() if patient not in patients}
-        if len(rest) == len(split.assigned):
+        remaining = {patient: part for patient, part in split.assigned.items() if patient not in patients}
+        if len(remaining) == len(split.assigned):
             continue
         together = [[id_ for id_ in group if id_ not in patients] for group in split.card.get("together", ())]
-        card = {**split.card, "hash": split_hash(rest), "patients": len(rest), "together": together}
-        write_split(home, Split(name, rest, card))
-        changed.append(name)
-    return tuple(changed)
+        card = {**split.card, "hash": split_hash(remaining), "patients": len(remaining), "together": together}
+        write_split(home, Split(name, remaining, card))
+        names.append(name)
+    return tuple(names)

@@ -58,8 +58,8 @@ class Clinical:
     def _matches(self, patients: Collection[str]) -> dict[str, str]:
         exact = {patient: patient for patient in patients if patient in self.rows}
         rows = _sole_by_key(self.rows.keys() - exact.keys())
-        rest = _sole_by_key(set(patients) - exact.keys())
-        return exact | {patient: rows[key] for key, patient in rest.items() if key in rows}
+        by_key = _sole_by_key(set(patients) - exact.keys())
+        return exact | {patient: rows[key] for key, patient in by_key.items() if key in rows}
 
 
 def _sole_by_key(ids: Iterable[str]) -> dict[str, str]:

@@ -68,11 +68,11 @@ def find_scans(
     )
     _warn(discovery)
     if not discovery.scans:
-        others = ", ".join(f"{count} {name}" for name, count in discovery.ignored.items())
+        counts = ", ".join(f"{count} {name}" for name, count in discovery.ignored.items())
         raise InputError(
             f"no TIFF or PNG slices below {', '.join(map(display, roots))}",
             expected="scan folders with <scan_id>_<n>.tif files",
-            found=others or f"{len(discovery.problems)} folders that can't be used",
+            found=counts or f"{len(discovery.problems)} folders that can't be used",
             advice="Point --raw at the folder that holds the scan folders.",
         )
     return discovery

@@ -148,9 +148,9 @@ def _parse(uri: Uri, value: object) -> Card:
     names = {field.name for field in dataclasses.fields(Card)}
     # Cards of earlier releases lack them; their defaults say so.
     value = {name: default() for name, default in _ADDED_LATER.items()} | value
-    wrong = sorted((names | {"model_id"}) ^ value.keys())
-    if wrong:
-        raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(wrong)}")
+    odd_keys = sorted((names | {"model_id"}) ^ value.keys())
+    if odd_keys:
+        raise _broken(uri, "the keys of a model card", f"missing or unknown: {', '.join(odd_keys)}")
     for name, rule in FIELDS.items():
         if not rule.accepts(value[name]):
             raise _broken(uri, f"{name} as {rule.expected}", reprlib.repr(value[name]))

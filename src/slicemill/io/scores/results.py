@@ -111,8 +111,10 @@ def read_scores(home: Uri, model_id: str | None = None, *, leaky: bool = False) 
         model_id = rows[-1].model_id
     # Two runs with two thresholds leave two rows of a scan: the later one counts.
     latest = {row.scan_id: row for row in rows if row.model_id == model_id}
-    others = {name: count for name, count in models.items() if name != model_id}
-    return ScoreTables(home, model_id or "", tuple(latest[scan_id] for scan_id in sorted(latest)), others)
+    other_models = {name: count for name, count in models.items() if name != model_id}
+    return ScoreTables(
+        home, model_id or "", tuple(latest[scan_id] for scan_id in sorted(latest)), other_models
+    )
 
 
 def _slice_score(row: ScanScore, stored: ScoredSlice) -> SliceScore:

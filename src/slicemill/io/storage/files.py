@@ -68,8 +68,8 @@ def _list_s3(uri: Uri) -> Iterator[StoredFile]:
     s3()  # refuses in one line where boto3 is not installed
     from slicemill.io.storage.s3_listing import list_keys
 
-    for listed in list_keys(uri):
-        yield StoredFile(*listed)
+    for entry in list_keys(uri):
+        yield StoredFile(*entry)
 
 
 def list_files(uri: Uri) -> list[StoredFile]:

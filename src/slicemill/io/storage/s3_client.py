@@ -74,8 +74,8 @@ def holds_something(uri: Uri) -> bool:
     """Whether there is an object of this key, or one below it. Gives up within seconds. Raises OSError."""
     bucket, key = bucket_and_key(uri)
     with as_os_errors():
-        listed = client(hasty=True).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
-    return bool(listed.get("Contents"))
+        page = client(hasty=True).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    return bool(page.get("Contents"))
 
 
 def read(uri: Uri) -> bytes:
@@ -102,10 +102,10 @@ def read_listed(uri: Uri, size: int, tag: str) -> bytes:
 
 def _is_listed(bucket: str, key: str) -> bool:
     try:
-        listed = client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+        page = client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     except ClientError as error:
         raise S3Error("NoSuchKey", f"and no listing confirms it: {error}") from error
-    return any(entry["Key"] == key for entry in listed.get("Contents", ()))
+    return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
 
 def _get(uri: Uri, size: int | None = None, tag: str | None = None) -> bytes:

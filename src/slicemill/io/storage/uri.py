@@ -46,12 +46,12 @@ def canonical(text: str) -> Uri:
     return file_uri(os.path.abspath(os.path.expanduser(path)))
 
 
-def _canonical_s3(rest: str, text: str) -> Uri:
-    if not rest:
+def _canonical_s3(path: str, text: str) -> Uri:
+    if not path:
         raise ConfigError("an S3 URI lacks its bucket", expected="s3://bucket/prefix", found=repr(text))
-    if not _STEPS.isdisjoint(rest.split("/")):
+    if not _STEPS.isdisjoint(path.split("/")):
         raise ConfigError("S3 has no parent folders", expected="a key without '.' and '..'", found=repr(text))
-    return Uri(f"s3://{rest}")
+    return Uri(f"s3://{path}")
 
 
 def stored_uri(text: str) -> Uri:

@@ -94,8 +94,8 @@ class DeviceSlices:
         order = np.repeat(np.arange(len(self._keys)), times)
         order = np.random.default_rng((seed, epoch, rank)).permutation(order)
         per_scan = Counter(self._keys[at][0] for at in order)
-        wrong = sum(per_scan[file.scan_id] != file.draws for file in self._files)
-        count = EpochCount(len(order), draws(self._files), wrong, 0)
+        wrong_scans = sum(per_scan[file.scan_id] != file.draws for file in self._files)
+        count = EpochCount(len(order), draws(self._files), wrong_scans, 0)
         return IndexedEpoch(self, order.tolist(), batch_size, steps, count)
 
     def batch(self, numbers: Sequence[int], weights: Sequence[float]) -> StackedBatch:

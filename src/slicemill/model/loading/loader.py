@@ -269,9 +269,11 @@ class EpochLoader:
         for (scan_id, _), times in self._drawn.items():
             per_scan[scan_id] += times
         expected = {file.scan_id: file.draws for file in self._share}
-        wrong = sum(per_scan[scan] != expected.get(scan, 0) for scan in per_scan.keys() | expected.keys())
+        wrong_scans = sum(
+            per_scan[scan] != expected.get(scan, 0) for scan in per_scan.keys() | expected.keys()
+        )
         repeated = sum(max(times - self._due[key], 0) for key, times in self._drawn.items())
-        return EpochCount(self._drawn.total(), draws(self._share), wrong, repeated)
+        return EpochCount(self._drawn.total(), draws(self._share), wrong_scans, repeated)
 
     def _slices(self) -> Iterator[LabelledSlice]:
         files = [self._share[index] for index in self._draw.permutation(len(self._share))]

@@ -47,14 +47,14 @@ class FlatBuffers:
     @torch.no_grad()
     def save(self) -> None:
         """Remember the values as they are."""
-        for saved, flat in zip(self._saved, self._flat, strict=True):
-            saved.copy_(flat)
+        for backup, flat in zip(self._saved, self._flat, strict=True):
+            backup.copy_(flat)
 
     @torch.no_grad()
     def restore_unless(self, keep: Tensor) -> None:
         """Take the remembered values again, unless `keep`, one truth value on the device, says no."""
-        for saved, flat in zip(self._saved, self._flat, strict=True):
-            torch.where(keep, flat, saved, out=flat)
+        for backup, flat in zip(self._saved, self._flat, strict=True):
+            torch.where(keep, flat, backup, out=flat)
 
 
 class WeightAverage:

@@ -70,13 +70,13 @@ class Snapshot:
             tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
         copied = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
         copied |= {f"best/{name}": tensor for name, tensor in safetensors.torch.load(best).items()}
-        rest = {
+        fields = {
             "position": state.to_json(),
             "groups": optimiser["param_groups"],
             "scaler": learner.scaler.state_dict(),
             "settings": learner.execution.sized(learner.plan.settings),
         }
-        return cls(copied, {_STATE: json.dumps(rest)})
+        return cls(copied, {_STATE: json.dumps(fields)})
 
     def write(self, uri: Uri) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -151,22 +151,25 @@ def load_checkpoint(learner: Learner) -> tuple[RunState, bytes] | None:
     data = storage.read_bytes(uri)
     try:
         tensors = safetensors.torch.load(data)
-        rest = json.loads(_metadata(data)[_STATE])
-        state = RunState.from_json(rest["position"])
+        fields = json.loads(_metadata(data)[_STATE])
+        state = RunState.from_json(fields["position"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(
             f"{display(uri)} is not a checkpoint",
             expected="the file that this version's train wrote",
             found=str(error),
         ) from error
-    _check_settings(rest["settings"], learner.plan.settings)
+    _check_settings(fields["settings"], learner.plan.settings)
     learner.network.load_state_dict(_below("network/", tensors))
     if learner.average is not None:
         learner.average.load_state_dict(_below("average/", tensors))
     learner.optimiser.load_state_dict(
-        {"state": _moments(_below("optimiser/", tensors), learner.optimiser), "param_groups": rest["groups"]}
+        {
+            "state": _moments(_below("optimiser/", tensors), learner.optimiser),
+            "param_groups": fields["groups"],
+        }
     )
-    learner.scaler.load_state_dict(rest["scaler"])
+    learner.scaler.load_state_dict(fields["scaler"])
     best = _below("best/", tensors)
     # Earlier releases kept them in a file of their own.
     return state, safetensors.torch.save(best) if best else storage.read_bytes(run.best_weights)

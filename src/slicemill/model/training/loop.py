@@ -100,13 +100,13 @@ def train_epoch(learner: Learner, epoch: int, span: Span) -> EpochResult:
     batches, steps = open_epoch(learner, epoch), StepLog(learner, epoch)
     size = learner.execution.sizes.during(span)
     bar = EpochBar(epoch, learner.plan.steps_per_epoch, visible=learner.rank.first)
-    started = time.perf_counter()
+    start = time.perf_counter()
     for step, batch in enumerate(batches):
         learner.set_rate(span.at(step, learner.plan.steps_per_epoch))
         steps.note(take_step(learner, to_network_batch(learner, batch, size)))
         bar.note(step + 1, steps.latest)
     steps.finish()
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - start
     slices = _check_count(batches.count, learner.rank, epoch)
     loss_sum, step_count = all_reduce_sum([steps.loss_sum, float(steps.counted)], learner.rank)
     return EpochResult(loss_sum / max(step_count, 1), slices, steps.lost, seconds, learner.rate, size)
@@ -148,15 +148,15 @@ def to_tensors(batch: StackedBatch, device: torch.device, size: int) -> tuple[Te
 
 def _check_count(count: EpochCount, rank: Rank, epoch: int) -> int:
     """Slices that all ranks read; the check is the same on every rank, so that none is left waiting."""
-    read, expected, wrong, repeated = (
+    read, expected, wrong_scans, repeated = (
         round(total)
         for total in all_reduce_sum([count.read, count.expected, count.wrong_scans, count.repeated], rank)
     )
-    if read != expected or wrong or repeated:
+    if read != expected or wrong_scans or repeated:
         raise TrainingError(
             f"epoch {epoch + 1} did not read each labelled slice once",
             expected=f"{expected} slices, as the lake's scans table says",
-            found=f"{read} slices, {repeated} of them again, {wrong} scans with a wrong count",
+            found=f"{read} slices, {repeated} of them again, {wrong_scans} scans with a wrong count",
             advice="Run ingest again: slices and scans tables do not agree.",
         )
     return read

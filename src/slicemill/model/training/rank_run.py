@@ -143,10 +143,10 @@ def _start(learner: Learner, origin: InitialWeights) -> tuple[RunState, bytes]:
     """Where the run begins, and the weights to publish so far."""
     settings = learner.plan.settings
     if settings.resume:
-        loaded = load_checkpoint(learner)
-        if loaded is not None:
-            _say(learner.rank, f"going on after epoch {loaded[0].epochs_done}")
-            return loaded
+        checkpoint = load_checkpoint(learner)
+        if checkpoint is not None:
+            _say(learner.rank, f"going on after epoch {checkpoint[0].epochs_done}")
+            return checkpoint
         _say(learner.rank, "no checkpoint to go on from: starting at epoch 1")
     elif origin.source == RANDOM:
         _say(learner.rank, "training from scratch: the network starts from random weights")

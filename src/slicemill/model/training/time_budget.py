@@ -91,9 +91,9 @@ def with_sizes(learner: Learner, state: RunState) -> tuple[Learner, RunState]:
 
     What trying them took counts as the run's own time.
     """
-    started = time.perf_counter()
+    start = time.perf_counter()
     sizes = state.sizes or _choose_sizes(learner)
-    seconds = state.seconds + time.perf_counter() - started
+    seconds = state.seconds + time.perf_counter() - start
     execution = dataclasses.replace(learner.execution, sizes=sizes)
     return (
         dataclasses.replace(learner, execution=execution),
@@ -126,12 +126,12 @@ def step_seconds(learner: Learner, size: int) -> float:
     before = [copy.deepcopy(part.state_dict()) for part in parts]
     times = []
     for batch in itertools.islice(open_epoch(learner, 0), _TRIED):
-        started = time.perf_counter()
+        start = time.perf_counter()
         take_step(learner, to_network_batch(learner, batch, size))
         wait_for(mark(learner.rank.device))
-        times.append(time.perf_counter() - started)
-    for part, saved in zip(parts, before, strict=True):
-        part.load_state_dict(saved)
+        times.append(time.perf_counter() - start)
+    for part, state in zip(parts, before, strict=True):
+        part.load_state_dict(state)
     warm_times = times[_WARM:] or times
     return sum(warm_times) / len(warm_times)
 

@@ -119,8 +119,8 @@ def _dice(learner: Learner, network: nn.Module, size: int) -> Metrics:
     loss = _MeanLoss()
     for batch in _predicted(learner, network, size):
         predicted, truth = batch.probabilities >= threshold, batch.truth
-        both = np.count_nonzero(predicted & truth)
-        counts[batch.scan_id] += [both, predicted.sum(), truth.sum(), len(truth)]
+        overlap = np.count_nonzero(predicted & truth)
+        counts[batch.scan_id] += [overlap, predicted.sum(), truth.sum(), len(truth)]
         loss.add(batch)
     flat = all_reduce_sum([float(count) for file in scans for count in counts[file.scan_id]], learner.rank)
     totals = {

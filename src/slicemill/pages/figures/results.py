@@ -86,12 +86,12 @@ def reliability(truth: npt.NDArray[np.bool_], score: Floats) -> Figure:
     figure, axes = new_figure(width=5.2, height=4.4)
     place = np.clip((score * 10).astype(int), 0, 9)
     counts = np.bincount(place, minlength=10)
-    filled = counts > 0
-    share = np.bincount(place, weights=truth, minlength=10)[filled] / counts[filled]
-    mean = np.bincount(place, weights=score, minlength=10)[filled] / counts[filled]
-    sizes = 20 + 300 * counts[filled] / counts.max()
+    occupied = counts > 0
+    share = np.bincount(place, weights=truth, minlength=10)[occupied] / counts[occupied]
+    mean = np.bincount(place, weights=score, minlength=10)[occupied] / counts[occupied]
+    sizes = 20 + 300 * counts[occupied] / counts.max()
     axes.scatter(mean, share, s=sizes, color=BLUE, alpha=0.75, linewidth=0, label="slices, by their number")
-    for x, y, count in zip(mean, share, counts[filled], strict=True):
+    for x, y, count in zip(mean, share, counts[occupied], strict=True):
         axes.annotate(f"{count:,}", (x, y), textcoords="offset points", xytext=(8, -12), fontsize=8)
     identity_line(axes, 0, 1)
     axes.set(

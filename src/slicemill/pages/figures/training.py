@@ -77,13 +77,13 @@ def validation_dice(epochs: Epochs) -> Figure:
     """Mean volumetric Dice of the validation scans, their middle half, and the epoch that was published."""
     figure, axes = new_figure()
     numbers, means = _points(epochs, _dice)
-    spread = [
+    spans = [
         list(line.validation.dice_by_scan.values())
         for line in epochs
         if isinstance(line.validation, SegmentationMetrics) and line.validation.dice is not None
     ]
-    if all(spread):
-        low, high = (np.array([np.quantile(values, share) for values in spread]) for share in (0.25, 0.75))
+    if all(spans):
+        low, high = (np.array([np.quantile(values, share) for values in spans]) for share in (0.25, 0.75))
         axes.fill_between(
             numbers, low, high, color=BLUE, alpha=0.18, linewidth=0, label="middle half of the scans"
         )
@@ -95,15 +95,15 @@ def validation_dice(epochs: Epochs) -> Figure:
         markersize=4,
         label="mean of the scans",
     )
-    published = epochs[published_epoch(epochs) - 1]
-    dice = _dice(published)
+    best = epochs[published_epoch(epochs) - 1]
+    dice = _dice(best)
     axes.plot(
-        [published.epoch],
+        [best.epoch],
         [np.nan if dice is None else dice],
         "D",
         color=VERMILLION,
         markersize=8,
-        label=f"published: {published.score:.3f} in epoch {published.epoch}",
+        label=f"published: {best.score:.3f} in epoch {best.epoch}",
     )
     axes.set(ylabel="Validation Dice", ylim=(-0.02, 1.02))
     _epoch_axis(axes)

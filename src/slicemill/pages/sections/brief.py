@@ -59,8 +59,8 @@ def _drawn_masks(rows: Sequence[ScanScore]) -> Iterator[str]:
     yield f"({mean.ends(2)}); 1 is a perfect match."
     judged = [row for row in rows if row.dice is not None]
     sick = [row for row in judged if row.true_volume]
-    missed = sum(not row.predicted_volume for row in sick)
-    yield f"The tumour was missed altogether in {missed:,} of {len(sick):,} scans that have one."
+    missed_scans = sum(not row.predicted_volume for row in sick)
+    yield f"The tumour was missed altogether in {missed_scans:,} of {len(sick):,} scans that have one."
     healthy = len(judged) - len(sick)
     if healthy:
         alarms = sum(bool(row.predicted_volume) for row in judged if not row.true_volume)

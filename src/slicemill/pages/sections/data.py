@@ -152,8 +152,8 @@ def _splits(lake: LakeTables, trained_on: Split | None) -> list[Block]:
     for split in splits[:MAX_SPLITS]:
         blocks += _split(lake, split)
     if len(splits) > MAX_SPLITS:
-        rest = ", ".join(split.name for split in splits[MAX_SPLITS:])
-        blocks.append(Note(f"Not shown: {rest}."))
+        further = ", ".join(split.name for split in splits[MAX_SPLITS:])
+        blocks.append(Note(f"Not shown: {further}."))
     return blocks
 
 

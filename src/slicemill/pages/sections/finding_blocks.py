@@ -177,5 +177,5 @@ def _summary(values: Sequence[Any]) -> str:
         )
         return f"median {middle:g}, middle half {quarter:g} to {upper:g}, from {low:g} to {high:g}"
     common = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    listed = ", ".join(f"{value}: {count:,}" for value, count in common[:_FEW])
-    return listed + (f", and {len(counts) - _FEW} more" if len(counts) > _FEW else "")
+    text = ", ".join(f"{value}: {count:,}" for value, count in common[:_FEW])
+    return text + (f", and {len(counts) - _FEW} more" if len(counts) > _FEW else "")

@@ -172,12 +172,12 @@ def _example_blocks(
 
 def _slice_blocks(evidence: Evidence, drawings: Mapping[str, Sequence[Drawing | None]]) -> list[Block]:
     slices, threshold = evidence.slices, evidence.threshold
-    compared, scans = len(evidence.compared), len(evidence.headline.scans)
+    count, scans = len(evidence.compared), len(evidence.headline.scans)
     blocks: list[Block] = []
-    if compared < scans:
+    if count < scans:
         blocks.append(
             Note(
-                f"Read were the slices of {compared:,} of {scans:,} scans: up to {MAX_SLICE_SCANS // 2} "
+                f"Read were the slices of {count:,} of {scans:,} scans: up to {MAX_SLICE_SCANS // 2} "
                 "of lowest Dice and as many with most voxels predicted beyond the truth."
             )
         )

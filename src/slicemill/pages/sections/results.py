@@ -81,9 +81,9 @@ def _model_notes(results: Results, scores: ScoreTables) -> list[Block]:
             )
         )
     if scores.other_models:
-        others = ", ".join(f"{name} ({count} scans)" for name, count in sorted(scores.other_models.items()))
+        models = ", ".join(f"{name} ({count} scans)" for name, count in sorted(scores.other_models.items()))
         notes.append(
-            Note(f"Shown are the scores of model {scores.model_id}. Others in the same folder: {others}.")
+            Note(f"Shown are the scores of model {scores.model_id}. Others in the same folder: {models}.")
         )
     return notes
 
