@@ -14,6 +14,7 @@ from slicemill.api import promote as promote
 from slicemill.api import report as report
 from slicemill.api import rollback as rollback
 from slicemill.api import score as score
+from slicemill.api import serve as serve
 from slicemill.api import split as split
 from slicemill.api import start_session as start_session
 from slicemill.api import sweep as sweep
@@ -29,6 +30,7 @@ from slicemill.config import PromoteConfig as PromoteConfig
 from slicemill.config import ReportConfig as ReportConfig
 from slicemill.config import RollbackConfig as RollbackConfig
 from slicemill.config import ScoreConfig as ScoreConfig
+from slicemill.config import ServeConfig as ServeConfig
 from slicemill.config import SplitConfig as SplitConfig
 from slicemill.config import SweepConfig as SweepConfig
 from slicemill.config import TrainConfig as TrainConfig

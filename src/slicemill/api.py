@@ -21,6 +21,7 @@ from slicemill.config import (
     ReportConfig,
     RollbackConfig,
     ScoreConfig,
+    ServeConfig,
     SplitConfig,
     SweepConfig,
     TrainConfig,
@@ -185,6 +186,17 @@ def rollback(config: RollbackConfig) -> Summary:
     from slicemill.pipelines.deployment import promote as verb
 
     return verb.roll_back(config)
+
+
+def serve(config: ServeConfig) -> Summary:
+    """Predict over HTTP until the process is told to end, and return the summary.
+
+    Raises ModelFileError for a model that can't be trusted, MachineError without the extra `service` or if
+    the port is taken.
+    """
+    from slicemill.pipelines.deployment import serve as verb
+
+    return verb.run(config)
 
 
 def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:

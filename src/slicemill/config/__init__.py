@@ -15,6 +15,7 @@ from slicemill.config.lake import (
 from slicemill.config.prediction import PredictConfig
 from slicemill.config.promotion import PromoteConfig, RollbackConfig
 from slicemill.config.results import ReportConfig, ScoreConfig
+from slicemill.config.service import ServeConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ReportConfig",
     "RollbackConfig",
     "ScoreConfig",
+    "ServeConfig",
     "SplitConfig",
     "SweepConfig",
     "TrainConfig",

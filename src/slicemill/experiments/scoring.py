@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slicemill.config import PredictConfig, ScoreConfig
+from slicemill.config import PredictConfig, ScoreConfig, ServeConfig
 from slicemill.core.evaluation.document import document
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
@@ -185,7 +185,9 @@ def _states(outcomes: Sequence[ScanOutcome]) -> dict[str, str]:
     return {outcome.scan_id: outcome.state for outcome in outcomes}
 
 
-def score_settings(config: ScoreConfig | PredictConfig, model: Uri, card: Card) -> ScoreSettings:
+def score_settings(
+    config: ScoreConfig | PredictConfig | ServeConfig, model: Uri, card: Card
+) -> ScoreSettings:
     """How a scan is predicted: what the configuration leaves open the card decides."""
     options = PredictionOptions.from_names(card.options).overruled(
         flips=_overruling(config.tta, "flips"),

@@ -18,6 +18,7 @@ from slicemill.config import (
     PromoteConfig,
     ReportConfig,
     ScoreConfig,
+    ServeConfig,
     SplitConfig,
     SweepConfig,
     TrainConfig,
@@ -56,6 +57,8 @@ def places(config: object) -> Places:
             return Places(folders, (), (config.lake,), (config.model,), outputs=(config.out,))
         case PredictConfig():
             return Places(models=(config.model,), outputs=(config.out,))
+        case ServeConfig():
+            return Places(models=(config.model,))
         case PromoteConfig():
             return Places(models=(config.run,))
         case TrainConfig() | CrossvalConfig() | SweepConfig():

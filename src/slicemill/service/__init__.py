@@ -1,0 +1,1 @@
+"""A model over HTTP: the only room with starlette, uvicorn and prometheus_client."""
