@@ -38,16 +38,16 @@ def test_values_have_the_types_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("learning_rat: 1", "sets what is no setting here.*found learning_rat"),
-        ("parallel: 2", "sets what is no setting here"),
+        ("learning_rat: 1", "sets a name that is not a setting here.*found learning_rat"),
+        ("parallel: 2", "sets a name that is not a setting here"),
         ("epochs: 1.5", "the setting epochs is of another type.*found 1.5"),
         ("epochs: true", "the setting epochs is of another type"),
         ("augment: 1", "the setting augment is of another type"),
         ("precision: fp8", "the setting precision is of another type"),
         ("learning_rate: fast", "the setting learning_rate is of another type"),
         ("- 1", "holds no settings"),
-        ("a: [", "is no YAML"),
-        ("a: !!python/object:os.system {}", "is no YAML"),
+        ("a: [", "is not YAML"),
+        ("a: !!python/object:os.system {}", "is not YAML"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -317,7 +317,7 @@ def test_buckets_hold_the_same_slices(spark: SparkSession, raw: Path, lake: Path
 def test_wrong_paths_and_lakes_are_one_clear_line(
     spark: SparkSession, raw: Path, lake: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         run(spark, tmp_path / "nowhere", lake)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no TIFF or PNG slices"):

@@ -56,8 +56,10 @@ def test_a_command_of_the_documentation_is_one(page, line):
         _, file = arguments[at], arguments.pop(at + 1)
         arguments.pop(at)
         assert (ROOT / file).exists() or not file.startswith("configs/")
-    config = VERBS[verb].config
-    assert isinstance(runner._parse(verb, config, arguments, from_file=False), config)
+    entry = VERBS[verb]
+    arguments = [entry.aliases.get(argument, argument) for argument in arguments]
+    settings = runner._parse(verb, entry.config, arguments, from_file=False, positional=entry.positional)
+    assert isinstance(settings, entry.config)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -17,7 +17,7 @@ class SweepConfig(TrainConfig):
     space: str = field(kw_only=True)
     """YAML file with what to search: for each setting a list, or low, high, log, step."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """How settings are chosen: by what earlier trials say, by lot, or each combination of the lists."""
+    """How settings are chosen: by what earlier trials say, at random, or each combination of the lists."""
     trials: int | None = None
     """Trials of the study, those of earlier starts counted; of a grid all unless told otherwise."""
     minutes: float | None = None

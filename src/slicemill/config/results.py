@@ -79,7 +79,7 @@ class ScoreConfig:
             raise ConfigError("--lake lacks its split", expected="--split NAME", found="none")
         if self.ready_marker is not None:
             plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
-            require(plain, "--ready-marker", "a file name that is no slice's", self.ready_marker)
+            require(plain, "--ready-marker", "a file name that is not a slice's", self.ready_marker)
         require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
         self.voxel()
         require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)

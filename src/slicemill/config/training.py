@@ -87,7 +87,7 @@ class TrainConfig:
     augment_strength: float = 1.0
     """Factor on all that augmentation draws."""
     random_labels: bool = False
-    """A control for classify: train on labels drawn by lot. What comes out must be worth nothing."""
+    """A control for classify: train on random labels. What comes out must be worth nothing."""
     num_processes: int = 1
     """Processes that train together."""
     seed: int = 0

@@ -58,7 +58,7 @@ Dimension = Categorical | Range
 def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
     """The search space in a YAML file, `model` first; its values are checked as settings of `base`.
 
-    Raises ConfigError for what is no setting, can't be searched, or is out of range.
+    Raises ConfigError for a name that is not a setting, can't be searched, or is out of range.
     """
     where = display(canonical(uri))
     entries = {name.replace("-", "_"): value for name, value in read_yaml(uri).items()}
@@ -66,7 +66,7 @@ def read_space(uri: str, base: TrainConfig) -> tuple[Dimension, ...]:
     unsearchable = sorted(name for name in entries if name not in hints or name in _NOT_SEARCHED)
     if unsearchable or not entries:
         raise ConfigError(
-            f"{where} searches what is no setting, or none that a study can search",
+            f"{where} names settings that a study can not search",
             expected=f"any of {', '.join(sorted(hints.keys() - _NOT_SEARCHED))}",
             found=", ".join(unsearchable) or "none",
         )
@@ -94,7 +94,7 @@ def _dimension(where: str, name: str, rule: Any, hint: Any) -> Dimension:
     step = None if step is None else typed("step", step, kind)
     if low > high or (log and (low <= 0 or step is not None)) or (step is not None and step <= 0):
         raise ConfigError(
-            f"{where}: {name} is no range",
+            f"{where}: {name} is not a range",
             expected="low up to high; with log both above 0 and no step; a step above 0",
             found=rule,
         )

@@ -22,7 +22,7 @@ def read_yaml(uri: str) -> dict[str, Any]:
         value = yaml.safe_load(storage.read_bytes(where))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{display(where)} is no YAML", expected="name: value", found=reason) from error
+        raise ConfigError(f"{display(where)} is not YAML", expected="name: value", found=reason) from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ConfigError(
             f"{display(where)} holds no settings", expected="lines of name: value", found=type(value).__name__
@@ -42,7 +42,7 @@ def read_settings(uri: str, kind: type[Any]) -> dict[str, Any]:
     unknown = sorted(entries.keys() - set(names))
     if unknown:
         raise ConfigError(
-            f"{display(canonical(uri))} sets what is no setting here",
+            f"{display(canonical(uri))} sets a name that is not a setting here",
             expected=f"any of {', '.join(names)}",
             found=", ".join(unknown),
         )

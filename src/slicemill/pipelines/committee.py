@@ -31,7 +31,7 @@ _SHARED = ("task", "channels", "normalisation", "input_size", "channel_mode", "s
 def run(config: CommitteeConfig) -> dict[str, Any]:
     """Copy the members, write the committee's card, and return the summary; no Spark session is needed.
 
-    Raises ConfigError for members that can't sit together, ModelFileError for what is no model.
+    Raises ConfigError for members that can't sit together, ModelFileError for what is not a model.
     """
     out = canonical(config.out)
     runs = [run for uri in config.model for run in _runs(canonical(uri))]

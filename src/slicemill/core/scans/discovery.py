@@ -195,7 +195,7 @@ def _unopenable(file: FoundFile, scan_id: str) -> Problem:
             printable(file.uri),
             scan_id,
             Reason.UNREADABLE,
-            "this is no file that could be read to its end, so it was not opened",
+            "this is not a file that can be read to its end, so it was not opened",
             "a pipe, a device or a socket",
             "a file",
         )

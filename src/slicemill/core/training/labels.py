@@ -6,6 +6,6 @@ import hashlib
 
 
 def random_label(seed: int, scan_id: str, slice_index: int) -> bool:
-    """A label drawn by lot, the same for a slice in every epoch, on every rank and machine."""
+    """A random label, the same for a slice in every epoch, on every rank and machine."""
     digest = hashlib.blake2b(f"{seed}|{scan_id}|{slice_index}".encode(), digest_size=1).digest()
     return bool(digest[0] & 1)

@@ -166,7 +166,7 @@ def _parse(uri: Uri, value: object) -> Card:
 
 
 def _broken(uri: Uri, expected: object, value: object) -> ModelFileError:
-    return ModelFileError(f"{display(uri)} is no model card", expected=expected, found=value)
+    return ModelFileError(f"{display(uri)} is not a model card", expected=expected, found=value)
 
 
 _ADDED_LATER: dict[str, Callable[[], Any]] = {

@@ -77,7 +77,7 @@ def list_files(uri: Uri) -> list[StoredFile]:
     if not is_s3(uri):
         if not local_path(uri).is_dir():
             raise InputError(
-                f"{display(uri)} is no folder",
+                f"{display(uri)} is not a folder",
                 expected="an existing folder",
                 found="a file" if local_path(uri).exists() else "nothing",
                 advice="Check the path.",

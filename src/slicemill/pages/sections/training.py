@@ -106,7 +106,7 @@ def _examples(run: RunRecord) -> list[Block]:
     if len(shown_epochs) < len(epochs):
         notes.append(Note(f"Shown are {len(shown_epochs)} of {len(epochs)} epochs, at equal distances."))
     if left_out:
-        text = f"{left_out} pictures are no PNG, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
+        text = f"{left_out} pictures are not PNG files, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
         notes.append(Note(text, "missing"))
     return [heading, *notes, Charts(tuple(charts))]
 
