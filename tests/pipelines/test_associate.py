@@ -16,6 +16,7 @@ from slicemill.config import AssociateConfig
 from slicemill.core.results.association_result import Agreement, AssociationResult
 from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.association import associations
+from slicemill.experiments.target import predict_target
 from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Associations, Scores
 from slicemill.io.scores.tables import patient_rows
@@ -47,7 +48,7 @@ def test_features_of_predicted_and_true_masks_are_stored_beside_each_other(
     study: tuple[str, str, str],
 ) -> None:
     lake, scores, out = study
-    summary = associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out))
+    summary = associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out, target=("RNASeqCluster",)))
     assert (summary["status"], summary["scans"], summary["outcomes"]) == ("done", len(DICE), 1)
     places = Associations(canonical(out))
     rows = read_small(places.features, FEATURES).to_pylist()
@@ -60,6 +61,8 @@ def test_features_of_predicted_and_true_masks_are_stored_beside_each_other(
     assert len(result["empty_predicted"]) == 1
     assert (result["predicted"], result["true"]) == ([], [])
     assert "Too few patients" in (Path(out) / "associations.md").read_text()
+    assert result["true_targets"][0]["reason"].endswith("patients by class: 1: 2")
+    assert "RNASeqCluster was not predicted by true masks" in (Path(out) / "associations.md").read_text()
     assert b"</html>" in (Path(out) / "associations.html").read_bytes()
 
 
@@ -68,6 +71,7 @@ def test_the_page_shows_every_test_with_its_effect() -> None:
     patients = [f"P{index}" for index in range(40)]
     cluster = {patient: str(index % 3) for index, patient in enumerate(patients)}
     feature = {patient: int(cluster[patient]) + float(random.normal()) for patient in patients}
+    shapes = {patient: np.array([value, 0.0]) for patient, value in feature.items()}
     (test,) = associations({"volume": feature}, {"RNASeqCluster": cluster})
     result = AssociationResult(
         scans=40,
@@ -80,10 +84,13 @@ def test_the_page_shows_every_test_with_its_effect() -> None:
         true=(),
         made="2026-01-02T03:04:05+00:00",
         command="slicemill associate",
+        predicted_targets=(predict_target("RNASeqCluster", dict(shapes), cluster),),
     )
     page, text = as_html(result, []).decode(), as_markdown(result)
     assert page.count("RNASeqCluster") >= 1
     assert "Forest plot of 1 effects" in page
+    assert "Columns predicted from shape" in page
+    assert "| RNASeqCluster | predicted | 40 | 0 | 0: 14, 1: 13, 2: 13 |" in text
     assert f"| volume | RNASeqCluster | 40 | 0 | {test.fisher_p:.2g} |" in text
     assert "Too few patients" in text
 
@@ -108,6 +115,8 @@ def test_a_column_that_the_lake_lacks_is_named(study: tuple[str, str, str]) -> N
     lake, scores, out = study
     with pytest.raises(ConfigError, match="found grade"):
         associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out, outcome=("grade",)))
+    with pytest.raises(ConfigError, match="--target is not a clinical column"):
+        associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out, target=("grade",)))
 
 
 @pytest.mark.parametrize("spacing", ["1,1", "1,1,x", "0,1,1", "nan,1,1", "1,1,inf"])

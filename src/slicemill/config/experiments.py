@@ -105,6 +105,8 @@ class AssociateConfig:
     """Folder or s3:// URI of scores, or of a cross-validation for all its folds. Repeat the flag."""
     outcome: tuple[str, ...] = ()
     """Clinical column to test against; those whose name ends in Cluster by default. Repeat the flag."""
+    target: tuple[str, ...] = ()
+    """Clinical column to predict from shape, cross-validated, against labels at random. Repeat the flag."""
     spacing: str = "1,1,1"
     """Distance of slices, rows and columns, in millimetres: dz,dy,dx. 1,1,1 counts in voxels."""
     seed: int = 0

@@ -21,6 +21,9 @@ from slicemill.pages.sections.blocks import (
     TableBlock,
     TableColumn,
 )
+from slicemill.pages.targets import EXPLAINED as TARGETS_EXPLAINED
+from slicemill.pages.targets import HEADS as TARGET_HEADS
+from slicemill.pages.targets import target_refusals, target_rows, target_section
 
 _EXPLAINED = (
     "Fisher's exact test of the feature's median split, as in Buda, Saha and Mazurowski (2019), and the rank "
@@ -60,6 +63,10 @@ def as_markdown(result: AssociationResult) -> str:
         ]
     heads = ["feature", "scans", "Spearman", "median ratio"]
     parts += ["## Predicted against true", _markdown(heads, _agreement_rows(result))]
+    if rows := target_rows(result):
+        names = [column.name for column in TARGET_HEADS]
+        parts += ["## Columns predicted from shape", TARGETS_EXPLAINED, _markdown(names, rows)]
+    parts += target_refusals(result)
     parts += [_missing(result), f"Made {result.made}.", f"    {result.command}"]
     return "\n\n".join(parts) + "\n"
 
@@ -82,6 +89,7 @@ def as_html(result: AssociationResult, rows: Sequence[FeatureRow]) -> bytes:
             blocks = [Charts((chart,)), table]
         sections.append(Section(f"tests-{len(sections)}", title, (*blocks, Note(_PUBLISHED))))
     sections.append(Section("agreement", "Predicted against true", _agreement_blocks(result, rows)))
+    sections += target_section(result)
     inputs = (("scans", str(result.scans)),)
     timestamp = datetime.fromisoformat(result.made)
     return render(Page("slicemill associations", inputs, timestamp, synthetic=False), sections)

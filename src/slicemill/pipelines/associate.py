@@ -16,10 +16,12 @@ from scipy import stats
 from slicemill.config import AssociateConfig
 from slicemill.core.evaluation.document import document
 from slicemill.core.results.association_result import Agreement, AssociationResult
-from slicemill.core.results.feature_rows import TESTED, FeatureRow
+from slicemill.core.results.feature_rows import PREDICTORS, TESTED, FeatureRow
+from slicemill.core.results.target_result import Target
 from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.association import associations
 from slicemill.experiments.features import FeatureTable, feature_table
+from slicemill.experiments.target import predict_target
 from slicemill.io import storage
 from slicemill.io.lake.tables import LakeTables, read_lake
 from slicemill.io.machine import command, describe
@@ -55,6 +57,8 @@ def run(config: AssociateConfig) -> dict[str, Any]:
         without_truth=table.without_truth,
         agreement=tuple(_agreement(table, feature) for feature in TESTED),
         **tests,
+        predicted_targets=_targets(table, "predicted", lake, config),
+        true_targets=_targets(table, "true", lake, config),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command(),
     )
@@ -67,6 +71,7 @@ def run(config: AssociateConfig) -> dict[str, Any]:
         "tests": len(result.predicted),
         "significant": sum(test.fisher_bonferroni < 0.05 for test in result.predicted),
         "significant_by_truth": sum(test.fisher_bonferroni < 0.05 for test in result.true),
+        "targets": len(config.target),
         "out": display(canonical(config.out)),
     }
 
@@ -80,30 +85,56 @@ def _score_folders(uri: Uri) -> list[Uri]:
     return [places.scores(fold) for fold in range(len(folds))]
 
 
+def _targets(
+    table: FeatureTable, mask: Literal["predicted", "true"], lake: LakeTables, config: AssociateConfig
+) -> tuple[Target, ...]:
+    """Each --target predicted from the features of one kind of mask, by patient."""
+    by_name = _by_patient(table.rows, mask, PREDICTORS)
+    features = {
+        patient: np.array([by_name[name][patient] for name in PREDICTORS], np.float64)
+        for patient in by_name[PREDICTORS[0]]
+    }
+    columns = _columns(lake, config.target, "--target")
+    return tuple(predict_target(name, features, labels, config.seed) for name, labels in columns.items())
+
+
 def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Group by patient of each clinical column; empty cells are left out."""
+    """Group by patient of each clinical column to test; by default the cluster columns."""
     outcomes = tuple(names) or tuple(name for name in lake.clinical if name.endswith("Cluster"))
-    unknown = [name for name in outcomes if name not in lake.clinical]
-    if unknown or not outcomes:
+    if not outcomes:
         raise ConfigError(
-            "--outcome is not a clinical column of the lake" if unknown else "the lake has no cluster column",
+            "the lake has no cluster column",
             expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
-            found=", ".join(unknown) or "none",
+            found="none",
+        )
+    return _columns(lake, outcomes, "--outcome")
+
+
+def _columns(lake: LakeTables, names: Sequence[str], flag: str) -> dict[str, dict[str, str]]:
+    """Value by patient of each clinical column; empty cells are left out."""
+    unknown = [name for name in names if name not in lake.clinical]
+    if unknown:
+        raise ConfigError(
+            f"{flag} is not a clinical column of the lake",
+            expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
+            found=", ".join(unknown),
         )
     return {
         name: {
             patient: str(value) for patient, value in lake.clinical[name].items() if value not in (None, "")
         }
-        for name in outcomes
+        for name in names
     }
 
 
-def _by_patient(rows: Sequence[FeatureRow], mask: str) -> dict[str, dict[str, float]]:
-    """Mean of each tested feature over a patient's scans."""
-    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in TESTED}
+def _by_patient(
+    rows: Sequence[FeatureRow], mask: str, names: Sequence[str] = TESTED
+) -> dict[str, dict[str, float]]:
+    """Mean of each feature over a patient's scans."""
+    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
     for row in rows:
         if row.mask == mask:
-            for name in TESTED:
+            for name in names:
                 values[name][row.patient_id].append(getattr(row, name))
     return {
         name: {patient: float(np.mean(of_scans)) for patient, of_scans in sorted(by_patient.items())}

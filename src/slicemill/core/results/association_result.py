@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slicemill.core.evaluation.shape import Spacing
+from slicemill.core.results.target_result import Target
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,7 @@ class AssociationResult:
     """When, ISO 8601, UTC."""
     command: str
     """Command line."""
+    predicted_targets: tuple[Target, ...] = ()
+    """Columns predicted from the shape of predicted masks."""
+    true_targets: tuple[Target, ...] = ()
+    """Columns predicted from the shape of true masks."""

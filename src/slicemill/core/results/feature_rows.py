@@ -16,6 +16,9 @@ TESTED = (
     "sphericity",
 )
 
+#: Features that clinical columns are predicted from: few, because patients are.
+PREDICTORS = (*TESTED, "laterality", "components")
+
 
 @dataclass(frozen=True)
 class FeatureRow:
