@@ -34,6 +34,8 @@ _HOMES = {
         "compare",
         "associate",
         "committee",
+        "forget",
+        "verify",
     ),
     "slicemill.model.predicting.volumes": ("Predictor", "VolumePrediction"),
     "slicemill.config": (
@@ -52,6 +54,7 @@ _HOMES = {
         "CompareConfig",
         "AssociateConfig",
         "CommitteeConfig",
+        "ForgetConfig",
     ),
     "slicemill.errors": ("SlicemillError",),
     "slicemill.core.evaluation.intervals": ("mean_interval",),

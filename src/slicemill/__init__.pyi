@@ -3,6 +3,7 @@ from slicemill.api import associate as associate
 from slicemill.api import committee as committee
 from slicemill.api import compare as compare
 from slicemill.api import crossval as crossval
+from slicemill.api import forget as forget
 from slicemill.api import ingest as ingest
 from slicemill.api import open_lake as open_lake
 from slicemill.api import open_results as open_results
@@ -19,10 +20,12 @@ from slicemill.api import split as split
 from slicemill.api import start_session as start_session
 from slicemill.api import sweep as sweep
 from slicemill.api import train as train
+from slicemill.api import verify as verify
 from slicemill.config import AssociateConfig as AssociateConfig
 from slicemill.config import CommitteeConfig as CommitteeConfig
 from slicemill.config import CompareConfig as CompareConfig
 from slicemill.config import CrossvalConfig as CrossvalConfig
+from slicemill.config import ForgetConfig as ForgetConfig
 from slicemill.config import IngestConfig as IngestConfig
 from slicemill.config import PhantomConfig as PhantomConfig
 from slicemill.config import PredictConfig as PredictConfig

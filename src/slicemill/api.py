@@ -14,6 +14,7 @@ from slicemill.config import (
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
+    ForgetConfig,
     IngestConfig,
     PhantomConfig,
     PredictConfig,
@@ -215,6 +216,17 @@ def report(config: ReportConfig) -> Summary:
     Raises InputError for a folder that does not exist.
     """
     from slicemill.pipelines import report as verb
+
+    return verb.run(config)
+
+
+def forget(config: ForgetConfig) -> Summary:
+    """Remove patients from a lake, splits, scores and reports and return the summary.
+
+    `unreached` of the summary names what still holds something of them. Raises InputError for a place that
+    does not exist, BusyError while another run writes to one of them.
+    """
+    from slicemill.pipelines import forget as verb
 
     return verb.run(config)
 

@@ -37,12 +37,6 @@ def _score(config: ScoreConfig) -> Summary:
     return api.verify(config) if config.verify else api.score(config)
 
 
-def _forget(config: ForgetConfig) -> Summary:
-    from slicemill.pipelines import forget
-
-    return forget.run(config)
-
-
 def _emr(config: EmrConfig) -> Summary:
     from slicemill.emr import verbs
 
@@ -79,7 +73,7 @@ VERBS = {
     "promote": _Verb(PromoteConfig, api.promote, aliases=_AS),
     "rollback": _Verb(RollbackConfig, api.rollback, aliases=_AS),
     "report": _Verb(ReportConfig, api.report),
-    "forget": _Verb(ForgetConfig, _forget),
+    "forget": _Verb(ForgetConfig, api.forget),
     "emr": _Verb(EmrConfig, _emr),
 }
 

@@ -22,7 +22,7 @@ from slicemill.emr.requests.steps import job_arguments
 TEMPLATE = cfn_yaml.load(str(EMR / "cloudformation" / "foundation.yaml"))
 FOUNDATION = json.loads(json.dumps(TEMPLATE))["Resources"]
 #: What each argument of a job does with the objects below its URI.
-READS, WRITES = "s3:GetObject", "s3:PutObject"
+READS, WRITES, REMOVES = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
 ACCESS: Mapping[str, Mapping[str, str]] = {
     "ingest": {"--raw": READS, "--lake": WRITES},
     "split": {"--lake": WRITES},
@@ -33,6 +33,7 @@ ACCESS: Mapping[str, Mapping[str, str]] = {
     "committee": {"--model": READS, "--out": WRITES},
     "compare": {"--run": READS, "--out": WRITES},
     "associate": {"--lake": READS, "--scores": READS, "--out": WRITES},
+    "forget": {"--lake": REMOVES, "--run": READS, "--scores": REMOVES, "--report": REMOVES},
     "report": {"--lake": READS, "--run": READS, "--scores": READS, "--out": WRITES},
 }
 PROFILES = {

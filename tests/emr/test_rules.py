@@ -19,6 +19,7 @@ from slicemill.emr.config import SubmitConfig
 from slicemill.emr.requests.cluster import Cluster, shape_of, tags
 from slicemill.emr.requests.job_settings import (
     SPARK_JOBS,
+    JobName,
     check_settings,
     common_settings,
     executors,
@@ -228,6 +229,18 @@ def test_an_argument_of_no_job_is_refused(text: str) -> None:
 def test_an_argument_of_a_job_that_is_not_submitted_is_refused() -> None:
     with pytest.raises(ConfigError, match="is for score, which is not submitted"):
         extra_arguments(["score.batch-size=8"], ("ingest",))
+
+
+@pytest.mark.parametrize(
+    ("job", "argument"),
+    [("forget", "forget.patient=TEST_AA_0001"), ("ingest", "ingest.verify"), ("score", "score.verify")],
+)
+def test_a_patient_is_forgotten_and_hashes_are_compared_as_steps_too(job: JobName, argument: str) -> None:
+    extra = extra_arguments([argument], (job,))[job]
+    command = Step(job, job_arguments(job, SITE, CPU, "first", "first") + extra).command(SITE, CPU)
+    assert command[-len(extra) :] == list(extra)
+    with pytest.raises(ConfigError, match="does not take these arguments"):
+        Step("forget", job_arguments("forget", SITE, CPU, "first", "first"))
 
 
 def test_a_site_that_lacks_outputs_names_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -23,8 +24,9 @@ from slicemill.io.lake.tables import read_lake
 from slicemill.io.places import Lake, Scores
 from slicemill.io.run.card import save_card
 from slicemill.io.scores.tables import patient_rows
-from slicemill.io.storage.lock import sole_writer
-from slicemill.io.storage.uri import canonical
+from slicemill.io.storage import files
+from slicemill.io.storage.lock import LOCK_NAME, sole_writer
+from slicemill.io.storage.uri import canonical, join, relative
 from slicemill.pipelines import forget
 
 PATIENT, SCAN = "TEST_AA_0001", SCAN_IDS[0]
@@ -117,9 +119,74 @@ def test_to_forget_again_changes_nothing(home: Path) -> None:
     assert {path: path.read_bytes() for path in home.rglob("*.parquet")} == before
 
 
-def test_another_run_in_the_lake_is_not_disturbed(home: Path) -> None:
-    with sole_writer(canonical(str(home / "lake")), "other"), pytest.raises(BusyError):
+def contents(home: Path) -> dict[str, bytes]:
+    """Every file of lake, scores and reports, without the locks."""
+    return {
+        str(path.relative_to(home)): path.read_bytes()
+        for folder in ("lake", "scores", "report")
+        for path in (home / folder).rglob("*")
+        if path.is_file() and path.name != LOCK_NAME
+    }
+
+
+@pytest.mark.parametrize("place", ["lake", "scores", "report"])
+def test_while_another_run_writes_nothing_is_removed(home: Path, place: str) -> None:
+    before = contents(home)
+    with sole_writer(canonical(str(home / place)), "other"), pytest.raises(BusyError):
         run(home)
+    assert contents(home) == before
+
+
+def test_killed_anywhere_it_is_run_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path(shutil.copytree(home, tmp_path / "whole"))
+    run(whole)
+    changes = itertools.count()
+    last = 0
+
+    def killed(change: Any) -> Any:
+        def act(*arguments: Any, **more: Any) -> Any:
+            if next(changes) >= last:
+                raise KeyboardInterrupt
+            return change(*arguments, **more)
+
+        return act
+
+    for last in itertools.count(0, 3):
+        copy = Path(shutil.copytree(home, tmp_path / f"killed-{last}"))
+        changes = itertools.count()
+        with monkeypatch.context() as patch:
+            for owner, name in ((files, "write_bytes"), (files, "remove"), (storage, "remove")):
+                patch.setattr(owner, name, killed(getattr(owner, name)))
+            try:
+                run(copy)
+                break
+            except KeyboardInterrupt:
+                pass
+        run(copy)
+        assert contents(copy) == contents(whole)
+    assert last > 8
+
+
+def test_in_s3_nothing_written_of_a_patient_stays(home: Path, bucket: str) -> None:
+    for name, data in contents(home).items():
+        storage.write_bytes(join(bucket, name), data)
+    summary = forget.run(
+        ForgetConfig(
+            patient=(PATIENT,),
+            lake=f"{bucket}/lake",
+            scores=(f"{bucket}/scores",),
+            report=(f"{bucket}/report",),
+        )
+    )
+    run(home)
+    assert (summary["scans"], summary["splits"]) == (1, ["first"])
+    stored = {
+        relative(file.uri, bucket): storage.read_bytes(file.uri)
+        for place in ("lake", "scores", "report")
+        for file in storage.list_files(join(bucket, place))
+    }
+    assert stored.keys() == contents(home).keys()
+    assert not any(PATIENT in name or PATIENT.encode() in data for name, data in stored.items())
 
 
 def test_wrong_places_are_one_clear_line(home: Path) -> None:

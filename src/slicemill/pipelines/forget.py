@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from slicemill.config import ForgetConfig
 from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.scans.patients import normal
+from slicemill.io import storage
 from slicemill.io.lake import withdrawal as lake_withdrawal
 from slicemill.io.lake.card import require_lake
 from slicemill.io.run.card import load_card
 from slicemill.io.scores import withdrawal as scores_withdrawal
 from slicemill.io.scores.withdrawal import remove_mentions
+from slicemill.io.storage.fence import Fence
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
+from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
@@ -24,29 +29,24 @@ log = logging.getLogger(__name__)
 def run(config: ForgetConfig) -> dict[str, Any]:
     """Forget the patients and return the summary. Killed anywhere, it is run again.
 
-    Raises InputError for a lake or a run that is not there, BusyError if another run writes there.
+    Raises InputError for a lake or a run that is not there, BusyError if another run writes there; nothing is
+    removed then.
     """
     patients = {normal(patient) for patient in config.patient}
-    job_id = f"forget-{uuid.uuid4().hex[:12]}"
     unreached = _unreached(config, patients)
     _require_places(config)
-    scans: set[str] = set()
-    files, splits = 0, []
-    for uri in config.scores:
-        home = canonical(uri)
-        with sole_writer(home, job_id):
-            scored = scores_withdrawal.withdraw(home, patients)
-        scans |= set(scored.scans)
-        files += scored.files
-    if config.lake:
-        home = canonical(config.lake)
-        with sole_writer(home, job_id) as fence:
-            stored = lake_withdrawal.withdraw(fence, patients)
-        scans |= set(stored.scans)
-        files += stored.files
-        splits = list(stored.splits)
-    names = {*patients, *scans}
-    reports = [page for uri in config.report for page in remove_mentions(canonical(uri), names)]
+    with ExitStack() as locks:
+        fences = _lock_places(config, locks)
+        scans = _scans(config, patients)
+        # Pages go first: later nothing tells which scans were the patients'.
+        pages = [page for fence in fences.reports for page in remove_mentions(fence, {*patients, *scans})]
+        files = len(pages)
+        files += sum(scores_withdrawal.withdraw(fence, patients).files for fence in fences.scores)
+        splits: list[str] = []
+        if fences.lake:
+            removal = lake_withdrawal.withdraw(fences.lake, patients)
+            files += removal.files
+            splits = list(removal.splits)
     if not (scans or splits):
         unreached.append("no scan of the patient was found: check the id, it is spelled as in the lake")
     for sentence in unreached:
@@ -55,11 +55,45 @@ def run(config: ForgetConfig) -> dict[str, Any]:
         "job": "forget",
         "status": "done",
         "scans": len(scans),
-        "files": files + len(reports),
+        "files": files,
         "splits": splits,
-        "reports": [display(uri) for uri in reports],
+        "reports": [display(uri) for uri in pages],
         "unreached": unreached,
     }
+
+
+@dataclass(frozen=True)
+class _Fences:
+    """The locks of all places, held until the end: no run writes meanwhile what it read before."""
+
+    reports: tuple[Fence, ...]
+    scores: tuple[Fence, ...]
+    lake: Fence | None
+
+
+def _lock_places(config: ForgetConfig, locks: ExitStack) -> _Fences:
+    job_id = f"forget-{uuid.uuid4().hex[:12]}"
+
+    def lock(home: Uri) -> Fence:
+        return locks.enter_context(sole_writer(home, job_id))
+
+    return _Fences(
+        # A lock would make a folder that is not there.
+        tuple(lock(home) for home in _places(config.report) if storage.list_or_none(home)),
+        tuple(map(lock, _places(config.scores))),
+        lock(canonical(config.lake)) if config.lake else None,
+    )
+
+
+def _places(uris: Iterable[str]) -> tuple[Uri, ...]:
+    """Canonical URIs, each once."""
+    return tuple(dict.fromkeys(map(canonical, uris)))
+
+
+def _scans(config: ForgetConfig, patients: Collection[str]) -> set[str]:
+    of_scores = [scores_withdrawal.scans_of(canonical(uri), patients) for uri in config.scores]
+    of_lake = [lake_withdrawal.scans_of(canonical(config.lake), patients)] if config.lake else []
+    return set().union(*of_scores, *of_lake)
 
 
 def _require_places(config: ForgetConfig) -> None:
@@ -78,6 +112,9 @@ def _unreached(config: ForgetConfig, patients: Collection[str]) -> list[str]:
             sentences.append(f"{uri} was trained or chosen on a patient: train another model and remove it")
         elif None in answers:
             sentences.append(f"{uri} does not say which patients it was trained on")
+    sentences += [
+        f"{uri} holds no report" for uri in config.report if not storage.list_or_none(canonical(uri))
+    ]
     sentences.append("raw folders are not touched: remove the patient's, or the next ingest reads them again")
     sentences.append("copies elsewhere, such as trackers, logs and backups, are not touched")
     return sentences

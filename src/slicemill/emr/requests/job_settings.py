@@ -15,7 +15,17 @@ from slicemill.emr.capacity.shapes import Shape
 from slicemill.errors import ConfigError
 
 JobName: TypeAlias = Literal[
-    "ingest", "split", "train", "score", "report", "crossval", "sweep", "committee", "compare", "associate"
+    "ingest",
+    "split",
+    "train",
+    "score",
+    "report",
+    "crossval",
+    "sweep",
+    "committee",
+    "compare",
+    "associate",
+    "forget",
 ]
 
 #: Jobs that open a Spark session; the others are plain Python on the primary node.

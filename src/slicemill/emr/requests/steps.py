@@ -16,6 +16,7 @@ from slicemill.config import (
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
+    ForgetConfig,
     IngestConfig,
     ReportConfig,
     ScoreConfig,
@@ -60,6 +61,7 @@ _CONFIGS: Mapping[JobName, type[Any]] = {
     "committee": CommitteeConfig,
     "compare": CompareConfig,
     "associate": AssociateConfig,
+    "forget": ForgetConfig,
 }
 
 
@@ -217,7 +219,10 @@ def job_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) 
         return ("--lake", lake, "--scores", scores, "--out", site.data("report", f"{run}-associations"))
     if job == "compare":
         return ("--run", f"{run}={home}", "--out", site.data("report", f"{run}-compare"))
-    return ("--lake", lake, "--run", home, "--scores", scores, "--out", site.data("report", run))
+    report = site.data("report", run)
+    if job == "forget":
+        return ("--lake", lake, "--run", home, "--scores", scores, "--report", report)
+    return ("--lake", lake, "--run", home, "--scores", scores, "--out", report)
 
 
 def _search_arguments(job: JobName, site: Site, shape: Shape, run: str, split: str) -> tuple[str, ...]:

@@ -11,8 +11,12 @@ from slicemill.errors import ConfigError, InputError
 from slicemill.io import storage
 from slicemill.io.parquet import read_small, write_small
 from slicemill.io.places import Lake
+from slicemill.io.storage.fence import Fence
 from slicemill.schemas import SCHEMA_VERSION, SPLIT
 from slicemill.types import Uri
+
+#: Of a card, while its split is replaced: the card that is to come.
+_NEXT = "next"
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,14 @@ class Split:
 
     def patients(self, part: str) -> set[str]:
         """Patients of a part (train, val, test) or of a fold (fold-K)."""
-        patients = {patient for patient, of in self.assigned.items() if of == part}
-        if not patients:
+        found = {patient for patient, of in self.assigned.items() if of == part}
+        if not found:
             raise ConfigError(
                 f"the split {self.name} has no part {part}",
                 expected=" or ".join(sorted(set(self.assigned.values()))),
                 found=part,
             )
-        return patients
+        return found
 
 
 def exists(home: Uri, name: str) -> bool:
@@ -81,12 +85,35 @@ def split_names(home: Uri) -> list[str]:
 
 def write_split(home: Uri, split: Split) -> None:
     """Store a split: the table first, the card that vouches for it last."""
+    write_small(Lake(home).split(split.name), SPLIT, _rows(split))
+    storage.write_json(Lake(home).split_card(split.name), _stored_card(split))
+
+
+def replace_split(fence: Fence, split: Split) -> bool:
+    """Store a split over one of its name, unless it is the same; return whether it is another.
+
+    Killed anywhere, the split can be read, as it was or as it is now: meanwhile its card vouches for both.
+    """
+    lake = Lake(fence.home)
+    if storage.read_json(lake.split_card(split.name)) == split.card:
+        return False
+    card = _stored_card(split)
+    fence.write_json(lake.split_card(split.name), {**read_split(fence.home, split.name).card, _NEXT: card})
+    write_small(lake.split(split.name), SPLIT, _rows(split), write=fence.write)
+    fence.write_json(lake.split_card(split.name), card)
+    return True
+
+
+def _rows(split: Split) -> list[dict[str, Any]]:
     rows = []
     for patient, part in sorted(split.assigned.items()):
         fold = int(part.removeprefix("fold-")) if part.startswith("fold-") else None
         rows.append({"patient_id": patient, "part": None if fold is not None else part, "fold": fold})
-    write_small(Lake(home).split(split.name), SPLIT, rows)
-    storage.write_json(Lake(home).split_card(split.name), {**split.card, "schema_version": SCHEMA_VERSION})
+    return rows
+
+
+def _stored_card(split: Split) -> dict[str, Any]:
+    return {**split.card, "schema_version": SCHEMA_VERSION}
 
 
 def read_split(home: Uri, name: str) -> Split:
@@ -96,25 +123,21 @@ def read_split(home: Uri, name: str) -> Split:
     """
     refuse_leaky(name, "--split")
     if not exists(home, name):
-        names = sorted(
-            {
-                file.uri.rpartition("/")[2].removesuffix(".json")
-                for file in storage.list_or_none(Lake(home).splits)
-                if file.uri.endswith(".json")
-            }
-        )
         raise InputError(
             f"the lake has no split {name}",
-            expected=", ".join(names) or "a split made by slicemill split",
+            expected=", ".join(split_names(home)) or "a split made by slicemill split",
             found=name,
         )
-    card = storage.read_json(Lake(home).split_card(name))
+    card = dict(storage.read_json(Lake(home).split_card(name)))
+    following = card.pop(_NEXT, None)
     rows = read_small(Lake(home).split(name), SPLIT).to_pylist()
     pairs = [
         (row["patient_id"], row["part"] if row["fold"] is None else f"fold-{row['fold']}") for row in rows
     ]
     check_disjoint(pairs)
     assigned = dict(pairs)
+    if following and split_hash(assigned) == following["hash"]:
+        card = following
     if split_hash(assigned) != card.get("hash"):
         raise InputError(
             f"the split {name} is not what its card says",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from slicemill.core.scans.discovery import Discovery
@@ -13,10 +13,11 @@ from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
 from slicemill.io.lake.content import LakeContent
-from slicemill.io.lake.published import publish, read_commits, read_published
-from slicemill.io.lake.splits import Split, read_split, split_names, write_split
+from slicemill.io.lake.published import Published, publish, read_commits, read_published
+from slicemill.io.lake.rows import QuarantineRow
+from slicemill.io.lake.splits import Split, read_split, replace_split, split_names
 from slicemill.io.places import Lake
-from slicemill.io.storage.commits import list_commits
+from slicemill.io.storage.commits import Commit, list_commits
 from slicemill.io.storage.fence import Fence
 from slicemill.types import Uri
 
@@ -30,67 +31,100 @@ class LakeWithdrawal:
     splits: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _LakeState:
+    """What lies in a lake, and how its scans belong to patients."""
+
+    tables: Published
+    commits: tuple[tuple[Commit, ScanCommit], ...]
+    patient_list: Mapping[str, str]
+    pattern: re.Pattern[str]
+
+    @classmethod
+    def read(cls, home: Uri) -> _LakeState:
+        uri = Lake(home).patients
+        tables = read_published(home)
+        commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
+        return cls(
+            tables,
+            tuple(zip(commits, read_commits(commits, tables), strict=True)),
+            storage.read_json(uri) if storage.exists(uri) else {},
+            re.compile(storage.read_json(Lake(home).card).get("scan_pattern") or ""),
+        )
+
+    def patient_of(self, scan_id: str) -> str:
+        """Of a scan that has no row, such as one that went to quarantine whole."""
+        return identify(scan_id, self.pattern, self.patient_list).patient_id
+
+    def commits_of(self, patients: Collection[str]) -> set[Commit]:
+        """The commits of the patients' scans."""
+        return {
+            commit
+            for commit, rows in self.commits
+            if (rows.scan.patient_id if rows.scan else self.patient_of(commit.scan_id)) in patients
+        }
+
+    def outside(self, patients: Collection[str]) -> list[QuarantineRow]:
+        """Quarantine rows without a commit that are of other patients, or of nobody."""
+        committed = {commit.scan_id for commit, _ in self.commits}
+        of_others = [
+            row
+            for scan_id, rows in self.tables.quarantine.items()
+            if scan_id not in committed and self.patient_of(scan_id) not in patients
+            for row in rows
+        ]
+        return [*of_others, *self.tables.nameless]
+
+
+def scans_of(home: Uri, patients: Collection[str]) -> set[str]:
+    """The patients' scans, of which the lake holds anything. Raises InputError if there is no lake."""
+    require_lake(home)
+    state = _LakeState.read(home)
+    rows = {row.scan_id for row in state.tables.scans.values() if row.patient_id in patients}
+    return rows | {commit.scan_id for commit in state.commits_of(patients)}
+
+
 def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
     """Remove every trace of these patients; the lake must be locked. Doing it again changes nothing.
 
     Raises InputError if there is no lake, LockLostError if this run no longer holds it.
     """
     home = fence.home
-    require_lake(home)
-    splits = _withdraw_from_splits(home, patients)
-    patient_list = _withdraw_from_list(home, patients)
-    tables = read_published(home)
-    commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
-    pattern = re.compile(storage.read_json(Lake(home).card).get("scan_pattern") or "")
-
-    def patient_of(scan_id: str) -> str:
-        return identify(scan_id, pattern, patient_list).patient_id
-
-    remaining: list[ScanCommit] = []
-    scans = {row.scan_id for row in tables.scans.values() if row.patient_id in patients}
-    for commit, rows in zip(commits, read_commits(commits, tables), strict=True):
-        if (rows.scan.patient_id if rows.scan else patient_of(commit.scan_id)) in patients:
-            fence.remove(commit.uri)
-            scans.add(commit.scan_id)
-        else:
-            remaining.append(rows)
-    committed = {commit.scan_id for commit in commits}
-    outside = [
-        row
-        for scan_id, of_scan in tables.quarantine.items()
-        if scan_id not in committed and patient_of(scan_id) not in patients
-        for row in of_scan
-    ]
-    content = LakeContent.of(remaining, [*outside, *tables.nameless])
-    clinical = tables.clinical.without(patients)
+    scans = scans_of(home, patients)
+    splits = _withdraw_from_splits(fence, patients)
+    state = _LakeState.read(home)
+    withdrawn = state.commits_of(patients)
+    storage.each(fence.remove, sorted(commit.uri for commit in withdrawn), home)
+    others = [rows for commit, rows in state.commits if commit not in withdrawn]
+    content = LakeContent.of(others, state.outside(patients))
+    clinical = state.tables.clinical.without(patients)
     nothing = Discovery((), (), {}, {})
     publish(fence, content, content.profile(nothing, clinical), clinical)
-    return LakeWithdrawal(tuple(sorted(scans)), content.remove_leftovers(fence), splits)
+    files = content.remove_leftovers(fence)
+    # Last: it says whose a scan is that went to quarantine whole, should this run be killed before.
+    _withdraw_from_list(fence, state.patient_list, patients)
+    return LakeWithdrawal(tuple(sorted(scans)), files, splits)
 
 
-def _withdraw_from_list(home: Uri, patients: Collection[str]) -> dict[str, str]:
-    """Take patients off the list that ingest was given; return the list as it was."""
-    uri = Lake(home).patients
-    if not storage.exists(uri):
-        return {}
-    patient_list: dict[str, str] = storage.read_json(uri)
-    storage.write_json(
-        uri, {scan: patient for scan, patient in patient_list.items() if patient not in patients}
+def _withdraw_from_list(fence: Fence, patient_list: Mapping[str, str], patients: Collection[str]) -> None:
+    """Take patients off the list that ingest was given."""
+    rest = {scan: patient for scan, patient in patient_list.items() if patient not in patients}
+    if rest != patient_list:
+        fence.write_json(Lake(fence.home).patients, rest)
+
+
+def _withdraw_from_splits(fence: Fence, patients: Collection[str]) -> tuple[str, ...]:
+    """Take patients out of every split; return the names of those that named one."""
+    names = [name for name in split_names(fence.home) if not name.startswith(LEAKY)]
+    return tuple(
+        name for name in names if replace_split(fence, _without(read_split(fence.home, name), patients))
     )
-    return patient_list
 
 
-def _withdraw_from_splits(home: Uri, patients: Collection[str]) -> tuple[str, ...]:
-    names = []
-    for name in split_names(home):
-        if name.startswith(LEAKY):
-            continue
-        split = read_split(home, name)
-        remaining = {patient: part for patient, part in split.assigned.items() if patient not in patients}
-        if len(remaining) == len(split.assigned):
-            continue
-        together = [[id_ for id_ in group if id_ not in patients] for group in split.card.get("together", ())]
-        card = {**split.card, "hash": split_hash(remaining), "patients": len(remaining), "together": together}
-        write_split(home, Split(name, remaining, card))
-        names.append(name)
-    return tuple(names)
+def _without(split: Split, patients: Collection[str]) -> Split:
+    rest = {patient: part for patient, part in split.assigned.items() if patient not in patients}
+    if len(rest) == len(split.assigned):
+        return split
+    together = [[id_ for id_ in group if id_ not in patients] for group in split.card.get("together", ())]
+    card = {**split.card, "hash": split_hash(rest), "patients": len(rest), "together": together}
+    return Split(split.name, rest, card)
