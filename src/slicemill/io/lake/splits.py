@@ -59,14 +59,14 @@ class Split:
 
     def patients(self, part: str) -> set[str]:
         """Patients of a part (train, val, test) or of a fold (fold-K)."""
-        found = {patient for patient, of in self.assigned.items() if of == part}
-        if not found:
+        patients = {patient for patient, part_of in self.assigned.items() if part_of == part}
+        if not patients:
             raise ConfigError(
                 f"the split {self.name} has no part {part}",
                 expected=" or ".join(sorted(set(self.assigned.values()))),
                 found=part,
             )
-        return found
+        return patients
 
 
 def exists(home: Uri, name: str) -> bool:
