@@ -95,8 +95,8 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
     state = _LakeState.read(home)
     withdrawn = state.commits_of(patients)
     storage.each(fence.remove, sorted(commit.uri for commit in withdrawn), home)
-    others = [rows for commit, rows in state.commits if commit not in withdrawn]
-    content = LakeContent.of(others, state.outside(patients))
+    remaining = [rows for commit, rows in state.commits if commit not in withdrawn]
+    content = LakeContent.of(remaining, state.outside(patients))
     clinical = state.tables.clinical.without(patients)
     nothing = Discovery((), (), {}, {})
     publish(fence, content, content.profile(nothing, clinical), clinical)
@@ -108,9 +108,9 @@ def withdraw(fence: Fence, patients: Collection[str]) -> LakeWithdrawal:
 
 def _withdraw_from_list(fence: Fence, patient_list: Mapping[str, str], patients: Collection[str]) -> None:
     """Take patients off the list that ingest was given."""
-    rest = {scan: patient for scan, patient in patient_list.items() if patient not in patients}
-    if rest != patient_list:
-        fence.write_json(Lake(fence.home).patients, rest)
+    remaining = {scan: patient for scan, patient in patient_list.items() if patient not in patients}
+    if remaining != patient_list:
+        fence.write_json(Lake(fence.home).patients, remaining)
 
 
 def _withdraw_from_splits(fence: Fence, patients: Collection[str]) -> tuple[str, ...]:
@@ -122,9 +122,9 @@ def _withdraw_from_splits(fence: Fence, patients: Collection[str]) -> tuple[str,
 
 
 def _without(split: Split, patients: Collection[str]) -> Split:
-    rest = {patient: part for patient, part in split.assigned.items() if patient not in patients}
-    if len(rest) == len(split.assigned):
+    remaining = {patient: part for patient, part in split.assigned.items() if patient not in patients}
+    if len(remaining) == len(split.assigned):
         return split
     together = [[id_ for id_ in group if id_ not in patients] for group in split.card.get("together", ())]
-    card = {**split.card, "hash": split_hash(rest), "patients": len(rest), "together": together}
-    return Split(split.name, rest, card)
+    card = {**split.card, "hash": split_hash(remaining), "patients": len(remaining), "together": together}
+    return Split(split.name, remaining, card)
