@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,9 +128,30 @@ def test_mlflow_holds_the_run_once_even_if_it_was_interrupted(make, tmp_path, mo
 
     (run,) = _mlflow_runs(store, "sweep")
     assert (run.info.run_name, run.info.status) == ("trial-7", "FINISHED")
-    assert run.data.metrics == pytest.approx(numbers(_metrics(plan)[-1]))
+    metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+    assert metrics == pytest.approx(numbers(_metrics(plan)[-1]))
+    assert run.data.metrics["system/memory_mb"] > 0
     assert run.data.params["learning_rate"] == "0.002"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_model_its_card_and_the_pictures(make, tmp_path) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    plan = make(epochs=2, figures=True, track=f"mlflow:{store}")
+    _train(plan)
+    (run,) = _mlflow_runs(store, plan.settings.experiment)
+    client = MlflowClient(tracking_uri=store)
+    home = Run.of(plan)
+    for folder, uri in (("model", home.weights), ("model", home.card), ("figures", home.curves)):
+        path = client.download_artifacts(run.info.run_id, f"{folder}/{uri.rpartition('/')[2]}", str(tmp_path))
+        assert Path(path).read_bytes() == storage.read_bytes(uri)
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    drawn = {f"figures/{path.name}" for path in local_path(home.figures).iterdir()}
+    assert pictures == drawn
+    assert (tmp_path / "mlflow.artifacts").is_dir()
 
 
 def _told(folder: str) -> Mapping[str, list[tuple[int, float]]]:
@@ -151,7 +173,12 @@ def test_tensorboard_shows_every_epoch_once_even_if_the_run_was_interrupted(make
 
     told = _told(str(local_path(Run.of(plan).tensorboard)))
     lines = _metrics(plan)
-    assert told.keys() == numbers(lines[0]).keys()
+    layers = {name for name in told if name.startswith("gradient_norm/")}
+    assert told.keys() - layers == numbers(lines[0]).keys()
+    assert layers
+    for name in layers:
+        assert [step for step, _ in told[name]] == [1, 2, 3]
+        assert all(np.isfinite(norm) and norm > 0 for _, norm in told[name])
     assert told["train_loss"] == [(line.epoch, pytest.approx(line.train_loss)) for line in lines]
 
 

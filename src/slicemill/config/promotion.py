@@ -12,7 +12,7 @@ class PromoteConfig:
     run: str
     """Folder or s3:// URI of a training run or a committee."""
     pointer: str
-    """File or s3:// URI of the pointer, such as s3://bucket/runs/current. --as is the same."""
+    """File or s3:// URI of the pointer, or models:/NAME@ALIAS of MLflow. --as is the same."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class ScoreConfig:
     """Write a PNG with outlines of every slice that has a predicted or a true tumour."""
     spacing: str | None = None
     """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
+    track: bool = False
+    """Log the scores to the MLflow run that the model's training was logged to."""
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False

@@ -113,5 +113,20 @@ def score_headline(evaluation: Evaluation, comparison: Comparison | None) -> dic
     return headline
 
 
+def score_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """The numbers of unseen patients that a tracker keeps, by name."""
+    unseen, slices = evaluation.unseen, evaluation.slices
+    numbers = {
+        "mean_patient_dice": _value(unseen.mean_patient_dice),
+        "median_patient_dice": _value(unseen.median_patient_dice),
+    }
+    if slices:
+        numbers |= {
+            "slice_accuracy": _value(slices.slice_accuracy),
+            "slice_auroc": _value(slices.slice_auroc),
+        }
+    return numbers
+
+
 def _value(interval: Interval | None) -> float | None:
     return interval and interval.value

@@ -24,6 +24,7 @@ from slicemill.experiments.score_summary import (
     evaluation_document,
     score_counts,
     score_headline,
+    score_numbers,
 )
 from slicemill.io import storage
 from slicemill.io.lake.splits import read_split
@@ -31,7 +32,8 @@ from slicemill.io.nifti import require_nibabel
 from slicemill.io.places import Scores
 from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.run.card import Card
-from slicemill.io.run.pointer import open_model
+from slicemill.io.run.pointer import NamedModel, open_model
+from slicemill.io.run.tracking_store import TrackedRun
 from slicemill.io.run.weights import check_weights, member_cards
 from slicemill.io.scores.extras import Extras
 from slicemill.io.scores.folder import claim
@@ -72,6 +74,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     if not leaky:
         refuse_leaky(card.split, "--model")
     extras = extras_of(config, card)
+    tracked = TrackedRun.of(model, "--track") if config.track else None
     settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     check_model(model, card)
@@ -94,23 +97,32 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         evaluation = evaluate(home, results.rows, settings.threshold, classifier=classifier)
         comparison = compare(home, results.rows, config.compare_with) if config.compare_with else None
         stored = {
-            "schema_version": SCHEMA_VERSION,
-            "model_id": card.model_id,
-            "threshold": settings.threshold,
-            "options": list(settings.options.names),
-            "extras": list(extras.names),
-            "split": config.split,
-            "part": config.part if config.split else None,
+            **_settings_document(config, settings, named),
             **evaluation_document(evaluation),
             "comparison": comparison and comparison_document(comparison),
             "model": document(model_facts(model, card)),
-            "run": display(model),
-            "pointer": named.pointer,
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
         storage.write_json(Scores(home).summary(suffix), stored)
+    if tracked is not None:
+        tracked.log_scores(score_numbers(evaluation), home)
     followed = {"run": display(model), "pointer": named.pointer} if named.pointer else {}
     return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
+
+
+def _settings_document(config: ScoreConfig, settings: ScoreSettings, named: NamedModel) -> dict[str, Any]:
+    """What summary.json says of the model and of how it scored."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model_id": settings.model_id,
+        "run": display(named.run),
+        "pointer": named.pointer,
+        "threshold": settings.threshold,
+        "options": list(settings.options.names),
+        "extras": list(settings.extras),
+        "split": config.split,
+        "part": config.part if config.split else None,
+    }
 
 
 def extras_of(config: ScoreConfig | PredictConfig, card: Card) -> Extras:

@@ -26,6 +26,7 @@ from slicemill.errors import SlicemillError
 from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import Card, SelfTest, save_card, sha256
+from slicemill.io.run.tracking_store import TrackedRun
 from slicemill.model.device import choose_precision, see_gpus, to_device
 from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate
 from slicemill.model.networks.weights import InitialWeights
@@ -124,6 +125,9 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
             budget.note_epoch(budget.seconds - began, span)
     by_options = _dice_by_options(learner, state, keeper.best)
     summary = _finish(learner, state, keeper.best, by_options, initial) if rank.first else {}
+    if rank.first and plan.settings.track:
+        home = Run.of(plan).home
+        TrackedRun.of(home, "--track").log_published(home)
     seconds = sum(result.seconds for result in trained)
     rate = sum(result.slices for result in trained) / seconds if seconds else None
     return summary | {

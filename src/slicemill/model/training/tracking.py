@@ -7,8 +7,6 @@ again: the same numbers, since a resumed run goes on bit for bit.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import psutil
+import torch
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.records import EpochLine
@@ -24,12 +24,13 @@ from slicemill.core.training.state import RunState
 from slicemill.errors import MachineError
 from slicemill.io import storage
 from slicemill.io.places import Run
+from slicemill.io.run.tracking_store import TrackedRun, artifact_folder, mlflow_client
 from slicemill.io.storage.uri import display, is_s3, join, local_path, stored_uri
 from slicemill.model.loading.loader import LabelledSlice
 from slicemill.model.predicting.predictor import probabilities
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.pictures import draw_curves, draw_examples, example_slices
-from slicemill.types import SliceMask, Uri
+from slicemill.types import SliceMask
 
 #: Longest value of a parameter that MLflow's stores take.
 _LONGEST_VALUE = 500
@@ -71,12 +72,13 @@ def run_trackers(learner: Learner, start: RunState) -> Iterator[Callable[[RunSta
 def _trackers(learner: Learner, start: RunState) -> list[Tracker]:
     settings = learner.plan.settings
     trackers: list[Tracker] = []
+    # Figures first: MLflow takes copies of them.
     if settings.figures:
         trackers.append(FigureTracker(learner))
     if settings.track:
         trackers.append(MlflowTracker(settings))
     if settings.tensorboard:
-        trackers.append(TensorBoardTracker(Run.of(learner.plan).home, start.epochs_done))
+        trackers.append(TensorBoardTracker(learner, start.epochs_done))
     return trackers
 
 
@@ -88,6 +90,18 @@ def numbers(line: EpochLine) -> dict[str, float]:
             if isinstance(number, int | float) and name != "epoch":
                 by_name[f"{name}/{key}" if key else name] = float(number)
     return by_name
+
+
+def machine_numbers() -> dict[str, float]:
+    """What the process takes of its machine at this moment, by name."""
+    process = psutil.Process()
+    taken = {
+        "system/memory_mb": process.memory_info().rss / 1e6,
+        "system/cpu_seconds": sum(process.cpu_times()[:2]),
+    }
+    if torch.cuda.is_available():
+        taken["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return taken
 
 
 class FigureTracker:
@@ -145,15 +159,9 @@ class MlflowTracker:
     """One run in an MLflow store, a local SQLite file or a server; a resumed run goes on in its own."""
 
     def __init__(self, settings: TrainConfig) -> None:
-        # A hospital's training does not report to anyone.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise _missing_package("--track", "mlflow-skinny") from error
-        self._client = MlflowClient(tracking_uri=str(settings.track).removeprefix("mlflow:"))
+        self._store = str(settings.track)
+        self._out = stored_uri(settings.out)
+        self._client = mlflow_client(self._store, "--track")
         self._run = self._resumed(settings) or self._created(settings)
 
     def _resumed(self, settings: TrainConfig) -> str | None:
@@ -171,7 +179,10 @@ class MlflowTracker:
 
         name = settings.experiment
         stored_entry = self._client.get_experiment_by_name(name)
-        experiment = stored_entry.experiment_id if stored_entry else self._client.create_experiment(name)
+        if stored_entry:
+            experiment = stored_entry.experiment_id
+        else:
+            experiment = self._client.create_experiment(name, artifact_folder(self._store))
         run_name = settings.run_name or settings.out.rstrip("/").rpartition("/")[2]
         run = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
         places = {"out": display(stored_uri(settings.out)), "lake": display(stored_uri(settings.lake))}
@@ -189,8 +200,14 @@ class MlflowTracker:
         line, now = state.history[-1], int(time.time() * 1000)
         self._client.log_batch(
             self._run,
-            metrics=[Metric(name, value, now, line.epoch) for name, value in numbers(line).items()],
+            metrics=[
+                Metric(name, value, now, line.epoch)
+                for name, value in {**numbers(line), **machine_numbers()}.items()
+            ],
         )
+        if state.leading_epoch == state.epochs_done:
+            # Drawn before: figures come first among the trackers.
+            TrackedRun(self._client, self._run).log_files([Run(self._out).examples(line.epoch)], "figures")
 
     def close(self, finished: bool) -> None:
         """Mark the run as finished or failed."""
@@ -200,12 +217,13 @@ class MlflowTracker:
 class TensorBoardTracker:
     """Event files in the run's folder; those of a run in S3 are put there whole after every epoch."""
 
-    def __init__(self, out: Uri, epochs_done: int) -> None:
+    def __init__(self, learner: Learner, epochs_done: int) -> None:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise _missing_package("--tensorboard", "tensorboard") from error
-        self._out = out
+        self._learner = learner
+        self._out = out = Run.of(learner.plan).home
         self._local = Path(tempfile.mkdtemp()) if is_s3(out) else local_path(Run(out).tensorboard)
         # What an earlier start told of the epochs that come again is void.
         self._writer = SummaryWriter(str(self._local), purge_step=epochs_done + 1)
@@ -215,10 +233,18 @@ class TensorBoardTracker:
         line = state.history[-1]
         for name, value in numbers(line).items():
             self._writer.add_scalar(name, value, line.epoch)
+        self._layers(line.epoch)
         self._writer.flush()
         if is_s3(self._out):
             for path in self._local.iterdir():
                 storage.write_bytes(join(Run(self._out).tensorboard, path.name), path.read_bytes())
+
+    def _layers(self, epoch: int) -> None:
+        """Each layer's weights as a histogram, and its gradient's norm at the last step, after clipping."""
+        for name, weights in self._learner.network.named_parameters():
+            self._writer.add_histogram(f"weights/{name}", weights.detach().float().cpu(), epoch)
+            if weights.grad is not None:
+                self._writer.add_scalar(f"gradient_norm/{name}", float(weights.grad.float().norm()), epoch)
 
     def close(self, finished: bool) -> None:
         """Close the file."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from slicemill.config import PromoteConfig, RollbackConfig
 from slicemill.core.splits import refuse_leaky
-from slicemill.errors import InputError
+from slicemill.errors import ConfigError, InputError
 from slicemill.experiments.scoring import check_model
 from slicemill.io import storage
 from slicemill.io.run.card import load_card
 from slicemill.io.run.pointer import Move, Pointer, promoted_model, read_pointer, write_pointer
+from slicemill.io.run.registry import is_registered, register_run
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display, parent
 
@@ -22,10 +23,21 @@ def run(config: PromoteConfig) -> dict[str, Any]:
     Raises ModelFileError for a model that can't be trusted, InputError for a pointer that is another file,
     BusyError while another moves it.
     """
-    model, uri = canonical(config.run), canonical(config.pointer)
+    model = canonical(config.run)
     card = load_card(model)
     refuse_leaky(card.split, "--run")
     check_model(model, card)
+    if is_registered(config.pointer):
+        version = register_run(config.pointer, model, card.model_id)
+        return {
+            "job": "promote",
+            "status": "done",
+            "pointer": config.pointer,
+            "run": display(model),
+            "model_id": card.model_id,
+            "version": version,
+        }
+    uri = canonical(config.pointer)
     with sole_writer(parent(uri), f"promote-{uuid.uuid4().hex[:12]}") as fence:
         pointer = read_pointer(uri) if storage.exists(uri) else Pointer(uri)
         current = pointer.current
@@ -41,6 +53,13 @@ def roll_back(config: RollbackConfig) -> dict[str, Any]:
     Raises InputError if there is no such run, ModelFileError if it can't be trusted any more, BusyError while
     another moves the pointer.
     """
+    if is_registered(config.pointer):
+        raise ConfigError(
+            "rollback moves pointer files",
+            expected="a file that promote wrote",
+            found=config.pointer,
+            advice="slicemill promote points an alias at any run.",
+        )
     uri = canonical(config.pointer)
     read_pointer(uri)
     with sole_writer(parent(uri), f"rollback-{uuid.uuid4().hex[:12]}") as fence:
