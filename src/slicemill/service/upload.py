@@ -41,7 +41,7 @@ class RefusalError(Exception):
 
 
 @dataclass(frozen=True)
-class Upload:
+class DecodedBody:
     """A decoded body: its format by its first bytes, and its slices."""
 
     kind: str
@@ -56,7 +56,7 @@ def body_kind(body: bytes) -> str:
     raise RefusalError(415, "the body is no image", "TIFF, PNG or .npy bytes", f"{len(body)} other bytes")
 
 
-def decode_body(body: bytes, max_pixels: int, max_slices: int) -> Upload:
+def decode_body(body: bytes, max_pixels: int, max_slices: int) -> DecodedBody:
     """The slices in a body, checked and decoded as scoring does; RefusalError if none is good."""
     kind = body_kind(body)
     file = LooseFile(file_uri(f"/upload.{kind}"), body)
@@ -66,10 +66,10 @@ def decode_body(body: bytes, max_pixels: int, max_slices: int) -> Upload:
         raise RefusalError(422, problem.detail, problem.expected, problem.found)
     if len(scan.slices) > max_slices:
         raise RefusalError(413, "too many slices", f"at most {max_slices}", len(scan.slices))
-    return Upload(kind, scan)
+    return DecodedBody(kind, scan)
 
 
-def answer_format(asked: str | None, upload: Upload) -> str:
+def answer_format(asked: str | None, upload: DecodedBody) -> str:
     """The answer's format: the body's own unless another is asked for; RefusalError for a misfit."""
     kind = asked or upload.kind
     if kind not in MEDIA_TYPES:
