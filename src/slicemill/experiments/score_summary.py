@@ -10,7 +10,9 @@ from typing import Any
 from slicemill.config import ScoreConfig
 from slicemill.core.evaluation.document import document
 from slicemill.core.evaluation.intervals import Interval
+from slicemill.core.evaluation.nights import channel_statistics
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.profiles.channel_order import channel_order_doubt
 from slicemill.experiments.evaluate import Comparison, Evaluation
 from slicemill.io.places import Scores
 from slicemill.io.run.card import Card
@@ -64,6 +66,7 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
         "quarantined": quarantined,
         "scans_with_warnings": sum(bool(row.warnings) for row in rows),
         "scans_to_look_at_first": sum(bool(row.look_first) for row in rows),
+        "channel_order": channel_order_doubt(channel_statistics(rows), card.training_profile),
         "slices_per_second": results.slices_per_second,
         "model_id": card.model_id,
         **({"members": len(card.members)} if card.members else {}),

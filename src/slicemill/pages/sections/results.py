@@ -31,6 +31,7 @@ from slicemill.pages.sections.blocks import (
 )
 from slicemill.pages.sections.confidence_blocks import confidence_blocks
 from slicemill.pages.sections.detection_blocks import classifier_tiles
+from slicemill.pages.sections.nights import night_blocks
 from slicemill.pages.sections.scan_table import scan_table
 from slicemill.pages.selection import by_dice
 
@@ -56,6 +57,7 @@ def result_section(results: Results, evidence: Evidence | None, anchors: Mapping
             *_warnings(scores),
             *_charts(results, first.scans),
             *_confidence(first.scans),
+            *night_blocks(scores.scans, results.run.card if results.run else None),
             *scan_table(results, scores, evidence, anchors),
             *_published(scores.scans),
         ]
