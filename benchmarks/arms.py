@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import statistics
 import sys
@@ -26,17 +25,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from arm_scans import ScanArrays, load_scans, scan_arrays
 from torch import Tensor, nn
 from torch.nn import functional
 
 from slicemill.config import TrainConfig
 from slicemill.core.evaluation.dice import dice
-from slicemill.core.scans.normalise import from_histogram
 from slicemill.core.scans.scan import Scan
 from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import InputSizes, Span
-from slicemill.io.lake.reader import read_lake_scan, read_scans
-from slicemill.io.storage.uri import canonical
 from slicemill.model.device import to_device
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.networks import unet
@@ -84,18 +81,6 @@ ARMS = {
 }
 
 
-@dataclass(frozen=True)
-class ScanArrays:
-    """A scan: images uint8 (S, H, W, C), masks uint8 0/1 (S, H, W), normalisation float32 (C, 4)."""
-
-    scan_id: str
-    images: npt.NDArray[np.uint8]
-    masks: npt.NDArray[np.uint8]
-    normalisation: npt.NDArray[np.float32]
-    box: tuple[int, int, int]
-    """Top, left and side of the square of the source that the network sees, in pixels."""
-
-
 def main() -> None:
     """Train and judge the arms that have no result yet, then print the table."""
     parser = argparse.ArgumentParser(
@@ -115,57 +100,14 @@ def main() -> None:
         file = args.out / f"{name}-{args.seed}.json"
         if not file.exists():
             scans = scans or load_scans(args.lake, args.judge)
-            train_scans, judge_scans = ([_scan_arrays(scan, ARMS[name]) for scan in part] for part in scans)
+            rule = ARMS[name].settings.get("normalisation", "volume")
+            train_scans, judge_scans = (
+                [scan_arrays(scan, rule, ARMS[name].crop) for scan in part] for part in scans
+            )
             result = run_arm(ARMS[name], train_scans, judge_scans, args.seconds, args.seed)
             file.write_text(json.dumps({"arm": name, "seed": args.seed, **result}, indent=1))
         print(f"{name}: mean Dice {statistics.fmean(json.loads(file.read_text())['dice'].values()):.4f}")
         sys.stdout.flush()
-
-
-def load_scans(lake: str, judge: float) -> tuple[list[Scan], list[Scan]]:
-    """The lake's labelled scans, those that train and those that judge; a patient is on one side."""
-    home = canonical(lake)
-    parts: tuple[list[Scan], list[Scan]] = ([], [])
-    for row in read_scans(home):
-        # The public data set has a mask for each slice.
-        if row.labelled_slices == row.slices:
-            digest = hashlib.blake2b(row.patient_id.encode(), digest_size=4).digest()
-            judges = int.from_bytes(digest, "big") / 2**32 < judge
-            parts[judges].append(read_lake_scan(home, row))
-    return parts
-
-
-def _scan_arrays(scan: Scan, arm: Arm) -> ScanArrays:
-    images = scan.images
-    masks = np.stack([np.asarray(entry.mask) for entry in scan.slices])
-    histogram = np.sum([entry.histogram for entry in scan.slices], axis=0)
-    return ScanArrays(
-        scan.scan_id,
-        images,
-        masks,
-        from_histogram(histogram, arm.settings.get("normalisation", "volume")),
-        _square(_brain(images)) if arm.crop else (0, 0, max(images.shape[1:3])),
-    )
-
-
-def _brain(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Voxels of the head: brighter in some channel than a tenth of the channel's 99th percentile."""
-    return (images > 0.1 * np.percentile(images, 99, axis=(0, 1, 2))).any(axis=3)
-
-
-def _square(brain: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The smallest square within the slice that holds the head of all slices, but for stray voxels."""
-    spans = []
-    for axis in (0, 1):
-        counts = brain.sum(axis=(0, 2 - axis))
-        inside = np.flatnonzero(counts > 0.01 * counts.max())
-        spans.append((int(inside[0]), int(inside[-1]) + 1))
-    side = min(max(stop - start for start, stop in spans) + 4, min(brain.shape[1:]))
-    corner = [
-        min(max((start + stop - side) // 2, 0), extent - side)
-        for (start, stop), extent in zip(spans, brain.shape[1:], strict=True)
-    ]
-    return corner[0], corner[1], side
 
 
 def run_arm(
