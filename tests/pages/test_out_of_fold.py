@@ -53,7 +53,7 @@ def test_the_page_says_what_triage_is_worth_and_why_the_worst_are_bad() -> None:
     everyone = [row for of_fold in folds.values() for row in of_fold]
     result = out_of_fold(folds, {})
     text = words(as_html(result, everyone, "five", "X/worst.csv", datetime(2026, 1, 2, tzinfo=UTC)))
-    assert "2 of 4 scans are named to be looked at first: their Dice is 0.50, that of the rest 0.90." in text
+    assert "To be looked at first: 2 of 4 scans, with a mean Dice of 0.50; the rest have 0.90." in text
     assert "Of the worst scans most wrong voxels are: 2 missed, 2 border." in text
     assert "Of 2 bad masks (Dice below 0.7) the rule names 2." in text
     assert "Buda, Saha, Mazurowski 2019" in text

@@ -72,8 +72,8 @@ def _clinician(result: OutOfFold) -> Iterator[str]:
     worth = result.triage
     if worth and worth.flagged_dice and worth.rest_dice:
         yield (
-            f"{worth.flagged} of {worth.flagged + worth.rest} scans are named to be looked at first: "
-            f"their Dice is {worth.flagged_dice.value:.2f}, that of the rest {worth.rest_dice.value:.2f}."
+            f"To be looked at first: {worth.flagged} of {worth.flagged + worth.rest} scans, with a mean Dice "
+            f"of {worth.flagged_dice.value:.2f}; the rest have {worth.rest_dice.value:.2f}."
         )
     yield "Not for diagnosis."
 
