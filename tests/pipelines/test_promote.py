@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,72 +34,92 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(params=["disk", "s3"])
-def runs(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> str:
-    """Folder of three runs, to be written to."""
-    if request.param == "disk":
-        shutil.copytree(built, tmp_path / "runs")
-        return str(tmp_path / "runs")
-    home = join(canonical(request.getfixturevalue("bucket")), "runs")
+@dataclass(frozen=True)
+class Place:
+    """Folder of the runs, and a pointer of the test's own."""
+
+    runs: str
+    pointer: str
+
+    def point(self, name: str) -> dict[str, Any]:
+        return promote.run(PromoteConfig(f"{self.runs}/{name}", self.pointer))
+
+    def back(self) -> dict[str, Any]:
+        return promote.roll_back(RollbackConfig(self.pointer))
+
+
+@pytest.fixture(scope="module")
+def in_s3(s3: str, built: Path) -> str:
+    """The runs in S3."""
+    import boto3
+
+    bucket = f"slicemill-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
     for path in built.rglob("*.*"):
-        storage.write_bytes(join(home, str(path.relative_to(built))), path.read_bytes())
-    return home
+        uri = join(canonical(f"s3://{bucket}/runs"), str(path.relative_to(built)))
+        storage.write_bytes(uri, path.read_bytes())
+    return f"s3://{bucket}/runs"
 
 
-def point(runs: str, name: str) -> dict[str, Any]:
-    return promote.run(PromoteConfig(f"{runs}/{name}", f"{runs}/current"))
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> Place:
+    if request.param == "disk":
+        return Place(str(built), str(tmp_path / "current"))
+    runs = request.getfixturevalue("in_s3")
+    return Place(runs, f"{runs}/{uuid.uuid4().hex}/current")
 
 
-def back(runs: str) -> dict[str, Any]:
-    return promote.roll_back(RollbackConfig(f"{runs}/current"))
+def copied(built: Path, tmp_path: Path) -> Place:
+    """The runs in a folder that may be written to."""
+    shutil.copytree(built, tmp_path / "runs")
+    return Place(str(tmp_path / "runs"), str(tmp_path / "current"))
 
 
-def test_a_pointer_goes_forward_and_back_and_keeps_its_history(runs):
+def test_a_pointer_goes_forward_and_back_and_keeps_its_history(place):
     for name in RUNS:
-        assert point(runs, name)["changed"]
-    assert back(runs)["run"].endswith("second")
-    assert open_model(f"{runs}/current").run == canonical(f"{runs}/second")
-    assert back(runs)["run"].endswith("first")
+        assert place.point(name)["changed"]
+    assert place.back()["run"].endswith("second")
+    assert open_model(place.pointer).run == canonical(f"{place.runs}/second")
+    assert place.back()["run"].endswith("first")
     with pytest.raises(InputError, match="nothing to go back to"):
-        back(runs)
-    moves = read_pointer(canonical(f"{runs}/current")).moves
+        place.back()
+    moves = read_pointer(canonical(place.pointer)).moves
     assert [move.act for move in moves] == ["promote"] * 3 + ["rollback"] * 2
-    assert point(runs, "third")["run_before"].endswith("first")
-    assert back(runs)["run"].endswith("first")
+    assert place.point("third")["run_before"].endswith("first")
+    assert place.back()["run"].endswith("first")
 
 
-def test_promoting_what_is_in_use_changes_nothing(runs):
-    point(runs, "first")
-    before = storage.read_bytes(canonical(f"{runs}/current"))
-    assert not point(runs, "first")["changed"]
-    assert storage.read_bytes(canonical(f"{runs}/current")) == before
+def test_promoting_what_is_in_use_changes_nothing(place):
+    place.point("first")
+    before = storage.read_bytes(canonical(place.pointer))
+    assert not place.point("first")["changed"]
+    assert storage.read_bytes(canonical(place.pointer)) == before
 
 
-def test_one_at_a_time_moves_a_pointer(runs):
-    point(runs, "first")
-    with sole_writer(parent(canonical(f"{runs}/current")), "other"), pytest.raises(BusyError):
-        point(runs, "second")
-    assert open_model(f"{runs}/current").run.endswith("first")
+def test_one_at_a_time_moves_a_pointer(place):
+    place.point("first")
+    with sole_writer(parent(canonical(place.pointer)), "other"), pytest.raises(BusyError):
+        place.point("second")
+    assert open_model(place.pointer).run.endswith("first")
 
 
 def test_a_run_that_was_trained_again_is_not_taken_for_what_was_promoted(built, tmp_path):
-    shutil.copytree(built, tmp_path / "runs")
-    runs = str(tmp_path / "runs")
-    point(runs, "first")
-    point(runs, "second")
+    place = copied(built, tmp_path)
+    place.point("first")
+    place.point("second")
     for name in ("first", "second"):
-        write_run(canonical(f"{runs}/{name}"), seed=9, size=32)
-    for attempt in (lambda: open_model(f"{runs}/current"), lambda: back(runs)):
+        write_run(canonical(f"{place.runs}/{name}"), seed=9, size=32)
+    for attempt in (lambda: open_model(place.pointer), place.back):
         with pytest.raises(ModelFileError, match="trained again since it was promoted"):
             attempt()
 
 
 def test_a_model_that_cannot_be_trusted_is_not_promoted(built, tmp_path):
-    shutil.copytree(built / "first", tmp_path / "first")
-    (tmp_path / "first" / "model.safetensors").write_bytes(b"other")
+    place = copied(built, tmp_path)
+    Path(place.runs, "first", "model.safetensors").write_bytes(b"other")
     with pytest.raises(ModelFileError):
-        point(str(tmp_path), "first")
-    assert not (tmp_path / "current").exists()
+        place.point("first")
+    assert not Path(place.pointer).exists()
 
 
 @pytest.mark.parametrize(
@@ -134,16 +156,17 @@ def test_the_history_decides_where_a_rollback_goes():
     assert moved("promote", "promote").run == "file:///0"
     assert moved("promote", "promote", "rollback") is None
     assert moved("promote", "promote", "rollback", "promote").run == "file:///0"
+    assert moved("rollback", "promote") is None
 
 
 def test_scores_follow_a_pointer_and_say_which_run_it_was(built, tmp_path):
-    shutil.copytree(built, tmp_path / "runs")
+    place = Place(str(built), str(tmp_path / "current"))
     write_raw(tmp_path / "raw")
     summaries = {}
     for name in ("first", "second"):
-        point(str(tmp_path / "runs"), name)
+        place.point(name)
         config = ScoreConfig(
-            model=str(tmp_path / "runs" / "current"),
+            model=place.pointer,
             raw=(str(tmp_path / "raw"),),
             out=str(tmp_path / "scores"),
             device="cpu",
@@ -151,10 +174,10 @@ def test_scores_follow_a_pointer_and_say_which_run_it_was(built, tmp_path):
         summaries[name] = score.run(config)
     for name, suffix in (("first", ""), ("second", f"-{summaries['second']['model_id']}")):
         stored = json.loads((tmp_path / "scores" / f"summary{suffix}.json").read_text())
-        assert stored["run"] == summaries[name]["run"] == str(tmp_path / "runs" / name)
-        assert stored["pointer"] == str(tmp_path / "runs" / "current")
-        assert stored["model_id"] == open_model(str(tmp_path / "runs" / name)).card.model_id
-    assert followed(str(tmp_path / "runs" / "current")).endswith("second")
+        assert stored["run"] == summaries[name]["run"] == str(built / name)
+        assert stored["pointer"] == place.pointer
+        assert stored["model_id"] == open_model(str(built / name)).card.model_id
+    assert followed(place.pointer).endswith("second")
 
 
 def test_the_command_knows_as(built, tmp_path, capsys):

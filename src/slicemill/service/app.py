@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from slicemill.config import ServeConfig
 from slicemill.service.batcher import Batcher
 from slicemill.service.metrics import Metrics
 from slicemill.service.upload import MEDIA_TYPES, RefusalError, answer_format, decode_body, encode_masks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,6 +70,10 @@ class Service:
             response = _refused(refusal)
         except ClientDisconnect:
             response = _refused(RefusalError(400, "the body broke off", "a whole body", "a part"))
+        except Exception as error:
+            # A fault of this program, not of the request: counted, and named where its owner looks.
+            log.exception("a request failed")
+            response = _refused(RefusalError(500, "the service failed", "a mask", type(error).__name__))
         self.totals.requests += 1
         self.metrics.requests.labels(str(response.status_code)).inc()
         self.metrics.seconds.observe(time.monotonic() - start)

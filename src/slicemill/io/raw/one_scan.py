@@ -60,7 +60,11 @@ def _is_folder(uri: Uri) -> bool:
 
 
 def _folder_scan(uri: Uri, pattern: re.Pattern[str], max_pixels: int) -> Scan:
-    scans = find_scans([uri], list_raw([uri]), pattern).scans
+    try:
+        scans = find_scans([uri], list_raw([uri]), pattern).scans
+    except InputError as error:
+        advice = "Give the folder of one scan, with <scan_id>_<n>.tif files, or the files themselves."
+        raise InputError(error.problem, expected=error.expected, found=error.found, advice=advice) from error
     if len(scans) > 1:
         raise InputError(
             f"{display(uri)} holds more than one scan",

@@ -59,7 +59,7 @@ class Pointer:
             if move.act == "promote":
                 promotions.append(move)
             else:
-                promotions.pop()
+                del promotions[-1:]
         return promotions[-2] if len(promotions) > 1 else None
 
     def moved(self, move: Move) -> Pointer:
