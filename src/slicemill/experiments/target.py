@@ -52,10 +52,11 @@ def predict_target(
     random = np.random.default_rng(seed)
     probability = out_of_fold_probability(sample, truth, random)
     area = macro_auroc(probability, truth)
-    permuted = []
+    areas_at_random = []
     for _ in range(PERMUTATIONS):
-        dealt = random.permutation(truth)
-        permuted.append(macro_auroc(out_of_fold_probability(sample, dealt, random), dealt))
+        labels_at_random = random.permutation(truth)
+        probability_at_random = out_of_fold_probability(sample, labels_at_random, random)
+        areas_at_random.append(macro_auroc(probability_at_random, labels_at_random))
     groups = [np.append(row, label)[None] for row, label in zip(probability, truth, strict=True)]
     return TargetResult(
         column=column,
@@ -67,8 +68,8 @@ def predict_target(
         accuracy=float(np.mean(probability.argmax(axis=1) == truth)),
         majority=max(counts[name] for name in names) / len(patients),
         permutations=PERMUTATIONS,
-        permuted_auroc=float(np.mean(permuted)),
-        p_value=(1 + sum(value >= area for value in permuted)) / (1 + PERMUTATIONS),
+        permuted_auroc=float(np.mean(areas_at_random)),
+        p_value=(1 + sum(value >= area for value in areas_at_random)) / (1 + PERMUTATIONS),
     )
 
 
@@ -84,8 +85,8 @@ def out_of_fold_probability(sample: Floats, truth: Labels, random: np.random.Gen
         members = random.permutation(np.flatnonzero(truth == label))
         fold[members] = (np.arange(len(members)) + label) % FOLDS
     probability = np.empty((len(truth), classes))
-    for held in range(FOLDS):
-        inside = fold != held
+    for number in range(FOLDS):
+        inside = fold != number
         mean, spread = sample[inside].mean(axis=0), sample[inside].std(axis=0)
         scaled = (sample - mean) / np.where(spread > 0, spread, 1)
         weights = _fit(scaled[inside], truth[inside], classes)

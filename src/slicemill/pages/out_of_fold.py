@@ -32,7 +32,7 @@ from slicemill.pages.sections.blocks import (
 from slicemill.pages.sections.confidence_blocks import WHY, confidence_blocks, threshold_blocks, why_cell
 
 
-def as_html(result: OutOfFold, rows: Sequence[ScanScore], name: str, file: str, made: datetime) -> bytes:
+def as_html(result: OutOfFold, rows: Sequence[ScanScore], name: str, file: str, timestamp: datetime) -> bytes:
     """The page, UTF-8; `rows` are of all folds, `name` is the split's, `file` the table of the worst."""
     sections = [
         Section("brief", "In short", (_brief(result),)),
@@ -50,7 +50,7 @@ def as_html(result: OutOfFold, rows: Sequence[ScanScore], name: str, file: str, 
     if rows and all(row.scan_id.startswith(PUBLIC_PREFIX) for row in rows):
         sections.append(Section("published", "Published results", (published_block(),)))
     synthetic = any(row.scan_id.startswith("PHANTOM_") for row in rows)
-    return render(Page("slicemill cross-validation", (("split", name),), made, synthetic), sections)
+    return render(Page("slicemill cross-validation", (("split", name),), timestamp, synthetic), sections)
 
 
 def _brief(result: OutOfFold) -> Brief:

@@ -99,7 +99,7 @@ def threshold_choice(folds: Mapping[int, Sequence[ScanScore]]) -> ThresholdChoic
     curves = {fold: curves for fold, rows in sorted(folds.items()) if (curves := _dice_curves(rows))}
     if len(curves) < 2:
         return None
-    chosen: dict[str, float] = {}
+    by_choice: dict[str, float] = {}
     half: dict[str, float] = {}
     results = []
     for fold, of_fold in curves.items():
@@ -107,12 +107,12 @@ def threshold_choice(folds: Mapping[int, Sequence[ScanScore]]) -> ThresholdChoic
             curve for other, by_patient in curves.items() if other != fold for curve in by_patient.values()
         ]
         edge = _best_edge(others)
-        chosen |= {patient: float(curve[edge]) for patient, curve in of_fold.items()}
+        by_choice |= {patient: float(curve[edge]) for patient, curve in of_fold.items()}
         half |= {patient: float(curve[HALF]) for patient, curve in of_fold.items()}
         own = np.mean(list(of_fold.values()), axis=0)
         results.append(FoldThreshold(fold, edge / BINS, float(own[edge]), float(own[HALF])))
     everyone = [curve for by_patient in curves.values() for curve in by_patient.values()]
-    return ThresholdChoice(_best_edge(everyone) / BINS, tuple(results), paired_difference(chosen, half))
+    return ThresholdChoice(_best_edge(everyone) / BINS, tuple(results), paired_difference(by_choice, half))
 
 
 def _dice_curves(rows: Sequence[ScanScore]) -> dict[str, np.ndarray]:
