@@ -47,7 +47,6 @@ from slicemill.io.run.card import Card, load_card, save_card, sha256, weights_ur
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.predictor import NetworkPredictor
-from slicemill.model.predicting.settings import BATCH_SIZES
 from slicemill.pipelines import score
 from slicemill.spark.session import open_session
 
@@ -97,7 +96,7 @@ def untrained(run: str) -> None:
 def bare_process(run: str, threads: int, start: Any, seconds: Any) -> None:
     """Time the network alone on batches that lie ready in memory."""
     predictor = NetworkPredictor.load(run, threads=threads)
-    batch = BATCH_SIZES[predictor.device.type]
+    batch = predictor.usual_batch_size
     images = torch.randn(batch, len(SEQUENCES), SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         for _ in range(2):

@@ -13,17 +13,17 @@ from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting.self_test import run_self_test
 
 
-def write_run(run: str, seed: int = 0, size: int = 64) -> Card:
+def write_run(run: str, seed: int = 0, size: int = 64, name: str = "unet-resnet18") -> Card:
     """Write model.safetensors and model.json below a canonical URI and return the card."""
     torch.manual_seed(seed)
-    network = architecture("unet-resnet18", "segment").build()
+    network = architecture(name, "segment").build()
     _centre(network, size)
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     data = safetensors.torch.save(tensors)
     storage.write_bytes(weights_uri(run), data)
     card = Card(
         task="segment",
-        architecture="unet-resnet18",
+        architecture=name,
         channels=SEQUENCES,
         normalisation=RULE_NAMES["volume"],
         input_size=size,

@@ -36,6 +36,7 @@ _HOMES = {
         "committee",
         "forget",
         "verify",
+        "export",
     ),
     "slicemill.model.predicting.volumes": ("Predictor", "VolumePrediction"),
     "slicemill.config": (
@@ -55,6 +56,7 @@ _HOMES = {
         "AssociateConfig",
         "CommitteeConfig",
         "ForgetConfig",
+        "ExportConfig",
     ),
     "slicemill.errors": ("SlicemillError",),
     "slicemill.core.evaluation.intervals": ("mean_interval",),

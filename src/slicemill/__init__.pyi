@@ -3,6 +3,7 @@ from slicemill.api import associate as associate
 from slicemill.api import committee as committee
 from slicemill.api import compare as compare
 from slicemill.api import crossval as crossval
+from slicemill.api import export as export
 from slicemill.api import forget as forget
 from slicemill.api import ingest as ingest
 from slicemill.api import open_lake as open_lake
@@ -25,6 +26,7 @@ from slicemill.config import AssociateConfig as AssociateConfig
 from slicemill.config import CommitteeConfig as CommitteeConfig
 from slicemill.config import CompareConfig as CompareConfig
 from slicemill.config import CrossvalConfig as CrossvalConfig
+from slicemill.config import ExportConfig as ExportConfig
 from slicemill.config import ForgetConfig as ForgetConfig
 from slicemill.config import IngestConfig as IngestConfig
 from slicemill.config import PhantomConfig as PhantomConfig

@@ -14,6 +14,7 @@ from slicemill.config import (
     CommitteeConfig,
     CompareConfig,
     CrossvalConfig,
+    ExportConfig,
     ForgetConfig,
     IngestConfig,
     PhantomConfig,
@@ -264,5 +265,15 @@ def compare(config: CompareConfig) -> Summary:
 def committee(config: CommitteeConfig) -> Summary:
     """Make several models score as one and return the summary."""
     from slicemill.pipelines import committee as verb
+
+    return verb.run(config)
+
+
+def export(config: ExportConfig) -> Summary:
+    """Write a model as a file that other programs run and return the summary, with its distance from torch.
+
+    Raises ModelFileError for a model that can't be trusted, MachineError for one that can't be exported.
+    """
+    from slicemill.pipelines.deployment import export as verb
 
     return verb.run(config)

@@ -248,6 +248,9 @@ _SCORES = (
         "whether the model was trained or validated on the patient; null where its card does not say",
         nullable=True,
     ),
+    _text("engine", "what computed the network: name, version, arithmetic", nullable=True),
+    _real("engine_difference", "largest probability difference from torch; null of torch", nullable=True),
+    _real("engine_mask_share", "share of mask pixels that differ from torch's; null of torch", nullable=True),
     _count(
         "missed_voxels",
         "tumour that was missed, away from the border; null without truth",

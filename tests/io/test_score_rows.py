@@ -38,7 +38,7 @@ def test_options_and_their_names_are_one_to_one() -> None:
     assert len(set(ALL_OPTIONS)) == len(ALL_OPTIONS) == 2 * len(CLEANINGS) == 8
     for options in ALL_OPTIONS:
         assert PredictionOptions.from_names(reversed(options.names)) == options
-    with pytest.raises(ValueError, match="expected flips, smooth-slices, largest-component, found none"):
+    with pytest.raises(ValueError, match=r"expected flips, .*, boxes, found none"):
         PredictionOptions.from_names(["flips", "none"])
 
 

@@ -18,6 +18,7 @@ from slicemill.model.networks.registry import architecture
 from slicemill.model.predicting import batches
 from slicemill.model.predicting.batches import predict_scans, scan_input
 from slicemill.model.predicting.cleaning import clean_mask
+from slicemill.model.predicting.engines.engine import TorchEngine
 from slicemill.model.predicting.predictor import NetworkPredictor
 
 SIZE = 32
@@ -46,7 +47,7 @@ class Classifier(nn.Module):
 
 
 def predictor(network: nn.Module) -> NetworkPredictor:
-    return NetworkPredictor(Card(), network.eval(), torch.device("cpu"), "fp32")  # type: ignore[arg-type]
+    return NetworkPredictor(Card(), TorchEngine(network.eval(), torch.device("cpu"), "fp32"))  # type: ignore[arg-type]
 
 
 def scan(name: str, slices: int, shape: tuple[int, int] = (SIZE, SIZE)) -> Scan:
@@ -163,3 +164,38 @@ def test_flips_are_turned_back_before_they_are_averaged() -> None:
     # Over both directions a pixel's column and the one across from it add up to the width.
     assert torch.allclose(by.logits(images, flips=True), images[:, :1] * 2.5)
     assert torch.equal(by.logits(images), images[:, :1] * torch.arange(6))
+
+
+def _with_air(name: str, slices: int) -> Scan:
+    """Noise inside a dark frame, and a last slice of air."""
+    whole = scan(name, slices, (128, 128))
+    made = []
+    for source in whole.slices:
+        image = np.zeros_like(source.image)
+        if source.slice_index < slices:
+            inner = (slice(36 + 2 * source.slice_index, 90), slice(50, 95))
+            image[inner] = source.image[inner] // 2 + 100
+        made.append(Slice(source.slice_index, image, None, count_values(image), "absent", ""))
+    return Scan(name, name, tuple(made), ())
+
+
+def test_boxes_give_what_whole_slices_give_inside_them_and_no_tumour_in_air() -> None:
+    torch.manual_seed(0)
+    by = predictor(nn.Conv2d(3, 1, 3, padding=1))
+    by.card.input_size, by.card.members = 128, ()  # type: ignore[misc]
+    one = _with_air("a", 5)
+    ((_, _, whole),) = predict_scans([("x", one)], by, 2, 0.5)
+    ((_, _, boxed),) = predict_scans([("x", one)], by, 2, 0.5, PredictionOptions(boxes=True))
+    assert boxed.masks is not None
+    assert whole.masks is not None
+    for mask, reference, source in zip(boxed.masks, whole.masks, one.slices, strict=True):
+        inside = source.image.max(axis=-1) > 0
+        assert np.array_equal(mask[inside], reference[inside])
+    assert boxed.peaks[-1] < 1e-6
+    assert not boxed.masks[-1].any()
+    others = [_with_air("b", 3), _with_air("cc", 4)]
+    pairs = ((each.scan_id, each) for each in (*others, one))
+    (*_, (_, _, again)) = predict_scans(pairs, by, 2, 0.5, PredictionOptions(boxes=True))
+    assert again.masks is not None
+    assert np.array_equal(again.masks, boxed.masks)
+    assert np.array_equal(again.peaks, boxed.peaks)

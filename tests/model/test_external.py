@@ -91,10 +91,12 @@ class TestInitFrom:
         initial = initial_network(plan)
         rank_run.train(plan.to_json())
 
-        trained = NetworkPredictor.load(canonical(base.settings.out), "cpu", "fp32", threads=1)
+        trained = NetworkPredictor.load(
+            canonical(base.settings.out), "cpu", "fp32", threads=1, engine="torch"
+        )
         images = torch.randn(1, 3, 32, 32)
         with torch.inference_mode():
-            assert torch.allclose(initial.network.eval()(images), trained.network(images), atol=1e-5)
+            assert torch.allclose(initial.network.eval()(images), trained.logits(images), atol=1e-5)
         card = load_card(canonical(plan.settings.out))
         assert card.initial_weights["sha256"] == trained.card.weights_sha256
         assert set(trained.card.patients["train"]) <= set(card.patients["train"])

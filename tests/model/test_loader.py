@@ -32,6 +32,7 @@ from slicemill.model.loading.loader import (
 )
 from slicemill.model.loading.stacked import stack
 from slicemill.model.predicting.batches import predict_scans
+from slicemill.model.predicting.engines.engine import TorchEngine
 from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.training.loop import to_tensors
 
@@ -237,7 +238,7 @@ def test_a_slice_reaches_the_network_bit_equal_from_the_loader_and_from_the_scor
         channels, input_size, channel_mode = ("a", "b", "c"), 32, mode
         normalisation = RULE_NAMES[rule]
 
-    predictor = NetworkPredictor(Card(), Network(), torch.device("cpu"), "fp32")
+    predictor = NetworkPredictor(Card(), TorchEngine(Network(), torch.device("cpu"), "fp32"))
     for batch in EpochLoader(
         plan.train[0], batch_size=4, steps=plan.steps_per_epoch, seed=1, epoch=0, rank=0
     ):

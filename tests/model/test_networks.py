@@ -41,7 +41,7 @@ def test_it_trains_saves_loads_and_scores(name: str, make) -> None:
     plan: TrainPlan = make(**_settings(name), epochs=1, ema=0.5)
     summary = json.loads(rank_run.train(plan.to_json()))
 
-    predictor = NetworkPredictor.load(plan.settings.out, "cpu", "fp32", threads=1)
+    predictor = NetworkPredictor.load(plan.settings.out, "cpu", "fp32", threads=1, engine="torch")
     images = np.random.default_rng(0).integers(0, 255, (3, 40, 48, 3), dtype=np.uint8)
     found = predictor.predict(images, np.tile(np.float32([0, 255, 100, 50]), (3, 3, 1)))
 

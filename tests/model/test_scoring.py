@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from lock_holder import held_fence
 
+from slicemill.core.engine import EngineFacts
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.scans.normalise import RULE_NAMES
 from slicemill.core.scans.scan import SEQUENCES, Scan, Slice
@@ -20,6 +21,7 @@ from slicemill.model.predicting.batches import Prediction
 from slicemill.model.predicting.scoring import scan_output
 from slicemill.model.predicting.settings import ScoreSettings
 
+TORCH = EngineFacts("torch", "2", "fp32")
 SETTINGS = ScoreSettings(canonical("/run"), "m", 0.5)
 
 
@@ -63,7 +65,7 @@ def test_a_classifiers_scores_are_probabilities_without_masks(tmp_path: Path) ->
     for name, (tumours, peaks) in given.items():
         one = scan(name, tumours)
         prediction = Prediction(None, np.array(peaks, np.float32))
-        writer.write(scan_output(one, prediction, card("classify"), SETTINGS), "f", "key", ())
+        writer.write(scan_output(one, prediction, card("classify"), SETTINGS, TORCH), "f", "key", ())
 
     rows = publish(home)
 
@@ -88,12 +90,13 @@ def test_the_largest_component_is_kept_if_asked() -> None:
     masks = np.zeros((2, 8, 8), np.uint8)
     masks[0, :2, :2] = masks[1, 7, 7] = 1
     prediction = Prediction(masks, np.zeros(2, np.float32))
-    plain = scan_output(one, prediction, card("segment"), SETTINGS)
+    plain = scan_output(one, prediction, card("segment"), SETTINGS, TORCH)
     kept = scan_output(
         one,
         prediction,
         card("segment"),
         replace(SETTINGS, options=PredictionOptions(largest_component=True)),
+        TORCH,
     )
     assert (plain.score.predicted_volume, kept.score.predicted_volume) == (5, 4)
     assert kept.score.options == ("largest-component",)
@@ -103,6 +106,6 @@ def test_the_largest_component_is_kept_if_asked() -> None:
 
 def test_a_scan_without_a_usable_slice_says_so() -> None:
     empty = Scan("a", "a", (), ())
-    found = scan_output(empty, Prediction(None, np.zeros(0, np.float32)), card("segment"), SETTINGS)
+    found = scan_output(empty, Prediction(None, np.zeros(0, np.float32)), card("segment"), SETTINGS, TORCH)
     assert found.score.warnings == ("no usable slice",)
     assert found.score.predicted_volume == 0

@@ -17,7 +17,8 @@ from slicemill.io import storage
 from slicemill.io.run.card import SelfTest, load_card, save_card, sha256, weights_uri
 from slicemill.io.storage.uri import canonical
 from slicemill.model.networks.registry import ARCHITECTURES
-from slicemill.model.predicting import fusion, predictor
+from slicemill.model.predicting import fusion
+from slicemill.model.predicting.engines import run_network
 from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.self_test import probe_input, run_self_test
 from slicemill.types import Uri
@@ -33,7 +34,7 @@ def run(tmp_path: Path) -> Uri:
 
 
 def _load(run: Uri, precision: str = "fp32") -> NetworkPredictor:
-    return NetworkPredictor.load(run, "cpu", precision, threads=1)
+    return NetworkPredictor.load(run, "cpu", precision, threads=1, engine="torch")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -84,7 +85,7 @@ def test_a_folding_that_loses_something_is_noticed(run: Uri, monkeypatch: pytest
         network.set_submodule(names[-1], nn.Identity())
         return fusion.fuse(network, example)
 
-    monkeypatch.setattr(predictor, "fuse", lossy)
+    monkeypatch.setattr(run_network, "fuse", lossy)
     with pytest.raises(ModelFileError, match=FAILS):
         _load(run)
 

@@ -103,7 +103,7 @@ def test_a_run_leaves_model_card_and_metrics_that_agree(trained) -> None:
 
 def test_the_validation_dice_is_the_one_that_the_scorer_gets(trained, tiny_scans) -> None:
     plan, summary = trained
-    predictor = NetworkPredictor.load(_out(plan), "cpu", "fp32", threads=1)
+    predictor = NetworkPredictor.load(_out(plan), "cpu", "fp32", threads=1, engine="torch")
     (scan,) = [scan for scan in tiny_scans if scan.scan_id == "e"]
     scales = np.repeat(np.asarray(plan.normalisation["e"], dtype=np.float32)[None], len(scan.images), axis=0)
 

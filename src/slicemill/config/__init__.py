@@ -14,7 +14,7 @@ from slicemill.config.lake import (
 )
 from slicemill.config.prediction import PredictConfig
 from slicemill.config.promotion import PromoteConfig, RollbackConfig
-from slicemill.config.results import ReportConfig, ScoreConfig
+from slicemill.config.results import ExportConfig, ReportConfig, ScoreConfig
 from slicemill.config.service import ServeConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
 
@@ -25,6 +25,7 @@ __all__ = [
     "CommitteeConfig",
     "CompareConfig",
     "CrossvalConfig",
+    "ExportConfig",
     "ForgetConfig",
     "IngestConfig",
     "PhantomConfig",

@@ -20,3 +20,14 @@ def spacing(text: str) -> tuple[float, float, float]:
     good = len(sides) == 3 and all(0 < side < float("inf") for side in sides)
     require(good, "--spacing", "three numbers above 0, such as 5,0.9,0.9", text)
     return sides[0], sides[1], sides[2]
+
+
+def require_onnx_can(device: str, precision: str) -> None:
+    """Raise ConfigError where ONNX Runtime is asked for what only torch does here."""
+    for flag, value, possible in (("--device", device, "cpu"), ("--precision", precision, "fp32")):
+        if value not in ("auto", possible):
+            raise ConfigError(
+                f"--engine onnx does not go with {flag} {value}",
+                expected=f"{flag} {possible}, or --engine torch",
+                found=f"{flag} {value}",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, spacing
+from slicemill.config.checks import require, require_onnx_can, spacing
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -29,7 +29,7 @@ class PredictConfig:
     spacing: str | None = None
     """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
     batch_size: int | None = None
-    """Slices per forward pass; by default 8 on a CPU, 64 on a GPU."""
+    """Slices per forward pass; by default what suits the engine."""
     threshold: float | None = None
     """Probability from which a pixel is tumour; the model card's by default."""
     tta: Literal["auto", "none", "flips"] = "auto"
@@ -48,6 +48,10 @@ class PredictConfig:
     """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it predicts; auto takes a GPU if one is there."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """What computes the network: torch, ONNX Runtime on a CPU, or auto: the faster one on this machine."""
+    boxes: Literal["auto", "off", "on"] = "auto"
+    """Compute the box of a slice that holds the head, and take the rest for air; auto is off."""
 
     def __post_init__(self) -> None:
         if not self.file:
@@ -64,6 +68,8 @@ class PredictConfig:
         )
         require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
         self.voxel()
+        if self.engine == "onnx":
+            require_onnx_can(self.device, self.precision)
         require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
 
     def voxel(self) -> tuple[float, float, float] | None:

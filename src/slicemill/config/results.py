@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, spacing
+from slicemill.config.checks import require, require_onnx_can, spacing
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -51,6 +51,8 @@ class ScoreConfig:
     """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
     track: bool = False
     """Log the scores to the MLflow run that the model's training was logged to."""
+    boxes: Literal["auto", "off", "on"] = "auto"
+    """Compute the box of a slice that holds the head, and take the rest for air; auto is off."""
     compare_with: str | None = None
     """Folder or s3:// URI of another model's scores: compare Dice patient by patient (this minus that)."""
     verify: bool = False
@@ -63,6 +65,8 @@ class ScoreConfig:
     """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of every worker; auto takes a GPU if one is there."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """What computes the network: torch, ONNX Runtime on a CPU, or auto: the faster one on every worker."""
     max_bad_fraction: float = 1.0
     """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
 
@@ -92,10 +96,24 @@ class ScoreConfig:
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )
         require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
+        if self.engine == "onnx":
+            require_onnx_can(self.device, self.precision)
 
     def voxel(self) -> tuple[float, float, float] | None:
         """Distance of slices, rows and columns; None if it is not known."""
         return None if self.spacing is None else spacing(self.spacing)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a trained model as a file that other programs run, compared with torch, beside its card."""
+
+    model: str
+    """Folder or s3:// URI of a training run or a committee, or a pointer to one."""
+    out: str
+    """Folder or s3:// URI for model.onnx, model.json and export.json."""
+    to: Literal["onnx"] = "onnx"
+    """Format of the file."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require
+from slicemill.config.checks import require, require_onnx_can
 from slicemill.config.lake import MAX_PIXELS
 
 
@@ -30,7 +30,7 @@ class ServeConfig:
     body_seconds: float = 20.0
     """Time that a request's body may take to arrive."""
     batch_size: int | None = None
-    """Slices per forward pass; by default 8 on a CPU, 64 on a GPU."""
+    """Slices per forward pass; by default what suits the engine."""
     threshold: float | None = None
     """Probability from which a pixel is tumour; the model card's by default."""
     tta: Literal["auto", "none", "flips"] = "auto"
@@ -43,6 +43,10 @@ class ServeConfig:
     """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it predicts; auto takes a GPU if one is there."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """What computes the network: torch, ONNX Runtime on a CPU, or auto: the faster one on this machine."""
+    boxes: Literal["auto", "off", "on"] = "auto"
+    """Compute the box of a slice that holds the head, and take the rest for air; auto is off."""
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65_536, "--port", "0 to 65535", self.port)
@@ -54,6 +58,8 @@ class ServeConfig:
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
         )
+        if self.engine == "onnx":
+            require_onnx_can(self.device, self.precision)
         require(
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )

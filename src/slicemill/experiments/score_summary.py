@@ -69,9 +69,24 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
         "channel_order": channel_order_doubt(channel_statistics(rows), card.training_profile),
         "slices_per_second": results.slices_per_second,
         "model_id": card.model_id,
+        "engines": sorted({row.engine for row in rows if row.engine}),
         **({"members": len(card.members)} if card.members else {}),
         "patients_csv": display(Scores(canonical(config.out)).patients_csv),
     }
+
+
+def engines(rows: Sequence[ScanScore]) -> list[dict[str, Any]]:
+    """Which engines scored how many scans, and how far they are from torch."""
+    counts = Counter((row.engine, row.engine_difference, row.engine_mask_share) for row in rows)
+    return [
+        {
+            "engine": engine,
+            "largest_difference": difference,
+            "mask_share": share,
+            "scans": count,
+        }
+        for (engine, difference, share), count in counts.most_common()
+    ]
 
 
 def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.score_summary import (
     ScoreResults,
     comparison_document,
+    engines,
     evaluation_document,
     score_counts,
     score_headline,
@@ -45,7 +46,7 @@ from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.commits import Commit, by_scan
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
-from slicemill.model.networks.registry import architecture
+from slicemill.model.networks.registry import LOCAL, architecture
 from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
@@ -98,6 +99,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         comparison = compare(home, results.rows, config.compare_with) if config.compare_with else None
         stored = {
             **_settings_document(config, settings, named),
+            "engines": engines(results.rows),
             **evaluation_document(evaluation),
             "comparison": comparison and comparison_document(comparison),
             "model": document(model_facts(model, card)),
@@ -205,7 +207,10 @@ def score_settings(
         flips=_overruling(config.tta, "flips"),
         smooth_slices=_overruling(config.smoothing, "slices"),
         largest_component=_overruling(config.components, "largest"),
+        boxes=_overruling(config.boxes, "on"),
     )
+    if options.boxes:
+        _require_local(model, card)
     return ScoreSettings(
         model=model,
         model_id=card.model_id,
@@ -213,9 +218,23 @@ def score_settings(
         options=options,
         device=config.device,
         precision=config.precision,
+        engine=config.engine,
         threads=1,
         batch_size=config.batch_size,
     )
+
+
+def _require_local(model: Uri, card: Card) -> None:
+    """Raise ConfigError for a network that has to see whole slices."""
+    members = member_cards(model, card).values() if card.members else (card,)
+    for member in members:
+        if member.architecture not in LOCAL:
+            raise ConfigError(
+                "--boxes on is not for this model's network",
+                expected=" or ".join(LOCAL),
+                found=member.architecture,
+                advice="Score without --boxes.",
+            )
 
 
 def _overruling(value: str, on: str) -> bool | None:

@@ -325,3 +325,25 @@ class Predictions:
     def table(self) -> Uri:
         """CSV with a row per slice: its file, tumour pixels, probability, and Dice where it has a mask."""
         return join(self.home, "slices.csv")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Places inside the folder that `export` writes."""
+
+    home: Uri
+
+    @property
+    def model(self) -> Uri:
+        """The network: the fused graph, for network input as `model.input` makes it."""
+        return join(self.home, "model.onnx")
+
+    @property
+    def card(self) -> Uri:
+        """The model card, as the training run has it."""
+        return join(self.home, "model.json")
+
+    @property
+    def facts(self) -> Uri:
+        """JSON with the file's SHA-256, its input and output, and how far it is from torch; written last."""
+        return join(self.home, "export.json")

@@ -79,7 +79,8 @@ class Batcher:
         self._metrics.batch_slices.observe(sum(len(scan.slices) for _, scan in jobs))
         try:
             for future, scan, prediction in predictions(jobs, self._predictor, self._settings):
-                future.set_result(scan_output(scan, prediction, self._predictor.card, self._settings))
+                by = self._predictor
+                future.set_result(scan_output(scan, prediction, by.card, self._settings, by.engine.facts))
         except Exception as error:
             open_jobs = [job for job in jobs if not job[0].done()]
             log.error("a batch of %d requests failed: %s", len(open_jobs), type(error).__name__)

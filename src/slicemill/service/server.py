@@ -12,7 +12,7 @@ import uvicorn
 from slicemill.config import ServeConfig
 from slicemill.errors import MachineError
 from slicemill.io.run.card import Card
-from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
+from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.model.predicting.worker import load_predictor
 from slicemill.service.app import Service, Totals
 from slicemill.service.batcher import Batcher
@@ -38,7 +38,7 @@ def listen(config: ServeConfig, card: Card, settings: ScoreSettings) -> Totals:
     predictor = load_predictor(settings)
     metrics = Metrics(card.model_id)
     # A trial of batch sizes would keep the first request waiting.
-    batch_size = settings.batch_size or BATCH_SIZES[predictor.device.type]
+    batch_size = settings.batch_size or predictor.usual_batch_size
     sized = dataclasses.replace(settings, batch_size=batch_size)
     batcher = Batcher(predictor, sized, batch_size, metrics)
     batcher.start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 #: Names of the options in model cards and score tables.
 FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT = "flips", "smooth-slices", "largest-component"
+BOXES = "boxes"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class PredictionOptions:
     """A slice's probabilities are averaged with those of its neighbours."""
     largest_component: bool = False
     """Of a scan's mask only the largest connected component stays."""
+    boxes: bool = False
+    """The network sees the head alone, and takes the air around it for free of tumour."""
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> PredictionOptions:
         """The options of these names; raise ValueError for an unknown one."""
-        field_of = dict(zip((FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT), _FIELDS, strict=True))
+        field_of = dict(zip((FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT, BOXES), _FIELDS, strict=True))
         requested = set(names)
         if unknown := sorted(requested - field_of.keys()):
             raise ValueError(f"options of prediction: expected {', '.join(field_of)}, found {unknown[0]}")
@@ -34,14 +37,19 @@ class PredictionOptions:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the options that are on, always in the same order."""
-        states = ((FLIPS, self.flips), (SMOOTH_SLICES, self.smooth_slices))
-        return tuple(name for name, on in (*states, (LARGEST_COMPONENT, self.largest_component)) if on)
+        states = (self.flips, self.smooth_slices, self.largest_component, self.boxes)
+        names = (FLIPS, SMOOTH_SLICES, LARGEST_COMPONENT, BOXES)
+        return tuple(name for name, on in zip(names, states, strict=True) if on)
 
     def overruled(
-        self, flips: bool | None, smooth_slices: bool | None, largest_component: bool | None
+        self,
+        flips: bool | None,
+        smooth_slices: bool | None,
+        largest_component: bool | None,
+        boxes: bool | None = None,
     ) -> PredictionOptions:
         """These options, each replaced where the argument is not None."""
-        changes = dict(zip(_FIELDS, (flips, smooth_slices, largest_component), strict=True))
+        changes = dict(zip(_FIELDS, (flips, smooth_slices, largest_component, boxes), strict=True))
         return dataclasses.replace(self, **{name: on for name, on in changes.items() if on is not None})
 
 

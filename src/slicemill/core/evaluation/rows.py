@@ -45,6 +45,9 @@ class ScanScore:
     channel_p50: tuple[float, ...] | None = None
     channel_p90: tuple[float, ...] | None = None
     channel_p99: tuple[float, ...] | None = None
+    engine: str | None = None
+    engine_difference: float | None = None
+    engine_mask_share: float | None = None
     manifest: str = ""
 
 

@@ -41,16 +41,21 @@ def read_known(uri: Uri, sha256: str) -> bytes:
     return data
 
 
-def read_or_make(name: str, make: Callable[[], bytes]) -> bytes:
-    """What this node remembers under a name; made by the first process that asks, while the others wait."""
+def read_or_make(name: str, make: Callable[[], bytes], is_sound: Callable[[bytes], bool] = bool) -> bytes:
+    """What this node remembers under a name; made by the first process that asks, while the others wait.
+
+    What is not sound is made again. `make` must not ask for another name.
+    """
     home = _home()
     cached = home / name
     with (home / "making").open("a+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not cached.exists():
-            storage.write_bytes(file_uri(cached), make())
+        data = cached.read_bytes() if cached.exists() else b""
+        if not is_sound(data):
+            data = make()
+            storage.write_bytes(file_uri(cached), data)
         os.utime(cached)
-        return cached.read_bytes()
+        return data
 
 
 def _home() -> Path:

@@ -76,6 +76,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture((f"{_HERE}.classifier", "resnet50"), "classify", "encoder", ("dropout",)),
 }
 
+#: Networks in which a pixel's logit depends on its surroundings alone, on no mean or size of the whole input:
+#: for them a box of a slice will do.
+LOCAL = ("unet-lite0", "unet-resnet18", "unet-resnet50")
+
 #: The network of each task where none is named.
 DEFAULT = {"segment": "unet-lite0", "classify": "resnet18"}
 

@@ -17,7 +17,6 @@ import torch
 from slicemill.io.machine import processor
 from slicemill.io.storage.node_cache import read_or_make
 from slicemill.model.predicting.predictor import NetworkPredictor
-from slicemill.model.predicting.settings import BATCH_SIZES
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +32,14 @@ def batch_size_for(predictor: NetworkPredictor) -> int:
 
     The trial takes about 64 slices' time, once for a model, processor and number of threads.
     """
-    usual = BATCH_SIZES[predictor.device.type]
+    usual = predictor.usual_batch_size
     if predictor.device.type != "cpu":
         return usual
     parts = [
         predictor.model_id,
-        predictor.precision,
+        str(predictor.engine.facts),
         str(torch.get_num_threads()),
         processor(),
-        torch.__version__,
     ]
     name = "batch-size-" + hashlib.sha256("|".join([*parts, platform.node()]).encode()).hexdigest()
     stored = read_or_make(name, lambda: json.dumps(_trial(predictor, usual)).encode())

@@ -18,6 +18,7 @@ from slicemill.core.scans.channels import input_normalisation, input_slices, lay
 from slicemill.core.scans.normalise import from_histogram, rule_of
 from slicemill.core.scans.scan import Scan
 from slicemill.io.run.card import Card
+from slicemill.model.predicting.boxed import box_logits
 from slicemill.model.predicting.cleaning import LEVELS, smooth_slices
 from slicemill.model.predicting.predictor import NetworkPredictor, at_source
 from slicemill.types import ScanMasks, SliceImage
@@ -150,13 +151,19 @@ def predict_scans(
 ) -> Iterator[tuple[_T, Scan, Prediction]]:
     """Predict scans, each given with any companion, in their order.
 
-    Of the options flips and smooth_slices are done here; the largest component is the caller's to take.
+    Of the options flips, smooth_slices and boxes are done here; the largest component is the caller's to
+    take. By boxes a scan is in batches of its own; otherwise:
 
     Slices meet in a batch at the network's size, whatever their own. Every batch is full, the last one filled
     up with a slice of its own: the kernels are then the same for each slice, and its numbers to the last bit,
     whichever scans it shares a batch with. While a GPU works on a batch, the next one is made and sent.
     Memory holds the scans of two batches at most.
     """
+    if options.boxes:
+        for item, scan in scans:
+            boxed = _Open(item, scan, *scan_input(scan, predictor.card), threshold, options.smooth_slices)
+            yield item, scan, _boxed(boxed, predictor, batch_size, options.flips)
+        return
     open_scans: deque[_Open[_T]] = deque()
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
@@ -207,6 +214,21 @@ def _launch(
             stop = start + piece.stop - piece.start
             piece.take(logits[start:stop])
             start = stop
+    return _flight(pieces, predictor)
+
+
+def _boxed(one: _Open[_T], predictor: NetworkPredictor, batch_size: int, flips: bool) -> Prediction:
+    """A scan by the boxes of its slices, in batches of its own."""
+    if one.scan.slices:
+        with torch.inference_mode():
+            logits = box_logits(one.scan, one.images, one.normalisation, predictor, batch_size, flips)
+            for piece in _cut(one, len(logits), len(logits)):
+                piece.take(logits[piece.start : piece.stop])
+                _flight([piece], predictor).land()
+    return one.prediction()
+
+
+def _flight(pieces: list[_Piece[_T]], predictor: NetworkPredictor) -> _Flight[_T]:
     if predictor.device.type != "cuda":
         return _Flight(pieces, None)
     over = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from slicemill.core.engine import EngineFacts
 from slicemill.core.evaluation.confidence import expected_dice, level_counts, probability_counts
 from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_counts
 from slicemill.core.evaluation.mistakes import mistakes
@@ -48,7 +49,9 @@ def predictions(
     return predict_scans(scans, predictor, batch_size, settings.threshold, settings.options)
 
 
-def scan_output(scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings) -> ScanOutput:
+def scan_output(
+    scan: Scan, prediction: Prediction, card: Card, settings: ScoreSettings, engine: EngineFacts
+) -> ScanOutput:
     """A predicted scan compared with its truth where there is one, and with the training scans."""
     masks = prediction.masks
     if masks is not None and settings.options.largest_component:
@@ -58,10 +61,21 @@ def scan_output(scan: Scan, prediction: Prediction, card: Card, settings: ScoreS
         _scored_slice(source, mask, float(peak))
         for source, mask, peak in zip(scan.slices, planes, prediction.peaks, strict=True)
     )
-    score = _scan_score(scan, masks, card, settings)
+    score = replace(_scan_score(scan, masks, card, settings), **_engine_columns(engine))
     if masks is not None and prediction.levels is not None:
         score = replace(score, **_confidence(scan, masks, prediction.levels))
     return ScanOutput(scan, masks, slices, score, prediction.levels)
+
+
+def _engine_columns(engine: EngineFacts) -> dict[str, Any]:
+    parity = engine.parity
+    if parity is None:
+        return {"engine": str(engine)}
+    return {
+        "engine": str(engine),
+        "engine_difference": parity.largest_difference,
+        "engine_mask_share": parity.mask_share,
+    }
 
 
 def _confidence(scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8]) -> dict[str, Any]:

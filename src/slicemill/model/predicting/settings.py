@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.types import Uri
 
-#: Slices of a forward pass unless asked otherwise. On a CPU more fall out of its caches.
-BATCH_SIZES = {"cpu": 8, "cuda": 64}
+#: Slices of a forward pass by default, by engine and device. On a CPU more fall out of its caches.
+BATCH_SIZES = {("torch", "cpu"): 8, ("torch", "cuda"): 64, ("onnxruntime", "cpu"): 1}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ScoreSettings:
     options: PredictionOptions = field(default_factory=PredictionOptions)
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     threads: int | None = None
     batch_size: int | None = None
     extras: tuple[str, ...] = ()

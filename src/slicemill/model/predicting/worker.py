@@ -23,7 +23,7 @@ from slicemill.io.storage.uri import display
 from slicemill.model.predicting.batches import Prediction
 from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.scoring import predictions, scan_output
-from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
+from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.types import Uri
 
 #: Slices from which on a process without Spark tries batch sizes: fewer do not earn the trial's time.
@@ -36,7 +36,13 @@ def load_predictor(settings: ScoreSettings, gpu: int = 0) -> NetworkPredictor:
     Raises ModelFileError if the run holds another model than the settings name.
     """
     predictor = _load(
-        settings.model, settings.model_id, settings.device, settings.precision, settings.threads, gpu
+        settings.model,
+        settings.model_id,
+        settings.device,
+        settings.precision,
+        settings.threads,
+        gpu,
+        settings.engine,
     )
     if predictor.model_id != settings.model_id:
         raise ModelFileError(
@@ -51,9 +57,9 @@ def load_predictor(settings: ScoreSettings, gpu: int = 0) -> NetworkPredictor:
 # By the id too: a worker outlives a job, and the next one may bring another model in the same place.
 @lru_cache(maxsize=2)
 def _load(
-    model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int
+    model: Uri, model_id: str, device: str, precision: str, threads: int | None, gpu: int, engine: str
 ) -> NetworkPredictor:
-    return NetworkPredictor.load(model, device, precision, threads, gpu)
+    return NetworkPredictor.load(model, device, precision, threads, gpu, engine)
 
 
 def score_in_this_process(
@@ -66,9 +72,7 @@ def score_in_this_process(
     """
     predictor = load_predictor(settings)
     if sum(task.slices for task in tasks) < TRIAL_PAYS:
-        settings = dataclasses.replace(
-            settings, batch_size=settings.batch_size or BATCH_SIZES[predictor.device.type]
-        )
+        settings = dataclasses.replace(settings, batch_size=settings.batch_size or predictor.usual_batch_size)
     cores = 1 if predictor.device.type == "cuda" else len(os.sched_getaffinity(0))
     ordered = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
     shares = [share for share in balanced(ordered, lambda task: task.size + 1, cores) if share]
@@ -109,7 +113,8 @@ class ScoreWorker:
         return self.repeated and storage.exists(self.writer.entry_uri(task.scan_id, task.key))
 
     def _write(self, task: ScoreTask, scan: Scan, prediction: Prediction) -> ScanOutcome:
-        output = scan_output(scan, prediction, self.predictor.card, self.settings)
+        by = self.predictor
+        output = scan_output(scan, prediction, by.card, self.settings, by.engine.facts)
         try:
             self.writer.write(output, task.fingerprint, task.key, task.stale)
         except (SlicemillError, OSError) as error:

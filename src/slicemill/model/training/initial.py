@@ -17,7 +17,7 @@ from slicemill.io.storage.uri import display, stored_uri
 from slicemill.model.networks.external import require_logits
 from slicemill.model.networks.registry import ARCHITECTURES, architecture, initial_weights
 from slicemill.model.networks.weights import InitialWeights, initialise_encoder
-from slicemill.model.predicting.predictor import load_network
+from slicemill.model.predicting.engines.run_network import load_network
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from slicemill.io.run.pointer import open_model
 from slicemill.io.scores.writer import ScanOutput
 from slicemill.io.storage.uri import canonical, display
 from slicemill.model.predicting.scoring import predictions, scan_output
-from slicemill.model.predicting.settings import BATCH_SIZES, ScoreSettings
+from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.model.predicting.worker import load_predictor
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ def run(config: PredictConfig) -> dict[str, Any]:
 def _predict(scan: Scan, card: Card, settings: ScoreSettings) -> ScanOutput:
     predictor = load_predictor(settings)
     # No trial of batch sizes: a scan does not earn its time.
-    size = settings.batch_size or BATCH_SIZES[predictor.device.type]
+    size = settings.batch_size or predictor.usual_batch_size
     sized = dataclasses.replace(settings, batch_size=size)
     ((_, _, prediction),) = predictions([(None, scan)], predictor, sized)
-    output = scan_output(scan, prediction, card, settings)
+    output = scan_output(scan, prediction, card, settings, predictor.engine.facts)
     return dataclasses.replace(output, score=dataclasses.replace(output.score, model_id=card.model_id))
 
 

@@ -1,0 +1,1 @@
+"""What computes a network, behind one interface: torch, and ONNX Runtime where it is faster."""
