@@ -151,6 +151,20 @@ def test_one_voxel_of_erosion_changes_each_feature_as_stated() -> None:
         assert abs(getattr(after, name) / getattr(before, name) - 1) <= most, name
 
 
+@pytest.mark.parametrize("axes", [(16, 16, 16), (10, 16, 12)])
+def test_one_voxel_of_erosion_moves_the_other_features_as_stated(axes: tuple[int, int, int]) -> None:
+    body = ellipsoid(*axes)
+    before, after = shape_features(body), shape_features(body & ~surface(body))
+    assert before is not None
+    assert after is not None
+    assert abs(after.angular_standard_deviation - before.angular_standard_deviation) <= 0.005
+    assert abs(after.margin_fluctuation - before.margin_fluctuation) <= 0.003
+    assert before.slices - after.slices == 2
+    assert [one - other for one, other in zip(before.extent, after.extent, strict=True)] == [2, 2, 2]
+    assert after.centroid == pytest.approx(before.centroid)
+    assert after.laterality == pytest.approx(before.laterality)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_any_mask_has_finite_features_within_their_bounds(voxels: int, seed: int) -> None:
