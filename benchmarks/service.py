@@ -76,11 +76,12 @@ def start(model: str) -> tuple[subprocess.Popen[str], int]:
     command = [slicemill_command, "serve", "--model", model, "--port", "0", "--queue", "64"]
     with tempfile.NamedTemporaryFile("w") as log:
         process = subprocess.Popen(command, stderr=log, stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while process.poll() is None and time.monotonic() < deadline:
             if match := re.search(r"listening on http://127\.0\.0\.1:(\d+)", Path(log.name).read_text()):
                 return process, int(match[1])
             time.sleep(0.5)
+        process.kill()
     raise SystemExit("the service did not start")
 
 
