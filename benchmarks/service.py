@@ -70,6 +70,12 @@ def ask(port: int, body: bytes, path: str = "/predict?format=npy") -> tuple[int,
         connection.close()
 
 
+def counter(metrics: str, name: str) -> float:
+    """A counter's value in Prometheus' text."""
+    (value,) = re.findall(rf"^{name} (\S+)$", metrics, re.MULTILINE)
+    return float(value)
+
+
 def start(model: str) -> tuple[subprocess.Popen[str], int]:
     """The service as a process, and its port."""
     slicemill_command = str(Path(sys.executable).with_name("slicemill"))
@@ -131,7 +137,6 @@ def measure(
     latencies = sorted(answer[2] for answer in answers)
     good = sum(answer[0] == 200 for answer in answers)
     metrics = ask(port, b"", "/metrics")[1].decode()
-    batches = float(re.search(r"slicemill_batch_slices_count (\S+)", metrics)[1])
     return {
         "clients": options.clients,
         "requests": len(answers),
@@ -141,7 +146,9 @@ def measure(
         "latency_p95": round(latencies[int(len(latencies) * 0.95)], 3),
         "cpu_seconds_per_request": round(cpu / len(answers), 3),
         "cpu_seconds_of_bare_predictor": round(bare, 3),
-        "slices_per_batch": round(float(re.search(r"slicemill_slices_total (\S+)", metrics)[1]) / batches, 2),
+        "slices_per_batch": round(
+            counter(metrics, "slicemill_slices_total") / counter(metrics, "slicemill_batch_slices_count"), 2
+        ),
         "masks_equal_to_predictor": equal,
         "hostile": hostile,
         "healthy_at_the_end": ask(port, b"", "/health")[0] == 200,
