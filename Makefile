@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := setup
 .SUFFIXES:
-.PHONY: setup preflight test test-spark35 lint format docs demo requirements clean distclean
+.PHONY: setup preflight check test test-browser test-spark35 rehearsal lint format docs demo audit requirements clean distclean
 
 PYTHON ?=
 OUT ?= demo-out
@@ -67,6 +67,10 @@ test-browser: setup
 test-spark35: setup
 	@scripts/spark35.sh $(ARGS)
 
+# AWS on this machine: a model and four nights of the state machine, each job under its own role; about 12 starts of Spark.
+rehearsal: setup
+	@$(BIN)/python scripts/rehearsal/night.py
+
 lint: setup
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -110,7 +114,8 @@ requirements: $(STAMPS)/tools
 	@if cmp -s requirements/uv.txt $(VENV)/uv.before; then touch -r $(VENV)/uv.before requirements/uv.txt; fi
 	@$(COMPILE) pyproject.toml requirements/build.in --overrides requirements/overrides.in --all-extras \
 	-o requirements/all.txt
-	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in --extra train --extra onnx --extra aws --extra report --extra nifti \
+	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in \
+	--extra train --extra onnx --extra sweep --extra aws --extra report --extra nifti \
 	--constraints requirements/all.txt --no-annotate \
 	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) -o requirements/emr.txt
 	@$(COMPILE) requirements/spark35.in --no-annotate -o requirements/spark35.txt

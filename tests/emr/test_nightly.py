@@ -153,16 +153,26 @@ def test_a_job_that_fails_again_ends_the_cluster_and_sends_word(
     ]
     assert given["Terminate"]["ClusterId"] == "j-1"
     assert re.fullmatch(r"night \S+: EMR\.StepFailed: Exit code 1", given["Alarm"]["Message"])
-    assert (found["error"], found["cause"]) == FAILED
+    assert (found["error"], found["cause"]) == ("slicemill.NightFailed", "EMR.StepFailed: Exit code 1")
 
 
 def test_a_cluster_that_can_not_start_sends_word_and_terminates_nothing(
     monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     found, entered, _ = walk(monkeypatch, CreateCluster=[thrown("EMR.ClusterFailed", "BOOTSTRAP_FAILURE")])
-    assert (found["status"], found["cause"]) == ("FAILED", "BOOTSTRAP_FAILURE")
+    assert (found["status"], found["cause"]) == ("FAILED", "EMR.ClusterFailed: BOOTSTRAP_FAILURE")
     assert entered == ["CreateCluster", "Alarm", "Failed"]
     assert pauses == []
+
+
+def test_an_error_of_step_functions_own_name_ends_the_night_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    # A Fail state may not say a name that begins with "States.", and EMR's states fail with such.
+    timed_out = thrown("States.Timeout", "14400 s")
+    night, entered, _ = walk(monkeypatch, Score=[timed_out])
+    assert entered[-3:] == ["Outcome", "Alarm", "Failed"]
+    assert (night["error"], night["cause"]) == ("slicemill.NightFailed", "States.Timeout: 14400 s")
 
 
 def test_throttling_is_waited_out(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""The commands of emr/README.md and the runbook, run by a shell: ours dry, AWS's against its models."""
+"""The commands of EMR's guide, reference and runbook, run by a shell: ours dry, AWS's against its models."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from slicemill.emr.requests.steps import check_arguments
 from slicemill.emr.site import site_rows
 from slicemill.emr.upload import with_environments
 
-README, RUNBOOK = ((EMR / name).read_text("utf-8") for name in ("README.md", "runbook.md"))
-BLOCKS = [block for text in (README, RUNBOOK) for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)]
+PAGES = (EMR / "README.md", EMR.parent / "docs" / "emr-reference.md", EMR / "runbook.md")
+TEXTS = [page.read_text("utf-8") for page in PAGES]
+BLOCKS = [block for text in TEXTS for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)]
 #: Stands for a command that only an account or a node has: notes how it was called, answers like AWS.
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\x1f' "${0##*/}" "$@" >>calls
@@ -43,12 +44,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in STOOD_IN:
         (home / "bin" / name).write_text(STAND_IN)
         (home / "bin" / name).chmod(0o755)
-    shutil.copy(SITE_FILE, home / "outputs.json")
+    uris = {kind: SITE.code("environments", f"slicemill-{kind}-{'0' * 64}.tar.gz") for kind in ("cpu", "gpu")}
+    # As `slicemill emr package` leaves the site, which runs dry here.
+    (home / "outputs.json").write_text(json.dumps(with_environments(site_rows(SITE_FILE), uris)))
     (home / "dist").mkdir()
     for kind in ("cpu", "gpu"):
         name = f"slicemill-0.1.0-{kind}-x86_64-{hashlib.sha256(b'').hexdigest()}.tar.gz"
         (home / "dist" / name).touch()
-    for folder in ("emr/bootstrap", "jobs", "notebooks"):
+    for folder in ("emr/bootstrap", "emr/packaging", "jobs", "notebooks"):
         shutil.copytree(EMR.parent / folder, home / folder)
     (home / "certificateChain.pem").touch()
     shell = [block for block in BLOCKS if not block.startswith("%%")]
@@ -83,12 +86,12 @@ def test_every_command_of_ours_runs_dry(
     Path("site.json").write_text(json.dumps(with_environments(site_rows(SITE_FILE), uris)))
     inline = [
         shlex.split(found.replace("j-…", "j-X"))[1:]
-        for found in re.findall(r"`(slicemill emr \w+ --[^`]*)`", README + RUNBOOK)
+        for found in re.findall(r"`(slicemill emr \w+ --[^`]*)`", "\n".join(TEXTS))
     ]
     asked = calls(home, "slicemill") + inline
     assert {arguments[1] for arguments in asked} == {
-        "instances", "list", "logs", "notebook", "release-network", "render", "serverless", "status",
-        "submit", "terminate", "upload",
+        "instances", "list", "logs", "notebook", "package", "release-network", "render", "serverless",
+        "status", "submit", "terminate", "upload",
     }  # fmt: skip
     for verb, *arguments in asked:
         dry = [] if "--dry-run" in arguments or arguments[0] == "render" else ["--dry-run"]

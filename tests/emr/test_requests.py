@@ -14,7 +14,8 @@ from botocore.stub import Stubber
 from emr_builder import CHOICE, ENVIRONMENT, SITE, cluster, step
 
 from slicemill.emr.capacity.shapes import SHAPES, ShapeName
-from slicemill.emr.requests.cluster import MANAGED_TAG, cli_command
+from slicemill.emr.requests.cluster import MANAGED_TAG
+from slicemill.emr.requests.command_line import cli_command
 from slicemill.emr.requests.steps import requests
 
 

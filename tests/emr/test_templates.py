@@ -18,6 +18,7 @@ WITHOUT_RESOURCE = {
     "emr-serverless:CreateApplication": {"StringEquals": {"aws:RequestTag/project": "slicemill"}},
     "cloudwatch:PutMetricData": {"StringEquals": {"cloudwatch:namespace": "slicemill"}},
 }
+READS = ("s3:Get", "s3:List")
 #: CloudWatch Logs sets up a state machine's logging by these, which know neither resource nor condition.
 LOG_DELIVERY = {
     "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
@@ -67,6 +68,21 @@ def test_no_statement_allows_everything_or_everything_of_a_service() -> None:
             assert "NotResource" not in statement
 
 
+def test_nothing_is_written_through_the_s3_endpoint_into_another_account_but_emrs_own_reports() -> None:
+    endpoint = [statement for _, owner, statement in statements() if owner.endswith("S3Endpoint")]
+    writes = [row for row in endpoint if not all(name.startswith(READS) for name in as_list(row["Action"]))]
+    assert writes
+    for statement in writes:
+        if statement.get("Condition") == {"StringEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}}}:
+            continue
+        buckets = {row["Fn::Sub"].partition(":s3:::")[2] for row in as_list(statement["Resource"])}
+        assert buckets == {
+            "prod.${AWS::Region}.appinfo.src/*",
+            "aws157-instance-data-0-prod-${AWS::Region}/*",
+            "aws157-instance-data-1-prod-${AWS::Region}/*",
+        }
+
+
 def test_a_star_as_resource_is_for_keys_own_policies_and_actions_that_know_none() -> None:
     for _, owner, statement in statements():
         if statement["Effect"] != "Allow" or "*" not in as_list(statement["Resource"]):
@@ -75,6 +91,8 @@ def test_a_star_as_resource_is_for_keys_own_policies_and_actions_that_know_none(
             assert statement["Principal"] != "*"
             continue
         if owner.startswith("AWS::EC2::VPCEndpoint "):
+            if owner.endswith("S3Endpoint"):
+                continue
             # In an endpoint's policy "*" is what may pass it: this account's own.
             assert statement["Condition"] == {
                 "StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}

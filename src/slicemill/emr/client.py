@@ -12,9 +12,10 @@ from typing import Any
 import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.validate import ParamValidator
 
 from slicemill.emr.answers import ClusterState, StepState
-from slicemill.errors import InputError, MachineError
+from slicemill.errors import ConfigError, InputError, MachineError
 
 #: One request to EMR: the operation's name in boto3, and its keyword arguments.
 Request = tuple[str, Mapping[str, Any]]
@@ -44,6 +45,20 @@ def _aws_errors() -> Iterator[None]:
             expected="credentials and a region, as the AWS CLI takes them",
             found=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def check(request: Request, service: str = "emr") -> None:
+    """Hold a request against the service's own model. Raises ConfigError for what it does not know."""
+    operation, arguments = request
+    model = _client(service, "us-east-1").meta
+    shape = model.service_model.operation_model(model.method_to_api_mapping[operation]).input_shape
+    report = ParamValidator().validate(dict(arguments), shape)
+    if report.has_errors():
+        raise ConfigError(
+            f"{operation} does not take this request",
+            expected="fields and types of the service's own model",
+            found=report.generate_report(),
+        )
 
 
 def call(request: Request, region: str | None = None, service: str = "emr") -> dict[str, Any]:

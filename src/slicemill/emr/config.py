@@ -1,4 +1,7 @@
-"""What a user can set for EMR, one frozen dataclass per subcommand; a line under each field is its help."""
+"""What a user can set for EMR, one frozen dataclass per subcommand; a line under each field is its help.
+
+Here are the subcommands that ask for work; those that look after the account are in `account_config`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,23 @@ from typing import Annotated, TypeAlias
 
 import tyro
 
+from slicemill.emr.account_config import (
+    SITE_FILE,
+    InstancesConfig,
+    ListConfig,
+    LogsConfig,
+    PackageConfig,
+    ReleaseNetworkConfig,
+    StatusConfig,
+    TerminateConfig,
+    UploadConfig,
+)
 from slicemill.emr.capacity.releases import DEFAULT_RELEASE
 from slicemill.emr.capacity.shapes import ShapeName
 from slicemill.emr.requests.job_settings import JobName
 from slicemill.emr.requests.notebooks import NotebookName
 from slicemill.emr.requests.steps import DeployMode
 from slicemill.errors import ConfigError
-
-#: Where the guide keeps the outputs of the foundation stack.
-SITE_FILE = "site.json"
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,8 @@ class SubmitConfig:
     """client: the driver is on the primary node and its output in the step's log; cluster: in a container."""
     archive: bool = False
     """Let YARN unpack the environment for each job, on clusters that were started without it."""
+    overlay: str | None = None
+    """JSON or YAML file with further fields of RunJobFlow, merged over the request of a new cluster."""
     wait: bool = False
     """Follow the steps to their end: the last line and the exit code are those of the last job."""
     prices: str | None = None
@@ -98,6 +111,10 @@ class SubmitConfig:
                 "a running cluster has its nodes already",
                 expected="--cluster without --core-type, --core-count, --spot-count and --subnet",
                 found="both",
+            )
+        if self.cluster and self.overlay:
+            raise ConfigError(
+                "--overlay is for a new cluster", expected="--overlay or --cluster", found="both"
             )
         if self.wait and not self.job:
             raise ConfigError("--wait has nothing to wait for", expected="at least one --job", found="none")
@@ -167,98 +184,6 @@ class ServerlessConfig:
             )
 
 
-@dataclass(frozen=True)
-class UploadConfig:
-    """Write a release into an account: archives, jobs, bootstrap actions, notebooks."""
-
-    site: str = SITE_FILE
-    """JSON file with the foundation stack's outputs."""
-    archive: tuple[str, ...] = ()
-    """Packed environment, as build_env.sh wrote it. Repeat the flag for cpu and gpu."""
-    workspace: str | None = None
-    """s3:// URI of a Workspace's folder, which gets the notebooks with EMR's kernel and session settings."""
-    root: str = "."
-    """Checkout of slicemill that jobs, bootstrap actions and notebooks are taken from."""
-    dry_run: bool = False
-    """Check the archives, print what would be written, and write nothing."""
-
-
-@dataclass(frozen=True)
-class ListConfig:
-    """List the clusters of slicemill that have not ended."""
-
-    site: str | None = None
-    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
-    dry_run: bool = False
-    """Print the exact request and send nothing."""
-
-
-@dataclass(frozen=True)
-class InstancesConfig:
-    """Ask EC2 what instance types hold, and remember it for --core-type."""
-
-    type: tuple[str, ...]
-    """Instance type. Repeat the flag for several."""
-    site: str | None = None
-    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
-    dry_run: bool = False
-    """Print the exact request and send nothing."""
-
-
-@dataclass(frozen=True)
-class ReleaseNetworkConfig:
-    """Before the foundation stack is deleted: remove what EMR left in its network, which would stop that."""
-
-    site: str = SITE_FILE
-    """JSON file with the foundation stack's outputs."""
-    dry_run: bool = False
-    """Print the exact requests that look, and send nothing."""
-
-
-@dataclass(frozen=True)
-class StatusConfig:
-    """Say how a cluster and its steps are."""
-
-    cluster: str
-    """Cluster id."""
-    site: str | None = None
-    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
-    dry_run: bool = False
-    """Print the exact requests and send nothing."""
-
-
-@dataclass(frozen=True)
-class LogsConfig:
-    """Print the end of a step's logs, those of the failed steps by default."""
-
-    cluster: str
-    """Cluster id."""
-    site: str | None = None
-    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
-    step: tuple[str, ...] = ()
-    """Step id. Repeat the flag for several."""
-    lines: int = 40
-    """Lines of each log."""
-    dry_run: bool = False
-    """Print the exact requests and send nothing."""
-
-    def __post_init__(self) -> None:
-        if self.lines < 1:
-            raise ConfigError("--lines is out of range", expected="at least 1", found=self.lines)
-
-
-@dataclass(frozen=True)
-class TerminateConfig:
-    """End a cluster; what it wrote stays."""
-
-    cluster: str
-    """Cluster id."""
-    site: str | None = None
-    """JSON file with the foundation stack's outputs, for its region; AWS's own settings by default."""
-    dry_run: bool = False
-    """Print the exact request and send nothing."""
-
-
 def _plain(**names: str) -> None:
     for flag, name in names.items():
         if not name or any(mark in name for mark in "/\\. "):
@@ -272,6 +197,7 @@ Command: TypeAlias = (
     | Annotated[SubmitConfig, tyro.conf.subcommand("submit", prefix_name=False)]
     | Annotated[NotebookConfig, tyro.conf.subcommand("notebook", prefix_name=False)]
     | Annotated[ServerlessConfig, tyro.conf.subcommand("serverless", prefix_name=False)]
+    | Annotated[PackageConfig, tyro.conf.subcommand("package", prefix_name=False)]
     | Annotated[UploadConfig, tyro.conf.subcommand("upload", prefix_name=False)]
     | Annotated[ListConfig, tyro.conf.subcommand("list", prefix_name=False)]
     | Annotated[InstancesConfig, tyro.conf.subcommand("instances", prefix_name=False)]

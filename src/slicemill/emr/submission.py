@@ -14,6 +14,7 @@ from slicemill.emr.client import Request
 from slicemill.emr.config import ServerlessConfig, SubmitConfig
 from slicemill.emr.requests.cluster import Cluster, profile_for, shape_of
 from slicemill.emr.requests.job_settings import SPARK_JOBS
+from slicemill.emr.requests.overlay import overlaid, read_overlay
 from slicemill.emr.requests.serverless import Application, JobRun
 from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
 from slicemill.emr.site import Site, read_site, saved_environment
@@ -62,7 +63,10 @@ def plan_submission(config: SubmitConfig, running: ClusterState | None = None) -
         subnets=config.subnet,
         allow_untried=config.allow_untried,
     )
-    return Submission("run_job_flow", cluster.request(), site.region, cost, prices.source)
+    request = cluster.request()
+    if config.overlay:
+        request = overlaid(request, read_overlay(config.overlay), config.job)
+    return Submission("run_job_flow", request, site.region, cost, prices.source)
 
 
 def _steps(config: SubmitConfig, site: Site, nodes: Shape, environment: str) -> tuple[Step, ...]:

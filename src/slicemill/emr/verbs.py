@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import time
 import uuid
@@ -13,6 +14,7 @@ from typing import Any
 
 from slicemill.emr import client
 from slicemill.emr.answers import ClusterState
+from slicemill.emr.building import build, build_commands
 from slicemill.emr.capacity.instances import from_description, keep
 from slicemill.emr.capacity.prices import read_prices
 from slicemill.emr.capacity.shapes import shape
@@ -23,6 +25,7 @@ from slicemill.emr.config import (
     ListConfig,
     LogsConfig,
     NotebookConfig,
+    PackageConfig,
     ReleaseNetworkConfig,
     RenderConfig,
     ServerlessConfig,
@@ -50,6 +53,7 @@ def run(config: EmrConfig) -> Summary:
         SubmitConfig: _submit,
         NotebookConfig: _notebook,
         ServerlessConfig: _serverless,
+        PackageConfig: _package,
         UploadConfig: _upload,
         ListConfig: _list,
         InstancesConfig: _instances,
@@ -79,6 +83,8 @@ def _submit(config: SubmitConfig) -> Summary:
     region = read_site(config.site).region
     asks = bool(config.cluster) and not config.dry_run
     plan = plan_submission(config, client.cluster(config.cluster or "", region) if asks else None)
+    if config.overlay:
+        client.check((plan.operation, plan.arguments))
     cost: Summary = {
         "dollars_an_hour": None if plan.dollars_an_hour is None else round(plan.dollars_an_hour, 3),
         "prices": plan.prices,
@@ -132,6 +138,18 @@ def _serverless(config: ServerlessConfig) -> Summary:
     if not config.application:
         return summary | {"application": answers[0]["applicationId"]}
     return summary | {"application": config.application, "runs": [answer["jobRunId"] for answer in answers]}
+
+
+def _package(config: PackageConfig) -> Summary:
+    out, root = Path(config.out), Path(config.root)
+    commands = build_commands(config.kind, config.platform, out, root)
+    if config.dry_run:
+        for command in commands:
+            _say(shlex.join(command))
+        return {"archives": len(commands), "dry_run": True}
+    archives = [build(command, out) for command in commands]
+    upload = UploadConfig(config.site, tuple(map(str, archives)), config.workspace, config.root)
+    return {"archives": [archive.name for archive in archives], **_upload(upload)}
 
 
 def _upload(config: UploadConfig) -> Summary:

@@ -252,7 +252,12 @@ def _message() -> dict[str, State]:
             "Retry": [_A_FEW_TIMES],
             "Next": "Failed",
         },
-        "Failed": {"Type": "Fail", "ErrorPath": "$.failure.Error", "CausePath": "$.failure.Cause"},
+        # A name of its own: what EMR's states fail with may begin with "States.", which no Fail state may.
+        "Failed": {
+            "Type": "Fail",
+            "Error": "slicemill.NightFailed",
+            "CausePath": "States.Format('{}: {}', $.failure.Error, $.failure.Cause)",
+        },
         "Done": {"Type": "Succeed"},
     }
 

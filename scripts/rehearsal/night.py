@@ -1,0 +1,309 @@
+"""Nights of the state machine on one machine, with real steps under the roles of our own stack.
+
+moto interprets the machine and keeps clusters, steps, objects, metrics and messages; the gate before it
+answers 403 to what a role may not do. A step's words run as a process of this machine, with the key of
+the cluster's own role: `spark-submit … /opt/slicemill/jobs/JOB.py` as Python in local mode, since YARN
+has a rehearsal of its own (`scripts/yarn-local.sh`).
+
+    python scripts/rehearsal/night.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+from gate import OPERATOR, Gate, serve
+from moto.core.config import default_user_config
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.mock_eval_utils import eval_mocked_response
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+    state_task_service_unsupported as integrations,
+)
+from moto.stepfunctions.parser.mocking.mock_config import MockedResponseThrow
+
+from slicemill.emr.capacity.shapes import SHAPES
+from slicemill.emr.requests.job_settings import HOME, JobName
+from slicemill.emr.requests.nightly import state_machine, substitutions
+from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments
+from slicemill.emr.site import Site, output_key, read_site
+
+ROOT = Path(__file__).parents[2]
+RUN = "first"
+ENVIRONMENT = "environments/slicemill-0.0.0-cpu-x86_64-" + "0" * 64 + ".tar.gz"
+#: A night of this machine has a local Spark: EMR's `spark-submit` with all its settings becomes Python.
+SUBMIT = """#!/usr/bin/env bash
+while [[ $1 != *.py ]]; do shift; done
+exec python "$@"
+"""
+
+Run = Callable[[Sequence[str], Mapping[str, str]], int]
+
+
+@dataclass(frozen=True)
+class Night:
+    """How a night ended."""
+
+    status: str
+    states: tuple[str, ...]
+    """States that were entered, in order."""
+    messages: tuple[str, ...]
+    clusters: int
+    """Clusters that the account has had so far."""
+
+
+@dataclass
+class Account:
+    """An account of AWS on this machine, with the buckets of the example site."""
+
+    site: Site
+    gate: Gate
+    endpoint: str
+    run: Run
+    """Runs a step's words with variables and returns the exit code."""
+    max_bad_fraction: float = 0.1
+    roles: dict[str, str] = field(default_factory=dict)
+    """Of each cluster the role of its nodes."""
+
+    def client(self, service: str, key: str = OPERATOR) -> Any:
+        """A client of a service, by the key of a role; the operator's by default."""
+        return boto3.client(service, **self._access(key))
+
+    def _access(self, key: str) -> dict[str, str]:
+        return {
+            "endpoint_url": self.endpoint,
+            "region_name": self.site.region,
+            "aws_access_key_id": key,
+            "aws_secret_access_key": "secret",
+        }
+
+    def variables(self, role: str) -> dict[str, str]:
+        """What a process needs to be a node with this role."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": role,
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": self.site.region,
+        }
+
+    def night(self, name: str) -> Night:
+        """Start the state machine by this name, twice, as a schedule may do, and wait for its end."""
+        topic = self.client("sns").create_topic(Name=name)["TopicArn"]
+        queue = self.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        queue_arn = f"arn:aws:sqs:{self.site.region}:123456789012:{name}"
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn)
+        states = self.client("stepfunctions")
+        machine = states.create_state_machine(
+            name=name, definition=self._definition(topic), roleArn="arn:aws:iam::123456789012:role/nightly"
+        )["stateMachineArn"]
+        execution = states.start_execution(stateMachineArn=machine, name=name, input="{}")["executionArn"]
+        second = states.start_execution(stateMachineArn=machine, name=name, input="{}")["executionArn"]
+        if second != execution:
+            raise SystemExit(f"night.py: {name} ran twice")
+        while (answer := states.describe_execution(executionArn=execution))["status"] == "RUNNING":
+            time.sleep(0.1)
+        events = states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
+        names = [
+            event["stateEnteredEventDetails"]["name"]
+            for event in events
+            if "stateEnteredEventDetails" in event
+        ]
+        bodies = self.client("sqs").receive_message(QueueUrl=queue).get("Messages", ())
+        messages = tuple(json.loads(body["Body"])["Message"] for body in bodies)
+        clusters = len(self.client("emr").list_clusters()["Clusters"])
+        return Night(answer["status"], tuple(names), messages, clusters)
+
+    def _definition(self, topic: str) -> str:
+        marks = {name: getattr(self.site, _field(name), "") for name in substitutions()}
+        marks |= {
+            "Environment": self.site.code(ENVIRONMENT),
+            "Run": RUN,
+            "AlarmTopicArn": topic,
+            "MaxBadFraction": str(self.max_bad_fraction),
+        }
+        text = json.dumps(state_machine()).replace('.sync"', '"')
+        for name, value in marks.items():
+            text = text.replace(f"${{{name}}}", value)
+        return text
+
+    def task(
+        self, service: Any, env: Any, runtime: Any, parameters: dict[str, Any], credentials: Any
+    ) -> None:
+        """What EMR does for a state: moto keeps it, and a step is run."""
+        emr, action = self.client("emr"), service.resource.api_action
+        if action == "createCluster":
+            cluster = emr.run_job_flow(**parameters)["JobFlowId"]
+            self.roles[cluster] = self._role(parameters["JobFlowRole"])
+            env.stack.append({"ClusterId": cluster})
+        elif action == "addStep":
+            cluster, step = parameters["ClusterId"], parameters["Step"]
+            emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step])
+            code = self.run(step["HadoopJarStep"]["Args"], self.variables(self.roles[cluster]))
+            if code:
+                cause = f"{step['Name']}: exit code {code}"
+                eval_mocked_response(env, MockedResponseThrow(0, 0, "States.TaskFailed", cause))
+            env.stack.append({})
+        else:
+            emr.terminate_job_flows(JobFlowIds=[parameters["ClusterId"]])
+            env.stack.append({})
+
+    def _role(self, profile: str) -> str:
+        names = {self.site.pipeline_profile: "PipelineRole", self.site.training_profile: "TrainingRole"}
+        return names[profile]
+
+
+def _field(output: str) -> str:
+    names = {output_key(name): name for name in Site.__dataclass_fields__}
+    return names.get(output, output)
+
+
+@contextmanager
+def account(run: Run) -> Iterator[Account]:
+    """An account with empty buckets; pauses between a state's retries are left out."""
+    site = read_site(str(ROOT / "emr" / "site.example.json"))
+    gate = Gate(site)
+    server = serve(gate)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    home = Account(site, gate, f"http://127.0.0.1:{server.server_port}", run)
+    place = {"LocationConstraint": site.region}
+    for bucket in (site.data_bucket, site.code_bucket, site.log_bucket):
+        home.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+    variables = {"MOTO_PORT": str(server.server_port), **home.variables(OPERATOR)}
+    clock = type("Clock", (), {"sleep": staticmethod(lambda seconds: None)})
+    try:
+        with (
+            mock.patch.dict(os.environ, variables),
+            mock.patch.dict(default_user_config, {"stepfunctions": {"execute_state_machine": True}}),
+            mock.patch.object(retrier_decl, "time", clock),
+            mock.patch.object(
+                integrations.StateTaskServiceUnsupported,
+                "_eval_service_task",
+                lambda service, env, resource_runtime_part, normalised_parameters, state_credentials: (
+                    home.task(service, env, resource_runtime_part, normalised_parameters, state_credentials)
+                ),
+            ),
+        ):
+            yield home
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def process(folder: Path) -> Run:
+    """Runs a step's words as a process of this machine, its output in FOLDER/steps.log."""
+    commands = folder / "bin"
+    commands.mkdir(parents=True, exist_ok=True)
+    (commands / "spark-submit").write_text(SUBMIT)
+    (commands / "spark-submit").chmod(0o755)
+    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def run(words: Sequence[str], variables: Mapping[str, str]) -> int:
+        here = [word.replace(f"{HOME}/bin/python", sys.executable).replace(HOME, str(ROOT)) for word in words]
+        with (folder / "steps.log").open("ab") as log:
+            return subprocess.run(
+                here,
+                cwd=folder,
+                env={**os.environ, **variables, "PATH": path},
+                stdout=log,
+                stderr=log,
+                check=False,
+            ).returncode
+
+    return run
+
+
+def submit(home: Account, role: str, job: JobName, *texts: str) -> int:
+    """Run one job under a role, with the words of its step; returns the exit code."""
+    nodes = SHAPES["cpu"]
+    arguments = job_arguments(job, home.site, nodes, RUN, RUN) + extra_arguments(texts, [job])[job]
+    return home.run(Step(job, arguments).command(home.site, nodes), home.variables(role))
+
+
+def rehearse(folder: Path) -> None:
+    """A model, and four nights, each fired twice: good, a step killed once, a step killed twice, poison."""
+    run = process(folder)
+    killed = folder / "kill"
+
+    def with_kills(words: Sequence[str], variables: Mapping[str, str]) -> int:
+        """A node is lost under the step whose job is named in a file, once for each line."""
+        jobs = killed.read_text().split() if killed.exists() else []
+        if jobs and any(word.endswith(f"/{jobs[0]}.py") for word in words):
+            killed.write_text("\n".join(jobs[1:]))
+            return 137
+        return run(words, variables)
+
+    with account(with_kills) as home:
+        raw = home.site.data("raw")
+
+        def phantom(*arguments: str) -> None:
+            words = [
+                sys.executable,
+                "-m",
+                "slicemill.cli",
+                "phantom",
+                "--out",
+                raw,
+                "--size",
+                "32",
+                *arguments,
+            ]
+            subprocess.run(
+                words, env={**os.environ, **home.variables(OPERATOR)}, check=True, capture_output=True
+            )
+
+        phantom("--scans", "6")
+        _expect("ingest may not be run by the training role", submit(home, "TrainingRole", "ingest") != 0)
+        refusals = {f"{row.role} {row.action}" for row in home.gate.refusals}
+        home.gate.refusals.clear()
+        _expect(f"what was refused: {', '.join(sorted(refusals))}", bool(refusals))
+        _expect("ingest", submit(home, "PipelineRole", "ingest") == 0)
+        _expect("split", submit(home, "PipelineRole", "split") == 0)
+        short = ("train.epochs=1", "train.image-size=32", "train.no-augment")
+        _expect("train, two processes", submit(home, "TrainingRole", "train", *short) == 0)
+        _expect("no job asked for what its role may not do", not home.gate.refusals)
+        good = home.night("good")
+        _expect(f"a good night: {good.status}", good.status == "SUCCEEDED" and not good.messages)
+        killed.write_text("score")
+        retry = home.night("retry")
+        _expect(f"a step killed once: {retry.status}", retry.status == "SUCCEEDED")
+        killed.write_text("ingest\ningest")
+        failure = home.night("failure")
+        _expect(f"a step killed twice: {failure.status}, {failure.messages}", failure.status == "FAILED")
+        _expect("its cluster is gone", "Terminate" in failure.states)
+        poison = {"Bucket": home.site.data_bucket, "Key": "raw/scan_poison/scan_poison_1.tif", "Body": b"II*"}
+        home.client("s3").put_object(**poison)
+        poisoned = home.night("poison")
+        _expect(f"a poisoned scan: {poisoned.status}, {poisoned.messages}", poisoned.status == "FAILED")
+        _expect(
+            "all else was scored and reported first",
+            "Report" in poisoned.states and "Short" in poisoned.states,
+        )
+        _expect(f"four nights fired twice, clusters: {poisoned.clusters}", poisoned.clusters == 4)
+        _expect("no night asked for what its role may not do", not home.gate.refusals)
+
+
+def _expect(what: str, holds: bool) -> None:
+    print(f"rehearsal: {what}: {'yes' if holds else 'NO'}", flush=True)
+    if not holds:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    home_folder = Path(given[0]) if given else Path(tempfile.mkdtemp(prefix="slicemill-rehearsal-"))
+    rehearse(home_folder)
+    if not given:
+        shutil.rmtree(home_folder)
