@@ -74,6 +74,7 @@ stop() {
         kill -- "-${processes[index]}" 2>/dev/null || true
     done
     wait
+    umount /mnt/slicemill/* 2>/dev/null || true
     find "$work/mnt" -mindepth 1 -delete
 }
 trap stop EXIT
@@ -198,8 +199,8 @@ as hdfs "${java[@]}" $apache.hdfs.server.namenode.NameNode -format -nonInteracti
 start namenode setpriv --reuid hdfs --regid hadoop --init-groups "${java[@]}" $apache.hdfs.server.namenode.NameNode
 start datanode setpriv --reuid hdfs --regid hadoop --init-groups "${java[@]}" $apache.hdfs.server.datanode.DataNode
 files=(as hdfs "${java[@]}" "$apache.fs.FsShell")
-wait_for file "${files[@]}" -touchz /file -ls /
-"${files[@]}" -mkdir -p /tmp /user/hadoop /var/log/spark/apps 2>/dev/null
+make_folders() { "${files[@]}" -mkdir -p /tmp /user/hadoop /var/log/spark/apps && echo up; }
+wait_for up make_folders
 "${files[@]}" -chown hadoop /user/hadoop /var/log/spark/apps 2>/dev/null
 start resourcemanager setpriv --reuid yarn --regid hadoop --init-groups "${java[@]}" "-Dyarn.log.dir=$work/logs" \
     $apache.yarn.server.resourcemanager.ResourceManager

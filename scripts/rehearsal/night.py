@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,12 +27,23 @@ from unittest import mock
 import boto3
 from gate import OPERATOR, Gate, serve
 from moto.core.config import default_user_config
+from moto.stepfunctions.parser.api import HistoryEventType, TaskFailedEventDetails
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
+    FailureEvent,
+    FailureEventException,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import (
+    StatesErrorNameType,
+)
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.mock_eval_utils import eval_mocked_response
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+    state_task_service_aws_sdk as sdk,
+)
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
     state_task_service_unsupported as integrations,
 )
-from moto.stepfunctions.parser.mocking.mock_config import MockedResponseThrow
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 
 from slicemill.emr.capacity.shapes import SHAPES
 from slicemill.emr.requests.job_settings import HOME, JobName
@@ -63,6 +73,7 @@ class Night:
     messages: tuple[str, ...]
     clusters: int
     """Clusters that the account has had so far."""
+    error: str = ""
 
 
 @dataclass
@@ -124,7 +135,7 @@ class Account:
         bodies = self.client("sqs").receive_message(QueueUrl=queue).get("Messages", ())
         messages = tuple(json.loads(body["Body"])["Message"] for body in bodies)
         clusters = len(self.client("emr").list_clusters()["Clusters"])
-        return Night(answer["status"], tuple(names), messages, clusters)
+        return Night(answer["status"], tuple(names), messages, clusters, answer.get("error", ""))
 
     def _definition(self, topic: str) -> str:
         marks = {name: getattr(self.site, _field(name), "") for name in substitutions()}
@@ -153,8 +164,7 @@ class Account:
             emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step])
             code = self.run(step["HadoopJarStep"]["Args"], self.variables(self.roles[cluster]))
             if code:
-                cause = f"{step['Name']}: exit code {code}"
-                eval_mocked_response(env, MockedResponseThrow(0, 0, "States.TaskFailed", cause))
+                raise _task_failed(env, f"{step['Name']}: exit code {code}")
             env.stack.append({})
         else:
             emr.terminate_job_flows(JobFlowIds=[parameters["ClusterId"]])
@@ -163,6 +173,31 @@ class Account:
     def _role(self, profile: str) -> str:
         names = {self.site.pipeline_profile: "PipelineRole", self.site.training_profile: "TrainingRole"}
         return names[profile]
+
+
+def _task_failed(env: Any, cause: str) -> FailureEventException:
+    """What Step Functions makes of a step that EMR calls failed."""
+    name = StatesErrorNameType.StatesTaskFailed
+    details = TaskFailedEventDetails(error=name.to_name(), cause=cause)
+    return FailureEventException(
+        FailureEvent(
+            env=env,
+            error_name=StatesErrorName(typ=name),
+            event_type=HistoryEventType.TaskFailed,
+            event_details=EventDetails(taskFailedEventDetails=details),
+        )
+    )
+
+
+_sdk_task = sdk.StateTaskServiceAwsSdk._eval_service_task
+
+
+def _as_text(service: Any, env: Any, **arguments: Any) -> None:
+    """Step Functions gives an object's body as text; moto's interpreter would copy the stream, and fails."""
+    _sdk_task(service, env, **arguments)
+    answer = env.stack[-1]
+    if isinstance(answer, dict) and "Body" in answer:
+        answer["Body"] = answer["Body"].read().decode()
 
 
 def _field(output: str) -> str:
@@ -195,6 +230,7 @@ def account(run: Run) -> Iterator[Account]:
                     home.task(service, env, resource_runtime_part, normalised_parameters, state_credentials)
                 ),
             ),
+            mock.patch.object(sdk.StateTaskServiceAwsSdk, "_eval_service_task", _as_text),
         ):
             yield home
     finally:
@@ -302,8 +338,8 @@ def _expect(what: str, holds: bool) -> None:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    home_folder = Path(given[0]) if given else Path(tempfile.mkdtemp(prefix="slicemill-rehearsal-"))
-    rehearse(home_folder)
-    if not given:
-        shutil.rmtree(home_folder)
+    if sys.argv[1:]:
+        rehearse(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory(prefix="slicemill-rehearsal-") as folder:
+            rehearse(Path(folder))

@@ -165,16 +165,6 @@ def test_a_cluster_that_can_not_start_sends_word_and_terminates_nothing(
     assert pauses == []
 
 
-def test_an_error_of_step_functions_own_name_ends_the_night_with_its_cause(
-    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
-) -> None:
-    # A Fail state may not say a name that begins with "States.", and EMR's states fail with such.
-    timed_out = thrown("States.Timeout", "14400 s")
-    night, entered, _ = walk(monkeypatch, Score=[timed_out])
-    assert entered[-3:] == ["Outcome", "Alarm", "Failed"]
-    assert (night["error"], night["cause"]) == ("slicemill.NightFailed", "States.Timeout: 14400 s")
-
-
 def test_throttling_is_waited_out(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     slow = thrown("EMR.AmazonElasticMapReduceException", "Rate exceeded")
     found, _, _ = walk(monkeypatch, CreateCluster=[slow, slow, slow, GOOD], Score=[slow, GOOD])

@@ -66,8 +66,8 @@ def test_the_image_is_not_root_brings_java_and_its_entry_takes_every_verb(
 ) -> None:
     image = STAGES["image"]
     assert "java-17-amazon-corretto-headless" in image
-    assert re.findall(r"^USER (.*)$", image, re.M) == ["slicemill"]
-    assert image.index("USER slicemill") < image.index("ENTRYPOINT")
+    assert re.findall(r"^USER (.*)$", image, re.M) == ["10001"]
+    assert image.index("USER 10001") < image.index("ENTRYPOINT")
     text = re.search(r"printf '(.*?)' >/usr/local/bin/slicemill", image)
     assert text is not None
     _, _, body = text[1].encode().decode("unicode_escape").partition("\n")

@@ -104,7 +104,9 @@ def test_a_step_that_fails_ends_the_cluster_and_sends_a_message(home: Any, jobs:
     assert failure.status == "FAILED"
     assert failure.states[-2:] == ("Alarm", "Failed")
     (message,) = failure.messages
-    assert "slicemill ingest: exit code 1" in message
+    assert "States.TaskFailed: slicemill ingest: exit code 1" in message
+    # No Fail state may say a name of Step Functions' own.
+    assert failure.error == "slicemill.NightFailed"
     open_states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
     assert home.client("emr").list_clusters(ClusterStates=open_states)["Clusters"] == []
 
