@@ -285,17 +285,8 @@ def rehearse(folder: Path) -> None:
         raw = home.site.data("raw")
 
         def phantom(*arguments: str) -> None:
-            words = [
-                sys.executable,
-                "-m",
-                "slicemill.cli",
-                "phantom",
-                "--out",
-                raw,
-                "--size",
-                "32",
-                *arguments,
-            ]
+            command = str(Path(sys.executable).with_name("slicemill"))
+            words = [command, "phantom", "--out", raw, "--size", "32", *arguments]
             subprocess.run(
                 words, env={**os.environ, **home.variables(OPERATOR)}, check=True, capture_output=True
             )

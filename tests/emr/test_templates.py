@@ -137,7 +137,7 @@ def test_nobody_who_scores_may_write_models_and_nobody_may_change_raw_slices() -
     assert written == {
         "NodePolicy": {"clusters"},
         # S3's own log delivery.
-        "AccessLogBucketPolicy": {"data"},
+        "AccessLogBucketPolicy": {"data", "code"},
         "PipelineRole": {"lake", "scores", "report"},
         "ServerlessRole": {"lake", "scores", "report"},
         "TrainingRole": {"runs"},
