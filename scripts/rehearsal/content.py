@@ -45,7 +45,7 @@ def scores(uri: str) -> dict[str, Any]:
 if __name__ == "__main__":
     verb, uri = sys.argv[1:]
     if verb == "clear":
-        for file in storage.list_files(uri):
+        for file in storage.list_or_none(uri) or ():
             storage.remove(file.uri)
     else:
         show = {"lake": lake, "runs": run, "scores": scores}[uri.split("/")[3]]
