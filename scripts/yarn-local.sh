@@ -1,50 +1,75 @@
 #!/usr/bin/env bash
-# Run EMR's steps, word for word, on a cluster of this machine: the commands that slicemill gives to EMR, on nodes that
-# the bootstrap action made, under the roles of the foundation stack.
+# Try the jobs on real clusters on this machine, with a packed environment and S3 on a local server.
 #
 #   scripts/yarn-local.sh ARCHIVE [WORK_FOLDER]
 #
-# ARCHIVE is what emr/packaging/build_env.sh made with this machine's /usr/bin/python3.11, or the folder that one was
-# unpacked into, which saves minutes but leaves out the way "archive". Wants root, since a node has users and folders
-# of its own: everything happens in a private mount namespace, and nothing of it stays. Starts HDFS,
-# a resource manager and two node managers (Hadoop's minicluster, from Maven) and moto's S3, all on loopback; runs the
-# step files in their three ways; compares what they wrote; stops what it started.
-# WAYS: some of "client cluster archive". JOBS: some of "ingest split train score report compare". SPARK: the virtual environment whose PySpark is the cluster's.
-# Needs about 8 GB of memory and 20 GB of disk. Logs stay in the work folder.
+# ARCHIVE is what emr/packaging/build_env.sh made with this machine's PYTHON. Starts a resource manager, two node
+# managers and moto's S3 on loopback; runs ingest, a training of two processes and scoring by spark-submit, on
+# Spark's own local-cluster and on YARN in client and in cluster mode; compares what they wrote; stops what it
+# started. Nothing but the archive, Spark's scripts and its jars are on the jobs' paths.
+# MODES: some of "local-cluster client cluster". RAW: folder whose first six scans are taken, not synthetic ones.
+# Needs about 6 GB of memory, and disk for three unpacked environments. What stays in the work folder: the driver's
+# environment, the logs, and the scores of the last mode to look at.
 set -euo pipefail
 
 archive=$(realpath "${1:?the archive of a packed environment is missing}")
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=${BIN:-$root/.venv/bin}
-spark=${SPARK:-$root/.venv}
 work=$(realpath -m "${2:-$root/build/yarn}")
-ways=${WAYS:-client cluster archive}
-jobs=${JOBS:-ingest split train score report compare}
-name=$(basename "$archive")
-if [[ -d $archive ]]; then
-    ways=${ways/archive/}
-    name=slicemill-local-registry-x86_64-$(printf '0%.0s' {1..64}).tar.gz
-fi
 hadoop=3.4.1
-awscli=1.46.2
-site=$root/emr/site.example.json
-data=s3://slicemill-databucket-example
-code=s3://slicemill-codebucket-example
-pyspark=$("$spark/bin/python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)')
+modes=${MODES:-local-cluster client cluster}
+rm -rf "$work/scores"
+mkdir -p "$work"/{conf,home,logs,spark,staging}
+# Spark as a cluster brings it: pip's, without the packages around it.
+pyspark=$("$bin/python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)')
+for part in bin jars python sbin; do ln -sfn "$pyspark/$part" "$work/spark/$part"; done
+export SPARK_HOME=$work/spark
 
-if [[ -z ${YARN_LOCAL_NODE:-} ]]; then
-    if [[ $EUID -ne 0 ]]; then
-        echo "yarn-local.sh: wants root, for the users and folders of a node" >&2
-        exit 2
-    fi
-    mkdir -p "$work"
-    YARN_LOCAL_NODE=1 exec unshare --mount --propagation private "$0" "$archive" "$work"
-fi
-mkdir -p "$work"/{logs,layers,content,mnt,home}
-find "$work/mnt" "$work/content" -mindepth 1 -delete
+started=()
+stop() {
+    trap - EXIT INT TERM
+    # Jobs before the nodes that they run on, servers last.
+    local index pid
+    for ((index = ${#started[@]} - 1; index >= 0; index--)); do
+        pid=${started[index]}
+        # A job is a process group: its driver would outlive spark-submit.
+        kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
+    done
+    wait
+    # What node managers unpacked; they would not take it up again.
+    rm -rf "$work"/node*/local "$work/staging" "$work/spark/work"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+begin() { # NAME COMMAND...
+    local name=$1
+    shift
+    "$@" >"$work/logs/$name.log" 2>&1 &
+    started+=($!)
+}
+ports() {
+    "$bin/python" - "$1" <<'PYTHON'
+import socket, sys
+
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(one.getsockname()[1] for one in held))
+PYTHON
+}
+until_it_says() { # SECONDS TEXT COMMAND...
+    local deadline=$((SECONDS + $1)) text=$2
+    shift 2
+    until "$@" 2>/dev/null | grep -q "$text"; do
+        if ((SECONDS > deadline)); then
+            echo "yarn-local.sh: no $text after a while; see $work/logs" >&2
+            exit 1
+        fi
+        sleep 1
+    done
+}
 
 # Hadoop's daemons in one jar, from Maven Central through Spark's own Ivy, and what that jar takes for granted.
-jars=(
+daemon_jars=(
     "org.apache.hadoop:hadoop-client-minicluster:$hadoop"
     org.slf4j:slf4j-reload4j:1.7.36
     org.bouncycastle:bcprov-jdk18on:1.78.1
@@ -55,231 +80,207 @@ jars=(
 )
 if ! compgen -G "$work/ivy/jars/*minicluster-$hadoop.jar" >/dev/null; then
     touch "$work/nothing.py"
-    PYSPARK_PYTHON=$bin/python SPARK_HOME=$pyspark "$pyspark/bin/spark-submit" --master 'local[1]' \
-        --conf "spark.jars.ivy=$work/ivy" --packages "$(IFS=,; echo "${jars[*]}")" "$work/nothing.py" \
-        >"$work/logs/ivy.log" 2>&1
-fi
-if [[ ! -d $archive && ! -x $work/aws/bin/aws ]]; then
-    /usr/bin/python3.11 -m venv "$work/aws"
-    "$bin/uv" pip install --quiet --python "$work/aws/bin/python" "awscli==$awscli"
+    PYSPARK_PYTHON=$bin/python "$SPARK_HOME/bin/spark-submit" --master 'local[1]' --conf "spark.jars.ivy=$work/ivy" \
+        --packages "$(IFS=,; echo "${daemon_jars[*]}")" "$work/nothing.py" >"$work/logs/ivy.log" 2>&1
 fi
 
-processes=()
-stop() {
-    trap - EXIT INT TERM
-    # Steps before the nodes that they run on, servers last.
-    local index
-    for ((index = ${#processes[@]} - 1; index >= 0; index--)); do
-        # Each is a process group: a driver would outlive spark-submit.
-        kill -- "-${processes[index]}" 2>/dev/null || true
-    done
-    wait
-    umount /mnt/slicemill/* 2>/dev/null || true
-    find "$work/mnt" -mindepth 1 -delete
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-as() { # USER COMMAND...
-    local user=$1
-    shift
-    setpriv --reuid "$user" --regid hadoop --init-groups "$@"
-}
-start() { # NAME COMMAND...
-    local name=$1
-    shift
-    setsid "$@" >"$work/logs/$name.log" 2>&1 &
-    processes+=($!)
-}
-wait_for() { # TEXT COMMAND...
-    local deadline=$((SECONDS + 600)) text=$1
-    shift
-    until "$@" 2>/dev/null | grep -q "$text"; do
-        if ((SECONDS > deadline)); then
-            echo "yarn-local.sh: no $text after ten minutes; see $work/logs" >&2
-            exit 1
-        fi
-        sleep 1
-    done
-}
-read -r s3 namenode yarn scheduler admin tracker web < <("$bin/python" - <<'PYTHON'
-import socket
-
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(7)]
-print(*(socket.getsockname()[1] for socket in sockets))
-PYTHON
-)
-
-# A node's folders and users, over this machine's, for the processes of this script alone.
-mount -t tmpfs layers "$work/layers"
-for folder in etc usr opt; do
-    mkdir "$work/layers/$folder" "$work/layers/$folder.work"
-    mount -t overlay overlay "/$folder" \
-        -o "lowerdir=/$folder,upperdir=$work/layers/$folder,workdir=$work/layers/$folder.work"
-done
-mount --bind "$work/mnt" /mnt
-mount --bind "$work/home" /home
-id=3001
-echo "hadoop:x:$id:" >>/etc/group
-for user in hadoop yarn hdfs; do
-    echo "$user:x:$((id++)):3001::/home/$user:/bin/bash" >>/etc/passwd
-    mkdir -p "/home/$user"
-    chown "$user:hadoop" "/home/$user"
-done
-mkdir -p /usr/share/aws/emr /usr/lib/spark /etc/hadoop /etc/spark /mnt/{steps,s3,namenode,datanode} /mnt/node{1,2}/{local,logs}
-chmod 1777 /mnt/s3
-chown hadoop:hadoop /mnt/steps
-chown hdfs:hadoop /mnt/namenode /mnt/datanode
-chown yarn:hadoop /mnt/node*/*
-for part in bin jars python sbin; do ln -sfn "$pyspark/$part" "/usr/lib/spark/$part"; done
-cat >/usr/bin/spark-submit <<'SUBMIT'
-#!/usr/bin/env bash
-export SPARK_HOME=/usr/lib/spark SPARK_CONF_DIR=${SPARK_CONF_DIR:-/etc/spark/conf}
-exec /usr/lib/spark/bin/spark-submit "$@"
-SUBMIT
-printf '#!/usr/bin/env bash\nexec %q "$@"\n' "$work/aws/bin/aws" >/usr/bin/aws
-chmod 755 /usr/bin/spark-submit /usr/bin/aws
-environment=$code/environments/$name
-if [[ -d $archive ]]; then
-    sum=${name%.tar.gz}
-    mkdir -p "/mnt/slicemill/${sum##*-}"
-    mount --bind "$archive" "/mnt/slicemill/${sum##*-}"
-    touch "$archive/.unpacked"
-fi
-rm -rf "$work/node"
-XDG_CACHE_HOME=$work/cache "$bin/python" "$root/scripts/rehearsal/node.py" "$site" "$environment" "$work/node" \
-    "s3=$s3" "namenode=$namenode" "yarn=$yarn" "scheduler=$scheduler" "admin=$admin" "tracker=$tracker" "web=$web"
-ln -sfn "$work/node/etc/hadoop" /etc/hadoop/conf
-ln -sfn "$work/node/etc/spark" /etc/spark/conf
-cat >"$work/node/etc/hadoop/log4j.properties" <<'LOG4J'
+read -r s3 rm scheduler admin tracker web <<<"$(ports 6)"
+property() { printf '<property><name>%s</name><value>%s</value></property>\n' "$1" "$2"; }
+{
+    echo '<configuration>'
+    property yarn.resourcemanager.hostname 127.0.0.1
+    property yarn.resourcemanager.address "127.0.0.1:$rm"
+    property yarn.resourcemanager.scheduler.address "127.0.0.1:$scheduler"
+    property yarn.resourcemanager.admin.address "127.0.0.1:$admin"
+    property yarn.resourcemanager.resource-tracker.address "127.0.0.1:$tracker"
+    property yarn.resourcemanager.webapp.address "127.0.0.1:$web"
+    property yarn.nodemanager.hostname 127.0.0.1
+    property yarn.nodemanager.address 127.0.0.1:0
+    property yarn.nodemanager.localizer.address 127.0.0.1:0
+    property yarn.nodemanager.webapp.address 127.0.0.1:0
+    property yarn.nodemanager.resource.memory-mb 5120
+    property yarn.nodemanager.resource.cpu-vcores 8
+    property yarn.scheduler.minimum-allocation-mb 256
+    property yarn.scheduler.maximum-allocation-mb 5120
+    property yarn.nodemanager.vmem-check-enabled false
+    property yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage 99.0
+    # Containers' output outlives their application: in cluster mode the summary is in it.
+    property yarn.nodemanager.delete.debug-delay-sec 3600
+    property yarn.nodemanager.localizer.cache.target-size-mb 102400
+    echo '</configuration>'
+} >"$work/conf/yarn-site.xml"
+{
+    echo '<configuration>'
+    property yarn.scheduler.capacity.root.queues default
+    property yarn.scheduler.capacity.root.default.capacity 100
+    property yarn.scheduler.capacity.maximum-am-resource-percent 0.5
+    echo '</configuration>'
+} >"$work/conf/capacity-scheduler.xml"
+{
+    echo '<configuration>'
+    # A file system of the cluster, as HDFS is on EMR: what lies in it already, Spark does not copy for each job, and
+    # a node unpacks it once for all of them.
+    property fs.viewfs.mounttable.shared.link./archives "file://$(dirname "$archive")"
+    property fs.viewfs.mounttable.shared.link./staging "file://$work/staging"
+    echo '</configuration>'
+} >"$work/conf/core-site.xml"
+cat >"$work/conf/log4j.properties" <<'LOG4J'
 log4j.rootLogger=INFO,err
 log4j.appender.err=org.apache.log4j.ConsoleAppender
 log4j.appender.err.layout=org.apache.log4j.PatternLayout
 log4j.appender.err.layout.ConversionPattern=%d %p %c{1}: %m%n
 LOG4J
 
-# S3 with the roles' policies before it, then what `slicemill emr upload` writes.
-start s3 "$bin/python" "$root/scripts/rehearsal/gate.py" "$site" "$s3"
-operator=(AWS_ACCESS_KEY_ID=OPERATOR AWS_SECRET_ACCESS_KEY=secret AWS_DEFAULT_REGION=eu-central-1
-    "AWS_ENDPOINT_URL=http://127.0.0.1:$s3")
-node=("${operator[@]/OPERATOR/NODES}")
-gate() { curl -sf -X PUT "http://127.0.0.1:$s3/_gate/$1"; }
-wait_for . bash -c "curl -s http://127.0.0.1:$s3/_gate/ -o /dev/null && echo up"
-env "${operator[@]}" "$bin/python" - "$archive" "$site" <<'PYTHON'
-import json, pathlib, sys
+export AWS_ACCESS_KEY_ID=synthetic AWS_SECRET_ACCESS_KEY=synthetic AWS_DEFAULT_REGION=us-east-1
+export AWS_ENDPOINT_URL=http://127.0.0.1:$s3
+begin s3 "$bin/moto_server" -H 127.0.0.1 -p "$s3"
+jvm=(java -Xmx512m -cp "$work/conf:$work/ivy/jars/*" --add-opens=java.base/java.lang=ALL-UNNAMED
+    "-Dyarn.log.dir=$work/logs")
+daemons=org.apache.hadoop.yarn.server
+begin resourcemanager "${jvm[@]}" $daemons.resourcemanager.ResourceManager
+until_it_says 180 '"state":"STARTED"' curl -s "http://127.0.0.1:$web/ws/v1/cluster/info"
+for node in 1 2; do
+    begin "nodemanager$node" "${jvm[@]}" $daemons.nodemanager.NodeManager \
+        -D "yarn.nodemanager.local-dirs=$work/node$node/local" -D "yarn.nodemanager.log-dirs=$work/node$node/logs"
+done
+until_it_says 180 '"activeNodes":2' curl -s "http://127.0.0.1:$web/ws/v1/cluster/metrics"
+echo "yarn-local.sh: YARN with two nodes at http://127.0.0.1:$web, S3 at $AWS_ENDPOINT_URL, logs in $work"
+
+# The driver's own copy, for client mode and local-cluster; YARN's containers get theirs from YARN.
+if [[ ! -e $work/driver/.unpacked-$(basename "$archive") ]]; then
+    rm -rf "$work/driver"
+    mkdir "$work/driver"
+    tar -xzf "$archive" -C "$work/driver"
+    touch "$work/driver/.unpacked-$(basename "$archive")"
+fi
+driver=$work/driver/bin/python
+jobs=$work/driver/jobs
+
+# Those of EMR's jobs, cut down to this machine.
+mapfile -t settings < <(
+    "$bin/python" - <<'PYTHON'
+import os
+
+from slicemill.emr.requests.job_settings import common_settings
+
+settings = common_settings("us-east-1") | {
+    "spark.driver.memory": "768m",
+    "spark.executor.memory": "768m",
+    "spark.executor.memoryOverhead": "2560",
+    "spark.executor.instances": "2",
+    "spark.ui.enabled": "false",
+    "spark.yarn.jars": f"local:{os.environ['SPARK_HOME']}/jars/*",
+    "spark.yarn.stagingDir": "viewfs://shared/staging",
+}
+for where in ("executorEnv", "yarn.appMasterEnv"):
+    settings[f"spark.{where}.SPARK_LOCAL_IP"] = "127.0.0.1"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        settings[f"spark.{where}.{name}"] = os.environ[name]
+for key, value in settings.items():
+    print("--conf", f"{key}={value}", sep="\n")
+PYTHON
+)
+packed=./environment/bin/python
+spark_submit=("$SPARK_HOME/bin/spark-submit" "${settings[@]}")
+on_yarn=("PYSPARK_PYTHON=$packed" "${spark_submit[@]}" --master yarn
+    --archives "viewfs://shared/archives/$(basename "$archive")#environment"
+    --conf "spark.executorEnv.PYSPARK_PYTHON=$packed" --conf "spark.yarn.appMasterEnv.PYSPARK_PYTHON=$packed")
+
+# Nothing of the development environment is on the path, nor is its folder the current one.
+bare() {
+    cd "$work/home"
+    exec setsid env -i HOME="$work/home" PATH=/usr/local/bin:/usr/bin:/bin ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} \
+        SPARK_HOME="$SPARK_HOME" HADOOP_CONF_DIR="$work/conf" SPARK_LOCAL_IP=127.0.0.1 \
+        AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY \
+        AWS_DEFAULT_REGION=$AWS_DEFAULT_REGION AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" "$@"
+}
+plain() { (bare "$driver" "$@"); }
+submit() { # MODE JOB ARGUMENTS...
+    local mode=$1 job=$2 start=$SECONDS log application command
+    shift 2
+    log=$work/logs/$job-$mode.log
+    case $mode in
+        local-cluster) command=("PYSPARK_PYTHON=$driver" "${spark_submit[@]}" --master 'local-cluster[2,1,1024]') ;;
+        client) command=("PYSPARK_DRIVER_PYTHON=$driver" "${on_yarn[@]}") ;;
+        cluster) command=("${on_yarn[@]}" --deploy-mode cluster) ;;
+    esac
+    # In the background, so that a signal to this script does not wait for the job.
+    (bare "${command[@]}" "$jobs/$job.py" "$@") >"$log" 2>&1 &
+    started+=($!)
+    if ! wait $!; then
+        echo "yarn-local.sh: $job, $mode: failed; see $log and $work/node*/logs" >&2
+        tail -n 20 "$log" >&2
+        exit 1
+    fi
+    if [[ $mode == cluster ]]; then
+        application=$(grep -oE 'application_[0-9]+_[0-9]+' "$log" | head -n 1)
+        cat "$work"/node*/logs/"$application"/*/stdout >>"$log"
+    fi
+    grep '^{"job"' "$log"
+    echo "yarn-local.sh: $job, $mode: $((SECONDS - start)) s"
+}
+
+bucket=s3://study
+plain -c "import boto3; boto3.client('s3').create_bucket(Bucket='study')"
+if [[ -n ${RAW:-} ]]; then
+    plain - "$RAW" <<'PYTHON'
+import pathlib, sys
 
 import boto3
 
-s3 = boto3.client("s3")
-for row in json.loads(pathlib.Path(sys.argv[2]).read_text()):
-    if row["OutputKey"].endswith("Bucket"):
-        place = {"LocationConstraint": "eu-central-1"}
-        s3.create_bucket(Bucket=row["OutputValue"], CreateBucketConfiguration=place)
-code = "slicemill-codebucket-example"
-archive = pathlib.Path(sys.argv[1])
-if archive.is_file():
-    s3.upload_file(str(archive), code, f"environments/{archive.name}")
-for path in pathlib.Path("jobs").glob("*.py"):
-    s3.upload_file(str(path), code, f"jobs/{path.name}")
+raw, s3 = pathlib.Path(sys.argv[1]), boto3.client("s3")
+for folder in sorted(path for path in raw.iterdir() if path.is_dir())[:6]:
+    for path in folder.iterdir():
+        s3.upload_file(str(path), "study", f"raw/{path.relative_to(raw)}")
 PYTHON
-slicemill() { env "${operator[@]}" "$bin/slicemill" "$@"; }
-slicemill phantom --out $data/raw --scans "${SCANS:-6}" --size "${SIZE:-48}"
-
-bootstrap() { env "${node[@]}" "$root/emr/bootstrap/environment.sh" "$environment"; }
-SECONDS=0
-bootstrap
-echo "yarn-local.sh: bootstrap action: $SECONDS s"
-
-classes=$(echo "$work"/ivy/jars/*.jar)
-connector=$(sed "s|.*  |$pyspark/jars/|" "$root/src/slicemill/spark/connector_sums.txt")
-path=/etc/hadoop/conf:${classes// /:}:${connector//$'\n'/:}
-java=(env HADOOP_CONF_DIR=/etc/hadoop/conf "${node[@]}" java -Xmx512m -cp "$path" --add-opens=java.base/java.lang=ALL-UNNAMED)
-apache=org.apache.hadoop
-as hdfs "${java[@]}" $apache.hdfs.server.namenode.NameNode -format -nonInteractive >"$work/logs/format.log" 2>&1
-start namenode setpriv --reuid hdfs --regid hadoop --init-groups "${java[@]}" $apache.hdfs.server.namenode.NameNode
-start datanode setpriv --reuid hdfs --regid hadoop --init-groups "${java[@]}" $apache.hdfs.server.datanode.DataNode
-files=(as hdfs "${java[@]}" "$apache.fs.FsShell")
-make_folders() { "${files[@]}" -mkdir -p /tmp /user/hadoop /var/log/spark/apps && echo up; }
-wait_for up make_folders
-"${files[@]}" -chown hadoop /user/hadoop /var/log/spark/apps 2>/dev/null
-start resourcemanager setpriv --reuid yarn --regid hadoop --init-groups "${java[@]}" "-Dyarn.log.dir=$work/logs" \
-    $apache.yarn.server.resourcemanager.ResourceManager
-wait_for '"state":"STARTED"' curl -s "http://127.0.0.1:$web/ws/v1/cluster/info"
-for number in 1 2; do
-    start "nodemanager$number" setpriv --reuid yarn --regid hadoop --init-groups "${java[@]}" \
-        $apache.yarn.server.nodemanager.NodeManager -D "yarn.nodemanager.local-dirs=/mnt/node$number/local" \
-        -D "yarn.nodemanager.log-dirs=/mnt/node$number/logs"
-done
-wait_for '"activeNodes":2' curl -s "http://127.0.0.1:$web/ws/v1/cluster/metrics"
-echo "yarn-local.sh: HDFS, YARN with two nodes and S3 are up; logs in $work/logs"
-
-# What command-runner.jar does: the step's words as user hadoop, in a folder of the step's.
-command_runner() { # NAME
-    local conf=/etc/spark/conf words
-    if [[ $1 == *-archive ]]; then conf=$work/node/etc/spark-emr; fi
-    mapfile -t words < <("$bin/python" -c 'import json, sys
-for word in json.load(open(sys.argv[1]))[0]["HadoopJarStep"]["Args"]: print(word)' "$work/node/steps/$1.json")
-    mkdir -p "/mnt/steps/$1"
-    chown hadoop:hadoop "/mnt/steps/$1"
-    cd "/mnt/steps/$1"
-    exec setsid setpriv --reuid hadoop --regid hadoop --init-groups env -i HOME=/home/hadoop USER=hadoop LOGNAME=hadoop \
-        PATH=/usr/local/bin:/usr/bin:/bin ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} SPARK_CONF_DIR="$conf" \
-        SPARK_LOCAL_IP=127.0.0.1 "${node[@]}" "${words[@]}"
-}
-step() { # NAME ROLE
-    local name=$1 log=$work/logs/$1.log from=$SECONDS application refusals
-    gate "$2" >/dev/null
-    # In the background, so that a signal to this script does not wait for the step.
-    (command_runner "$name") >"$log" 2>&1 &
-    processes+=($!)
-    if ! wait $!; then
-        echo "yarn-local.sh: $name failed; see $log" >&2
-        gate "$2" >&2
-        tail -n 20 "$log" >&2
-        return 1
-    fi
-    application=$(grep -oE 'application_[0-9]+_[0-9]+' "$log" | head -n 1 || true)
-    if [[ $name == *-cluster-mode || $name == *-archive ]]; then
-        cat /mnt/node*/logs/"$application"/*/stdout >>"$log"
-    fi
-    grep '^{"job"' "$log"
-    echo "yarn-local.sh: $name as $2: $((SECONDS - from)) s"
-    refusals=$(gate "$2")
-    if [[ -n $refusals ]]; then
-        echo "yarn-local.sh: $name asked for what $2 may not do: $refusals" >&2
-        return 1
-    fi
-}
-# A job in each way: what an earlier way wrote is removed before, so that each starts from the same.
-each_way() { # JOB ROLE URI
-    local way name first=
-    for way in $ways; do
-        case $way in client) name=$1 ;; cluster) name=$1-cluster-mode ;; archive) name=$1-archive ;; esac
-        env "${operator[@]}" "$bin/python" "$root/scripts/rehearsal/content.py" clear "$3"
-        # The archive is for nodes that no bootstrap action of ours has seen.
-        if [[ $way == archive ]]; then rm /opt/slicemill; fi
-        step "$name" "$2"
-        if [[ $way == archive ]]; then bootstrap >/dev/null; fi
-        env "${operator[@]}" "$bin/python" "$root/scripts/rehearsal/content.py" show "$3" >"$work/content/$name.json"
-        first=${first:-$work/content/$name.json}
-        if ! cmp "$work/content/$name.json" "$first"; then
-            echo "yarn-local.sh: $name wrote something else" >&2
-            return 1
-        fi
-    done
-}
-SECONDS=0
-for job in $jobs; do
-    case $job in
-        ingest) each_way ingest PipelineRole $data/lake ;;
-        train) each_way train TrainingRole $data/runs/first ;;
-        score) each_way score PipelineRole $data/scores/first ;;
-        *) step "$job" PipelineRole ;;
-    esac
-done
-echo "yarn-local.sh: in the ways $ways: the same lake, Dice and masks, each job under its own role; $SECONDS s"
-if step split TrainingRole >"$work/logs/split-refusal.log" 2>&1; then
-    echo "yarn-local.sh: the training role wrote a split into the lake" >&2
-    exit 1
+else
+    plain -c "from slicemill.cli import main; main()" phantom --out $bucket/raw --scans 6 --size 64
 fi
-echo "yarn-local.sh: $(grep -m 1 -E '^TrainingRole s3:' "$work/logs/split-refusal.log"): refused, as it should be"
+read -r first _ <<<"$modes"
+for mode in $modes; do
+    submit "$mode" ingest --raw $bucket/raw --lake "$bucket/$mode/lake"
+    plain "$jobs/split.py" --lake "$bucket/$mode/lake" --name first --fractions 0.5,0.2,0.3
+    submit "$mode" train --lake "$bucket/$mode/lake" --split first --out "$bucket/$mode/run" --epochs 1 \
+        --image-size 32 --num-processes 2 --device cpu
+    # All modes by one model, so that their masks can be compared byte by byte.
+    submit "$mode" score --model "$bucket/$first/run" --raw $bucket/raw --out "$bucket/$mode/scores"
+done
+# shellcheck disable=SC2086 # One argument a mode.
+plain - $modes <<'PYTHON'
+import hashlib, pathlib, sys
+
+from slicemill.io import storage
+from slicemill.io.lake.reader import read_scans
+from slicemill.io.scores.check import check_entry
+
+
+def content(home):
+    """Of a mode's folder: content of the lake, Dice of each scan, each mask by its hash."""
+    lake = {row.scan_id: row.content_hash for row in read_scans(f"{home}/lake")}
+    entries = [file.uri for file in storage.list_files(f"{home}/scores/manifest")]
+    checks = [check_entry(f"{home}/scores", uri) for uri in entries]
+    wrong = [name for check in checks for name in check.missing + check.changed]
+    if wrong or len(entries) != 6:
+        raise SystemExit(f"yarn-local.sh: {home}/scores has {len(entries)} entries; wrong outputs: {wrong}")
+    table = storage.read_bytes(f"{home}/scores/patients.csv").decode().splitlines()
+    masks = {
+        file.uri.removeprefix(home): hashlib.sha256(storage.read_bytes(file.uri)).hexdigest()
+        for file in storage.list_files(f"{home}/scores/masks")
+    }
+    # The last columns tell when and by which run; all before them are the scan's own.
+    return lake, [line.split(",")[:8] for line in table], masks
+
+
+modes = sys.argv[1:]
+(lake, table, masks), *others = [content(f"s3://study/{mode}") for mode in modes]
+if not len(lake) == len(table) - 1 == 6 or any(other != (lake, table, masks) for other in others):
+    raise SystemExit(f"yarn-local.sh: {', '.join(modes)} wrote different things")
+for line in table:
+    print(*line)
+for file in storage.list_files(f"s3://study/{modes[-1]}/scores"):
+    target = pathlib.Path("../scores") / file.uri.partition("/scores/")[2]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(storage.read_bytes(file.uri))
+same = f"the same lake, Dice and {len(masks)} masks, all as their manifest says"
+print(f"yarn-local.sh: {', '.join(modes)}: {same}")
+PYTHON

@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,13 @@ STAGES = {
     name.rpartition(" AS ")[2] or "archive": body
     for name, body in re.findall(r"^FROM ([^\n]*)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S)
 }
-#: What a cluster brings, what build_env.sh takes in another build, and what only `--tracker` needs.
-ELSEWHERE = {"pyspark", "py4j", "torch", "torchvision", "mlflow-skinny", "tensorboard"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+#: What a cluster brings, what build_env.sh takes in another build, and extras that no job of a cluster needs.
+ELSEWHERE = {"pyspark", "py4j", "torch", "torchvision"} | {
+    re.split(r"[<>=]", requirement)[0]
+    for extra in ("track", "service")
+    for requirement in PROJECT["optional-dependencies"][extra]
+}
 
 
 def _imports() -> set[str]:
@@ -53,10 +59,8 @@ def test_the_image_takes_pyspark_by_the_pins_and_hashes_of_every_other_environme
     pins = subprocess.run(
         ["awk", match[1], "requirements/all.txt"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    version = re.search(r'"pyspark==([\d.]+)"', project)
-    assert version is not None
-    assert re.findall(r"^([a-z0-9]+)==([\d.]+)", pins, re.M)[1] == ("pyspark", version[1])
+    (spark,) = (row for row in PROJECT["optional-dependencies"]["spark"] if row.startswith("pyspark"))
+    assert re.findall(r"^pyspark==[\d.]+", pins, re.M) == [spark]
     assert pins.count("--hash=sha256:") >= 2
     assert "--require-hashes" in STAGES["unpacked"]
 

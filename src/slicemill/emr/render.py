@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,7 +15,7 @@ from slicemill.emr.requests.configurations import configurations
 from slicemill.emr.requests.job_settings import SPARK_JOBS, JobName, executors
 from slicemill.emr.requests.nightly import NIGHT, state_machine
 from slicemill.emr.requests.notebooks import NotebookName, NotebookRun
-from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments
+from slicemill.emr.requests.steps import Step, job_arguments
 from slicemill.emr.requests.template import nightly_template
 from slicemill.emr.site import Site
 
@@ -62,11 +61,7 @@ def rendered(choice: Choice, prices: Prices) -> dict[str, str]:
         files[f"configurations/{form.name}.json"] = _json(configurations(form, choice.site))
         files[f"clusters/{form.name}.json"] = _json(request)
         files[f"clusters/{form.name}.sh"] = _script(cli_command(request, choice.site.region))
-    clusters = (
-        (SHAPES["cpu"], choice.environment, _CPU_STEPS),
-        (SHAPES["gpu"], choice.gpu_environment, _JOBS["gpu"]),
-    )
-    files |= {f"steps/{name}.json": _json(steps) for name, steps in step_files(choice.site, clusters).items()}
+    files |= {f"steps/{name}.json": _json(steps) for name, steps in _steps(choice).items()}
     for name in get_args(NotebookName):
         notebook = NotebookRun(choice.site, name, _EDITOR, _CLUSTER, _STUDIO_ROLE, _RUN, _SPLIT)
         files[f"notebooks/{name}.json"] = _json(notebook.request())
@@ -76,27 +71,20 @@ def rendered(choice: Choice, prices: Prices) -> dict[str, str]:
     return files
 
 
-def step_files(
-    site: Site, cluster_jobs: Sequence[tuple[Shape, str, Sequence[JobName]]], texts: Sequence[str] = ()
-) -> dict[str, list[dict[str, Any]]]:
-    """Steps for running clusters by the name of their file, one StepConfig each.
-
-    A job with a Spark session comes in three ways: client mode, cluster mode, and with the environment as an
-    archive. `cluster_jobs`: of each cluster its shape, the URI of its environment and its jobs. `texts`:
-    further arguments, as `extra_arguments` takes them. Raises ConfigError.
-    """
-    extra = extra_arguments(texts, [job for _, _, jobs in cluster_jobs for job in jobs])
-    files = {}
-    for form, archive, jobs in cluster_jobs:
+def _steps(choice: Choice) -> dict[str, list[dict[str, Any]]]:
+    """Steps for a running cluster: client mode, cluster mode, and with the environment as an archive."""
+    found = {}
+    for form, jobs in ((SHAPES["cpu"], _CPU_STEPS), (SHAPES["gpu"], _JOBS["gpu"])):
+        archive = choice.gpu_environment if form.has_gpus else choice.environment
         for job in jobs:
-            arguments = job_arguments(job, site, form, _RUN, _SPLIT) + extra[job]
+            arguments = job_arguments(job, choice.site, form, _RUN, _SPLIT)
             ways: dict[str, Step] = {job: Step(job, arguments)}
             if job in SPARK_JOBS:
                 ways[f"{job}-cluster-mode"] = Step(job, arguments, "cluster")
                 ways[f"{job}-archive"] = Step(job, arguments, "cluster", archive)
             for name, step in ways.items():
-                files[name] = [step.request(site, form, "CANCEL_AND_WAIT")]
-    return files
+                found[name] = [step.request(choice.site, form, "CANCEL_AND_WAIT")]
+    return found
 
 
 def _sizes(prices: Prices) -> str:
