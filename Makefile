@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := setup
 .SUFFIXES:
-.PHONY: setup preflight check test test-browser test-spark35 rehearsal lint format docs demo audit requirements clean distclean
+.PHONY: setup preflight check test test-browser test-spark35 lint format docs demo audit requirements clean distclean
 
 PYTHON ?=
 OUT ?= demo-out
@@ -66,10 +66,6 @@ test-browser: setup
 # The jobs on Spark 3.5, which emr-7.13.0 has; ARGS as for test.
 test-spark35: setup
 	@scripts/spark35.sh $(ARGS)
-
-# AWS on this machine: a model and four nights of the state machine, each job under its own role; about 12 starts of Spark.
-rehearsal: setup
-	@$(BIN)/python scripts/rehearsal/night.py
 
 lint: setup
 	@$(BIN)/ruff check

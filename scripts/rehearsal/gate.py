@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -23,21 +22,16 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from slicemill.emr.site import Site, output_key, read_site
+from slicemill.emr.site import Site, output_key
 
 TEMPLATES = Path(__file__).parents[2] / "emr" / "cloudformation"
 #: Key of whoever sets the account up: may do everything.
 OPERATOR = "OPERATOR"
-#: Key of all nodes; which role that is, changes with the cluster (`Gate.node_role`).
-NODES = "NODES"
 #: Role of the state machine, whose requests moto's Step Functions signs with this key.
 NIGHT, NIGHT_KEY = "NightlyRole", "ak"
 ROLES = ("PipelineRole", "TrainingRole", "NotebookRole", "ServerlessRole")
 
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/\d{8}/[^/]+/(?P<service>[^/]+)/")
-#: Path of the gate's own requests; no bucket is named so.
-CONTROL = "/_gate/"
-
 Permission = tuple[str, str]
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -57,8 +51,6 @@ class Gate:
     """WSGI application before moto's that lets a request through if its role may make it."""
 
     site: Site
-    node_role: str = "PipelineRole"
-    """Role of the key `NODES`."""
     refusals: list[Refusal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,11 +61,9 @@ class Gate:
         """Answer a request, as WSGI has it."""
         match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
         key, service = (match["key"], match["service"]) if match else ("", "")
-        if environ["PATH_INFO"].startswith(CONTROL):
-            return self._control(environ, start_response)
         if key == OPERATOR:
             return self._moto(environ, start_response)
-        role = {NODES: self.node_role, NIGHT_KEY: NIGHT}.get(key, key)
+        role = NIGHT if key == NIGHT_KEY else key
         if service != "s3" and role == NIGHT:
             return self._moto(environ, start_response)
         # Nodes speak to no other service.
@@ -83,16 +73,6 @@ class Gate:
                 self.refusals.append(Refusal(role, action, resource))
                 return _denied(environ, start_response, f"{role} may not {action} on {resource}")
         return self._moto(environ, start_response)
-
-    def _control(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """`PUT /_gate/ROLE`: nodes have this role from now on. The answer lists what was refused before."""
-        role = environ["PATH_INFO"].removeprefix(CONTROL)
-        if environ["REQUEST_METHOD"] == "PUT" and role in ROLES:
-            self.node_role = role
-        lines = [f"{refusal.role} {refusal.action} {refusal.resource}\n" for refusal in self.refusals]
-        self.refusals.clear()
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [line.encode() for line in lines]
 
     def may(self, role: str, action: str, resource: str) -> bool:
         """Whether the policies of a role allow an action on a resource, given by its ARN."""
@@ -197,7 +177,3 @@ def _substituted(text: str, names: Mapping[str, str]) -> str:
         return arn + names[match[1]]
 
     return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", name, text)
-
-
-if __name__ == "__main__":
-    serve(Gate(read_site(sys.argv[1])), int(sys.argv[2])).serve_forever()

@@ -1,20 +1,14 @@
-"""Nights of the state machine on one machine, with real steps under the roles of our own stack.
+"""Nights of the state machine on one machine, under the roles of our own templates.
 
 moto interprets the machine and keeps clusters, steps, objects, metrics and messages; the gate before it
-answers 403 to what a role may not do. A step's words run as a process of this machine, with the key of
-the cluster's own role: `spark-submit … /opt/slicemill/jobs/JOB.py` as Python in local mode, since YARN
-has a rehearsal of its own (`scripts/yarn-local.sh`).
-
-    python scripts/rehearsal/night.py [FOLDER]
+answers 403 to what a role may not do. Whoever makes the account says how a step's words are run, with the
+variables of its cluster's role.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,20 +39,12 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service impor
 )
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 
-from slicemill.emr.capacity.shapes import SHAPES
-from slicemill.emr.requests.job_settings import HOME, JobName
 from slicemill.emr.requests.nightly import state_machine, substitutions
-from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments
 from slicemill.emr.site import Site, output_key, read_site
 
 ROOT = Path(__file__).parents[2]
 RUN = "first"
 ENVIRONMENT = "environments/slicemill-0.0.0-cpu-x86_64-" + "0" * 64 + ".tar.gz"
-#: A night of this machine has a local Spark: EMR's `spark-submit` with all its settings becomes Python.
-SUBMIT = """#!/usr/bin/env bash
-while [[ $1 != *.py ]]; do shift; done
-exec python "$@"
-"""
 
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 
@@ -236,101 +222,3 @@ def account(run: Run) -> Iterator[Account]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def process(folder: Path) -> Run:
-    """Runs a step's words as a process of this machine, its output in FOLDER/steps.log."""
-    commands = folder / "bin"
-    commands.mkdir(parents=True, exist_ok=True)
-    (commands / "spark-submit").write_text(SUBMIT)
-    (commands / "spark-submit").chmod(0o755)
-    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
-
-    def run(words: Sequence[str], variables: Mapping[str, str]) -> int:
-        here = [word.replace(f"{HOME}/bin/python", sys.executable).replace(HOME, str(ROOT)) for word in words]
-        with (folder / "steps.log").open("ab") as log:
-            return subprocess.run(
-                here,
-                cwd=folder,
-                env={**os.environ, **variables, "PATH": path},
-                stdout=log,
-                stderr=log,
-                check=False,
-            ).returncode
-
-    return run
-
-
-def submit(home: Account, role: str, job: JobName, *texts: str) -> int:
-    """Run one job under a role, with the words of its step; returns the exit code."""
-    nodes = SHAPES["cpu"]
-    arguments = job_arguments(job, home.site, nodes, RUN, RUN) + extra_arguments(texts, [job])[job]
-    return home.run(Step(job, arguments).command(home.site, nodes), home.variables(role))
-
-
-def rehearse(folder: Path) -> None:
-    """A model, and four nights, each fired twice: good, a step killed once, a step killed twice, poison."""
-    run = process(folder)
-    killed = folder / "kill"
-
-    def with_kills(words: Sequence[str], variables: Mapping[str, str]) -> int:
-        """A node is lost under the step whose job is named in a file, once for each line."""
-        jobs = killed.read_text().split() if killed.exists() else []
-        if jobs and any(word.endswith(f"/{jobs[0]}.py") for word in words):
-            killed.write_text("\n".join(jobs[1:]))
-            return 137
-        return run(words, variables)
-
-    with account(with_kills) as home:
-        raw = home.site.data("raw")
-
-        def phantom(*arguments: str) -> None:
-            command = str(Path(sys.executable).with_name("slicemill"))
-            words = [command, "phantom", "--out", raw, "--size", "32", *arguments]
-            subprocess.run(
-                words, env={**os.environ, **home.variables(OPERATOR)}, check=True, capture_output=True
-            )
-
-        phantom("--scans", "6")
-        _expect("ingest may not be run by the training role", submit(home, "TrainingRole", "ingest") != 0)
-        refusals = {f"{row.role} {row.action}" for row in home.gate.refusals}
-        home.gate.refusals.clear()
-        _expect(f"what was refused: {', '.join(sorted(refusals))}", bool(refusals))
-        _expect("ingest", submit(home, "PipelineRole", "ingest") == 0)
-        _expect("split", submit(home, "PipelineRole", "split") == 0)
-        short = ("train.epochs=1", "train.image-size=32", "train.no-augment")
-        _expect("train, two processes", submit(home, "TrainingRole", "train", *short) == 0)
-        _expect("no job asked for what its role may not do", not home.gate.refusals)
-        good = home.night("good")
-        _expect(f"a good night: {good.status}", good.status == "SUCCEEDED" and not good.messages)
-        killed.write_text("score")
-        retry = home.night("retry")
-        _expect(f"a step killed once: {retry.status}", retry.status == "SUCCEEDED")
-        killed.write_text("ingest\ningest")
-        failure = home.night("failure")
-        _expect(f"a step killed twice: {failure.status}, {failure.messages}", failure.status == "FAILED")
-        _expect("its cluster is gone", "Terminate" in failure.states)
-        poison = {"Bucket": home.site.data_bucket, "Key": "raw/scan_poison/scan_poison_1.tif", "Body": b"II*"}
-        home.client("s3").put_object(**poison)
-        poisoned = home.night("poison")
-        _expect(f"a poisoned scan: {poisoned.status}, {poisoned.messages}", poisoned.status == "FAILED")
-        _expect(
-            "all else was scored and reported first",
-            "Report" in poisoned.states and "Short" in poisoned.states,
-        )
-        _expect(f"four nights fired twice, clusters: {poisoned.clusters}", poisoned.clusters == 4)
-        _expect("no night asked for what its role may not do", not home.gate.refusals)
-
-
-def _expect(what: str, holds: bool) -> None:
-    print(f"rehearsal: {what}: {'yes' if holds else 'NO'}", flush=True)
-    if not holds:
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:]:
-        rehearse(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory(prefix="slicemill-rehearsal-") as folder:
-            rehearse(Path(folder))

@@ -1,6 +1,6 @@
-"""A short part of the rehearsal: nights of the state machine on moto, under the roles of our own templates.
+"""Nights of the state machine on moto, under the roles of our own templates.
 
-Jobs are stand-ins that write their summary by the key of their role; `make rehearsal` runs the real ones.
+Jobs are stand-ins that write their summary by the key of their role.
 """
 
 from __future__ import annotations
