@@ -140,15 +140,15 @@ def role_policies(site: Site) -> dict[str, list[IAMPolicy]]:
         properties = (resources | nightly)[role]["Properties"]
         attached = [resources[item["Ref"]]["Properties"] for item in properties.get("ManagedPolicyArns", ())]
         documents = [row["PolicyDocument"] for row in (*attached, *properties["Policies"])]
-        return [IAMPolicy(json.dumps(filled(document, outputs))) for document in documents]
+        return [IAMPolicy(json.dumps(fill(document, outputs))) for document in documents]
 
     return {role: policies(role) for role in (*ROLES, NIGHT)}
 
 
-def filled(value: Any, outputs: Mapping[str, str]) -> Any:
+def fill(value: Any, outputs: Mapping[str, str]) -> Any:
     """A value of a template with CloudFormation's functions done, by the foundation's outputs."""
     if isinstance(value, list):
-        return [filled(item, outputs) for item in value]
+        return [fill(item, outputs) for item in value]
     if not isinstance(value, dict):
         return value
     match value:
@@ -160,16 +160,16 @@ def filled(value: Any, outputs: Mapping[str, str]) -> Any:
         case {"Fn::ImportValue": {"Fn::Sub": text}}:
             return outputs.get(text.rpartition("-")[2], "*")
         case {"Fn::Sub": [text, names]}:
-            return _substituted(text, outputs | filled(names, outputs))
+            return _substitute(text, outputs | fill(names, outputs))
         case {"Fn::Sub": text}:
-            return _substituted(text, outputs)
+            return _substitute(text, outputs)
         case {"Ref": name}:
             return outputs.get(name, "*")
         case _:
-            return {key: filled(item, outputs) for key, item in value.items()}
+            return {key: fill(item, outputs) for key, item in value.items()}
 
 
-def _substituted(text: str, names: Mapping[str, str]) -> str:
+def _substitute(text: str, names: Mapping[str, str]) -> str:
     names = names | {"AWS::Partition": "aws", "AWS::Region": names["Region"], "AWS::AccountId": "*"}
 
     def name(match: re.Match[str]) -> str:

@@ -10,19 +10,19 @@ import pytest
 from emr_builder import ENVIRONMENT, SITE_FILE, cluster
 
 from slicemill.cli import run_verb
-from slicemill.emr.requests.overlay import overlaid, read_overlay
+from slicemill.emr.requests.overlay import apply_overlay, read_overlay
 from slicemill.errors import ConfigError
 
 REQUEST = cluster("cpu", "ingest").request()
 
 
 def over(**fields: Any) -> dict[str, Any]:
-    return overlaid(REQUEST, fields, ("ingest",))
+    return apply_overlay(REQUEST, fields, ("ingest",))
 
 
 def test_a_field_that_slicemill_has_no_option_for_is_added_and_the_rest_stays() -> None:
-    merged = over(CustomAmiId="ami-1", Instances={"Ec2KeyName": "mine"})
-    assert merged == REQUEST | {
+    outcome = over(CustomAmiId="ami-1", Instances={"Ec2KeyName": "mine"})
+    assert outcome == REQUEST | {
         "CustomAmiId": "ami-1",
         "Instances": REQUEST["Instances"] | {"Ec2KeyName": "mine"},
     }
@@ -31,12 +31,12 @@ def test_a_field_that_slicemill_has_no_option_for_is_added_and_the_rest_stays() 
 def test_named_lists_are_merged_by_their_names() -> None:
     spark = {"Classification": "spark", "Properties": {"enableSparkRapids": "true"}}
     defaults = {"Classification": "spark-defaults", "Properties": {"spark.ui.enabled": "false"}}
-    merged = over(Configurations=[spark, defaults], Tags=[{"Key": "team", "Value": "a"}])
-    rows = {row["Classification"]: row for row in merged["Configurations"]}
+    outcome = over(Configurations=[spark, defaults], Tags=[{"Key": "team", "Value": "a"}])
+    rows = {row["Classification"]: row for row in outcome["Configurations"]}
     assert rows["spark"] == spark
     assert rows["spark-defaults"]["Properties"]["spark.ui.enabled"] == "false"
     assert rows["spark-defaults"]["Properties"]["spark.speculation"] == "false"
-    assert merged["Tags"] == [*REQUEST["Tags"], {"Key": "team", "Value": "a"}]
+    assert outcome["Tags"] == [*REQUEST["Tags"], {"Key": "team", "Value": "a"}]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_setting_that_ranks_hang_under_is_refused_for_training_alone() -> None
     on = [{"Classification": "spark-defaults", "Properties": {"spark.dynamicAllocation.enabled": "true"}}]
     assert over(Configurations=on)
     with pytest.raises(ConfigError, match="dynamicAllocation"):
-        overlaid(REQUEST, {"Configurations": on}, ("train",))
+        apply_overlay(REQUEST, {"Configurations": on}, ("train",))
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "only text"])

@@ -146,7 +146,7 @@ def test_the_gate_lets_a_role_write_its_own_folders_and_answers_403_elsewhere(ho
 
 
 def test_nodes_reach_no_service_but_s3(home: Any) -> None:
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(ClientError) as refusal:
         home.client("iam", "PipelineRole").list_users()
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
     home.gate.refusals.clear()

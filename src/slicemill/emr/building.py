@@ -44,7 +44,7 @@ def build(command: Command, out: Path) -> Path:
         ) from error
     # Equal packages give equal bytes, so a second build writes over the file of the first.
     after = _archives(out)
-    fresh = [path for path, changed in after.items() if before.get(path) != changed]
+    fresh = [path for path, time in after.items() if before.get(path) != time]
     if code or len(fresh) != 1:
         raise MachineError(
             "the environment archive was not built",

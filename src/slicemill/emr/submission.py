@@ -14,7 +14,7 @@ from slicemill.emr.client import Request
 from slicemill.emr.config import ServerlessConfig, SubmitConfig
 from slicemill.emr.requests.cluster import Cluster, profile_for, shape_of
 from slicemill.emr.requests.job_settings import SPARK_JOBS
-from slicemill.emr.requests.overlay import overlaid, read_overlay
+from slicemill.emr.requests.overlay import apply_overlay, read_overlay
 from slicemill.emr.requests.serverless import Application, JobRun
 from slicemill.emr.requests.steps import Step, extra_arguments, job_arguments, requests
 from slicemill.emr.site import Site, read_site, saved_environment
@@ -65,7 +65,7 @@ def plan_submission(config: SubmitConfig, running: ClusterState | None = None) -
     )
     request = cluster.request()
     if config.overlay:
-        request = overlaid(request, read_overlay(config.overlay), config.job)
+        request = apply_overlay(request, read_overlay(config.overlay), config.job)
     return Submission("run_job_flow", request, site.region, cost, prices.source)
 
 

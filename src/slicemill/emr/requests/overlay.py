@@ -59,40 +59,40 @@ def read_overlay(path: str) -> Request:
     return overlay
 
 
-def overlaid(request: Request, overlay: Request, jobs: Sequence[JobName]) -> Request:
+def apply_overlay(request: Request, overlay: Request, jobs: Sequence[JobName]) -> Request:
     """The request with a user's fields over it. Raises ConfigError for a field that must stay.
 
     `jobs`: what the cluster runs; ranks hang under some Spark settings.
     """
-    merged: Request = _merged(request, overlay)
+    outcome: Request = _merge(request, overlay)
     for path, option in _SET_BY.items():
-        if _at(merged, path) != _at(request, path):
+        if _at(outcome, path) != _at(request, path):
             raise ConfigError(
                 f"--overlay changes {'.'.join(path)}",
                 expected=f"the value that was set by {option}",
                 found=json.dumps(_at(overlay, path)),
             )
     for name, key in (("Tags", "Key"), ("BootstrapActions", "Name")):
-        lost = [row[key] for row in request[name] if row not in merged[name]]
-        if lost:
+        absent = [row[key] for row in request[name] if row not in outcome[name]]
+        if absent:
             raise ConfigError(
                 f"--overlay changes {name} of slicemill's own",
                 expected=f"further {name} only: roles, costs and nodes go by these",
-                found=", ".join(lost),
+                found=", ".join(absent),
             )
     for job in jobs:
-        check_settings(job, _spark_defaults(merged))
-    return merged
+        check_settings(job, _spark_defaults(outcome))
+    return outcome
 
 
-def _merged(base: Any, over: Any, field: str = "") -> Any:
+def _merge(base: Any, over: Any, field: str = "") -> Any:
     if isinstance(base, dict) and isinstance(over, dict):
-        return base | {key: _merged(base.get(key), value, key) for key, value in over.items()}
+        return base | {key: _merge(base.get(key), value, key) for key, value in over.items()}
     name = _NAMES.get(field)
     if name and isinstance(base, list) and isinstance(over, list):
         elements = {element.get(name): element for element in base}
         for element in over:
-            elements[element.get(name)] = _merged(elements.get(element.get(name)), element)
+            elements[element.get(name)] = _merge(elements.get(element.get(name)), element)
         return list(elements.values())
     return over
 
