@@ -13,27 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from slicemill.emr import client
+from slicemill.emr.account_config import (
+    InstancesConfig,
+    ListConfig,
+    LogsConfig,
+    PackageConfig,
+    ReleaseNetworkConfig,
+    StatusConfig,
+    TerminateConfig,
+    UploadConfig,
+)
 from slicemill.emr.answers import ClusterState
 from slicemill.emr.building import build, build_commands
 from slicemill.emr.capacity.instances import from_description, keep
 from slicemill.emr.capacity.prices import read_prices
 from slicemill.emr.capacity.shapes import shape
 from slicemill.emr.client import Request
-from slicemill.emr.config import (
-    EmrConfig,
-    InstancesConfig,
-    ListConfig,
-    LogsConfig,
-    NotebookConfig,
-    PackageConfig,
-    ReleaseNetworkConfig,
-    RenderConfig,
-    ServerlessConfig,
-    StatusConfig,
-    SubmitConfig,
-    TerminateConfig,
-    UploadConfig,
-)
+from slicemill.emr.config import EmrConfig, NotebookConfig, RenderConfig, ServerlessConfig, SubmitConfig
 from slicemill.emr.network import endpoints_of, leftovers, questions, removals
 from slicemill.emr.render import Choice, rendered
 from slicemill.emr.requests.notebooks import NotebookRun
