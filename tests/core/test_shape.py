@@ -157,7 +157,7 @@ def test_one_voxel_of_erosion_moves_the_other_features_as_stated(axes: tuple[int
     before, after = shape_features(body), shape_features(body & ~surface(body))
     assert before is not None
     assert after is not None
-    assert abs(after.angular_standard_deviation - before.angular_standard_deviation) <= 0.005
+    assert abs(after.angular_standard_deviation - before.angular_standard_deviation) <= 0.01
     assert abs(after.margin_fluctuation - before.margin_fluctuation) <= 0.003
     assert before.slices - after.slices == 2
     assert [one - other for one, other in zip(before.extent, after.extent, strict=True)] == [2, 2, 2]
