@@ -335,10 +335,10 @@ _EQUAL = dict.fromkeys(ALL_OPTIONS, 0.7)
 @pytest.mark.parametrize(
     ("scans", "loss", "expected"),
     [
-        # 8 scans against the word of 16: -0.012 * 8 + 0.018 * 16 is above 0, -0.04 * 8 + 0.018 * 16 below.
-        (8, 0.012, True),
-        (8, 0.04, False),
-        (1000, 0.012, False),
+        # 8 scans against the word of 85: -0.01 * 8 + 0.001 * 85 is above 0, -0.012 * 8 + 0.001 * 85 below.
+        (8, 0.01, True),
+        (8, 0.012, False),
+        (1000, 0.001, False),
     ],
 )
 def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
@@ -352,10 +352,11 @@ def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
 @pytest.mark.parametrize(
     ("scans", "gain", "expected"),
     [
-        # The word of 16 scans is 0.01: 0 * 8 + 0.01 * 16 is above 0.005 * 24, -0.01 * 8 + 0.01 * 16 below.
-        (8, 0.0, True),
-        (8, -0.01, False),
-        (1000, 0.004, False),
+        # The word of 85 scans is 0: 0.06 * 8 is above 0.005 * 93, 0.05 * 8 below.
+        (8, 0.0, False),
+        (8, 0.05, False),
+        (8, 0.06, True),
+        (1000, 0.005, False),
         (1000, 0.006, True),
     ],
 )
