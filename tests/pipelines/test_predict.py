@@ -77,9 +77,10 @@ def test_an_array_of_a_scan_has_its_masks(model, scan, tmp_path):
     np.save(tmp_path / "volume.npy", stack)
     run(model, tmp_path / "folder", scan)
     summary = run(model, tmp_path / "array", tmp_path / "volume.npy")
-    assert list(masks(tmp_path / "array").values()) == [
-        masks(tmp_path / "folder")[f"{SCAN}_{number}_pred.tif"] for number in sorted(range(1, 12), key=str)
-    ]
+    of_files = masks(tmp_path / "folder")
+    assert masks(tmp_path / "array") == {
+        f"volume_{number}_pred.tif": of_files[f"{SCAN}_{number}_pred.tif"] for number in range(1, 12)
+    }
     assert summary["seen"] is None
 
 
