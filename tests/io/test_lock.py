@@ -13,23 +13,15 @@ from typing import Any
 
 import boto3
 import pytest
+from lock_holder import hold_until_killed, hurry, write_until_refused
 from s3_proxy import FaultProxy, clock, refused, stored_then
 
 from slicemill.errors import BusyError, LockLostError, StorageError
 from slicemill.io import storage
-from slicemill.io.storage import fence, heartbeat, lock
+from slicemill.io.storage import fence, heartbeat
 from slicemill.io.storage.fence import Holder
 from slicemill.io.storage.lock import LOCK_NAME, sole_writer
 from slicemill.io.storage.uri import canonical, join
-
-PACE = {"STALE_SECONDS": 2.0, "BEAT_SECONDS": 0.1, "RETRY_SECONDS": 0.05, "GIVE_UP_SECONDS": 1.0}
-
-
-def hurry(setattr: Any = setattr) -> None:
-    """Heartbeats a hundred times as fast; stale after 2 s, since the storage's clock counts whole seconds."""
-    for module in (fence, heartbeat, lock):
-        for name in PACE.keys() & vars(module).keys():
-            setattr(module, name, PACE[name])
 
 
 @pytest.fixture
@@ -41,12 +33,6 @@ def write_lock(home: Any, **changes: Any) -> None:
     """A lock as another process would hold it."""
     holder = Holder("earlier", "its-token", "elsewhere", 1)
     storage.write_bytes(join(home, LOCK_NAME), dataclasses.replace(holder, **changes).to_json())
-
-
-def hold_until_killed(home: Any, ready: Any) -> None:
-    with sole_writer(home, "holder"):
-        ready.set()
-        time.sleep(60)
 
 
 def test_the_kernel_lets_go_of_a_killed_holder(tmp_path: Path) -> None:
@@ -134,17 +120,6 @@ def test_a_lock_of_an_earlier_release_is_still_read(bucket: str) -> None:
     storage.write_bytes(join(home, LOCK_NAME), json.dumps(old).encode())
     with pytest.raises(BusyError, match="old on elsewhere"), sole_writer(home, "next"):
         pass
-
-
-def write_until_refused(home: Any, uri: Any, ready: Any, outcome: Any) -> None:
-    hurry()
-    try:
-        with sole_writer(home, "sleeper") as held:
-            while True:
-                held.write(uri, b"sleeper")
-                ready.set()
-    except LockLostError as error:
-        outcome.put(str(error))
 
 
 @pytest.mark.usefixtures("quick")

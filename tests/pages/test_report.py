@@ -285,7 +285,7 @@ def test_predictions_of_some_epochs_are_shown_as_they_improved(tmp_path):
     captions = re.findall(r"Validation slices after epoch (\d+)\.</figcaption>", page.text)
     assert captions == ["5", "9", "12", "16", "20"]
     assert "Shown are 6 of 20 epochs" in page.words
-    assert "1 pictures are no PNG" in page.words
+    assert "1 pictures are not PNG" in page.words
     assert 'width="40" height="20"' in page.text
 
 

@@ -30,7 +30,8 @@ def panels(figure: Figure) -> list:
 
 
 def lines(axes) -> dict[str, np.ndarray]:
-    return {to_hex(line.get_color()): line.get_xydata() for line in axes.lines}
+    drawn = [outline for outline in axes.collections if outline.get_segments()]
+    return {to_hex(outline.get_color()[0]): np.concatenate(outline.get_segments()) for outline in drawn}
 
 
 def test_outlines_lie_where_the_masks_are(scored):

@@ -12,12 +12,16 @@ from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
 from slicemill.core.scans.scan import Scan
 from slicemill.io import storage
+from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.splits import Split
 from slicemill.io.lake.tables import LakeTables, read_lake
+from slicemill.io.parquet import ONE_FILE
+from slicemill.io.places import Run, Scores
 from slicemill.io.raw.listing import scan_pattern
 from slicemill.io.raw.scan_reader import read_scan
 from slicemill.io.run.record import RunRecord, read_run
 from slicemill.io.scores.results import PredictedScan, ScoreTables, read_scores
+from slicemill.io.storage.uri import join
 from slicemill.types import Uri
 
 Row = Mapping[str, Any]
@@ -84,6 +88,19 @@ class Results:
         rows = self.scores.scans if self.scores else ()
         row = next((row for row in rows if row.scan_id == scan_id), None)
         return self.predicted_scan(row) if row else None
+
+
+def require_inputs(lake_uri: Uri | None, run_uri: Uri | None, scores_uri: Uri | None) -> None:
+    """Raise InputError for a folder that does not exist, LakeVersionError as `read_results` does.
+
+    Cheap: a run locks its output only after that, so that a misspelt input leaves no folder behind.
+    """
+    if lake_uri:
+        require_lake(lake_uri)
+    if run_uri and not storage.exists(Run(run_uri).card):
+        storage.list_files(run_uri)
+    if scores_uri and not storage.exists(join(Scores(scores_uri).patients, ONE_FILE)):
+        storage.list_files(scores_uri)
 
 
 def read_results(

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from slicemill.config import ReportConfig
-from slicemill.io.results import read_results
+from slicemill.io.results import read_results, require_inputs
 from slicemill.io.run.pointer import followed
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display, join
@@ -22,10 +22,10 @@ def run(config: ReportConfig, spark: object = None) -> dict[str, Any]:
     BusyError while another run writes to `out`.
     """
     lake, scores = (canonical(uri) if uri else None for uri in (config.lake, config.scores))
-    home = canonical(config.out)
+    run, home = followed(config.run) if config.run else None, canonical(config.out)
+    require_inputs(lake, run, scores)
     # Locked from before anything is read: a patient who is forgotten meanwhile would come back with the page.
     with sole_writer(home, f"report-{uuid.uuid4().hex[:12]}") as fence:
-        run = followed(config.run) if config.run else None
         results = read_results(lake, run, scores, [canonical(uri) for uri in config.raw])
         report = build(results, config.scan)
         uri = join(home, PAGE)

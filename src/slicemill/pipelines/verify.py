@@ -11,11 +11,11 @@ from slicemill.errors import InputError
 from slicemill.io.scores.check import EntryCheck, check_entry
 from slicemill.io.scores.tables import entries
 from slicemill.io.storage.uri import canonical, display
+from slicemill.io.verification import verification
+from slicemill.types import Uri
 
 if TYPE_CHECKING:
-    from slicemill.io.verification import verification
     from slicemill.spark.session import Session
-from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
 
