@@ -16,7 +16,7 @@ from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError, InputError, ModelFileError
-from slicemill.experiments.evaluate import compare, evaluate
+from slicemill.experiments.evaluate import Comparison, Evaluation, compare, evaluate
 from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.score_summary import (
     ScoreResults,
@@ -86,11 +86,9 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     with sole_writer(home, job_id) as fence:
         suffix = claim(home, card.model_id)
         writer = ScoreWriter(fence, f"masks{suffix}", card.model_id, job_id, extras)
-        new = _new_tasks(home, scope, card)
-        start = time.monotonic()
-        with scoring_progress(home, new):
-            states = _states(_score_tasks(spark, new, settings, writer, config.max_pixels))
-        seconds = time.monotonic() - start
+        states, seconds = _score_new(
+            spark, _new_tasks(home, scope, card), settings, writer, config.max_pixels
+        )
         fence.check()
         results = ScoreResults(scope, _own_rows(scope, publish(home), card), states, seconds)
         # Of new folders the old are not read again, so a classifier is judged on splits only.
@@ -99,10 +97,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         comparison = compare(home, results.rows, config.compare_with) if config.compare_with else None
         stored = {
             **_settings_document(config, settings, named),
-            "engines": engines(results.rows),
-            **evaluation_document(evaluation),
-            "comparison": comparison and comparison_document(comparison),
-            "model": document(model_facts(model, card)),
+            **_results_document(results, evaluation, comparison),
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
         storage.write_json(Scores(home).summary(suffix), stored)
@@ -112,11 +107,37 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
 
 
+def _score_new(
+    spark: Session | None,
+    tasks: Sequence[ScoreTask],
+    settings: ScoreSettings,
+    writer: ScoreWriter,
+    max_pixels: int,
+) -> tuple[dict[str, str], float]:
+    """Score scans; the state of each by scan id, and the seconds that it took."""
+    start = time.monotonic()
+    with scoring_progress(writer.scores, tasks):
+        states = _states(_score_tasks(spark, tasks, settings, writer, max_pixels))
+    return states, time.monotonic() - start
+
+
+def _results_document(
+    results: ScoreResults, evaluation: Evaluation, comparison: Comparison | None
+) -> dict[str, Any]:
+    """What summary.json says of what came out."""
+    return {
+        "engines": engines(results.rows),
+        **evaluation_document(evaluation),
+        "comparison": comparison and comparison_document(comparison),
+    }
+
+
 def _settings_document(config: ScoreConfig, settings: ScoreSettings, named: NamedModel) -> dict[str, Any]:
     """What summary.json says of the model and of how it scored."""
     return {
         "schema_version": SCHEMA_VERSION,
         "model_id": settings.model_id,
+        "model": document(model_facts(named.run, named.card)),
         "run": display(named.run),
         "pointer": named.pointer,
         "threshold": settings.threshold,
