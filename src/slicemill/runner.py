@@ -185,8 +185,8 @@ def _summary_place(name: str, argv: Sequence[str]) -> tuple[str | None, Sequence
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--summary")
     with _refusal(name):
-        places, others = parser.parse_known_args(argv)
-    return places.summary, others
+        places, arguments = parser.parse_known_args(argv)
+    return places.summary, arguments
 
 
 def _store_summary(place: str, summary: Summary) -> Summary:

@@ -52,7 +52,7 @@ def test_rows_have_types(counted):
 
 
 def test_names_are_nouns(counted):
-    assert counted.weak_name_share < 0.008
+    assert counted.weak_name_share < 0.003
 
 
 def test_each_class_has_a_name_of_its_own(counted):

@@ -73,7 +73,7 @@ def rendered(choice: Choice, prices: Prices) -> dict[str, str]:
 
 def _steps(choice: Choice) -> dict[str, list[dict[str, Any]]]:
     """Steps for a running cluster: client mode, cluster mode, and with the environment as an archive."""
-    found = {}
+    texts = {}
     for form, jobs in ((SHAPES["cpu"], _CPU_STEPS), (SHAPES["gpu"], _JOBS["gpu"])):
         archive = choice.gpu_environment if form.has_gpus else choice.environment
         for job in jobs:
@@ -83,8 +83,8 @@ def _steps(choice: Choice) -> dict[str, list[dict[str, Any]]]:
                 ways[f"{job}-cluster-mode"] = Step(job, arguments, "cluster")
                 ways[f"{job}-archive"] = Step(job, arguments, "cluster", archive)
             for name, step in ways.items():
-                found[name] = [step.request(choice.site, form, "CANCEL_AND_WAIT")]
-    return found
+                texts[name] = [step.request(choice.site, form, "CANCEL_AND_WAIT")]
+    return texts
 
 
 def _sizes(prices: Prices) -> str:

@@ -132,5 +132,5 @@ def emr_notebook(data: bytes, site: Site, nodes: Shape) -> bytes:
 def with_environments(site_rows: Sequence[dict[str, str]], uris: dict[str, str]) -> list[dict[str, str]]:
     """A site file's rows with the environments that were uploaded last, by kind."""
     keys = {output_key(f"{kind}_environment"): uri for kind, uri in uris.items()}
-    kept = [row for row in site_rows if row["OutputKey"] not in keys]
-    return kept + [{"OutputKey": key, "OutputValue": uri} for key, uri in keys.items()]
+    earlier_rows = [row for row in site_rows if row["OutputKey"] not in keys]
+    return earlier_rows + [{"OutputKey": key, "OutputValue": uri} for key, uri in keys.items()]

@@ -70,8 +70,8 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     purpose, and all patients of the split at that. Raises ModelFileError for a model that can't be trusted,
     InputError or ConfigError for wrong input.
     """
-    home, named = canonical(config.out), open_model(config.model or "")
-    model, card = named.run, named.card
+    home, reference = canonical(config.out), open_model(config.model or "")
+    model, card = reference.run, reference.card
     if not leaky:
         refuse_leaky(card.split, "--model")
     extras = extras_of(config, card)
@@ -96,14 +96,14 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         evaluation = evaluate(home, results.rows, settings.threshold, classifier=classifier)
         comparison = compare(home, results.rows, config.compare_with) if config.compare_with else None
         stored = {
-            **_settings_document(config, settings, named),
+            **_settings_document(config, settings, reference),
             **_results_document(results, evaluation, comparison),
             "slices_per_second": results.slices_per_second or scoring_speed(home, suffix),
         }
         storage.write_json(Scores(home).summary(suffix), stored)
     if tracked is not None:
         tracked.log_scores(score_numbers(evaluation), home)
-    followed = {"run": display(model), "pointer": named.pointer} if named.pointer else {}
+    followed = {"run": display(model), "pointer": reference.pointer} if reference.pointer else {}
     return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
 
 

@@ -37,10 +37,10 @@ def predict_target(
     `features`: by patient, axes (F,); `labels`: the column's value by patient, empty cells left out. The same
     arguments give the same result.
     """
-    known = {patient: labels[patient] for patient in sorted(features) if patient in labels}
-    counts = {name: list(known.values()).count(name) for name in sorted(set(known.values()))}
+    label_of = {patient: labels[patient] for patient in sorted(features) if patient in labels}
+    counts = {name: list(label_of.values()).count(name) for name in sorted(set(label_of.values()))}
     names = [name for name, count in counts.items() if count >= FOLDS]
-    patients = [patient for patient, name in known.items() if name in names]
+    patients = [patient for patient, name in label_of.items() if name in names]
     if len(names) < 2 or len(patients) < MIN_PATIENTS:
         sizes = ", ".join(f"{name}: {count}" for name, count in counts.items()) or "none"
         return TargetRefusal(
@@ -48,7 +48,7 @@ def predict_target(
             f"{MIN_PATIENTS} patients in two classes of {FOLDS} are needed; patients by class: {sizes}",
         )
     sample = np.stack([features[patient] for patient in patients])
-    truth = np.array([names.index(known[patient]) for patient in patients], np.int64)
+    truth = np.array([names.index(label_of[patient]) for patient in patients], np.int64)
     random = np.random.default_rng(seed)
     probability = out_of_fold_probability(sample, truth, random)
     area = macro_auroc(probability, truth)

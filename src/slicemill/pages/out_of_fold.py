@@ -92,8 +92,8 @@ def _researcher(result: OutOfFold) -> Iterator[str]:
         yield f"median {median.value:.3f} ({median.ends(3)})."
     kinds = [scan.why for scan in result.worst if scan.why]
     if kinds:
-        counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-        yield f"Of the worst scans most wrong voxels are: {counted}."
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        yield f"Of the worst scans most wrong voxels are: {counts}."
     if result.threshold:
         gain = result.threshold.difference.mean_difference
         yield f"A threshold chosen on other folds is worth {gain.value:+.3f} Dice."

@@ -57,10 +57,13 @@ def _split(config: SplitConfig, home: Uri) -> dict[str, Any]:
     earlier = _earlier(home, config.name, recipe)
     together = _together(home, scans)
     holdout, unknown = _held(config, scans, names, together)
-    others = [facts for facts in _facts(scans) if facts.patient_id not in holdout]
-    shares = _shares(config, len(others))
+    candidates = [facts for facts in _facts(scans) if facts.patient_id not in holdout]
+    shares = _shares(config, len(candidates))
     standing = {patient: part for patient, part in earlier.items() if patient not in holdout}
-    assigned = {**assign(others, shares, config.seed, standing, together), **dict.fromkeys(holdout, "test")}
+    assigned = {
+        **assign(candidates, shares, config.seed, standing, together),
+        **dict.fromkeys(holdout, "test"),
+    }
     card = {
         **recipe,
         "name": config.name,

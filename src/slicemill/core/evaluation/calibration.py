@@ -103,10 +103,10 @@ def threshold_choice(folds: Mapping[int, Sequence[ScanScore]]) -> ThresholdChoic
     half: dict[str, float] = {}
     results = []
     for fold, of_fold in curves.items():
-        others = [
+        other_folds = [
             curve for other, by_patient in curves.items() if other != fold for curve in by_patient.values()
         ]
-        edge = _best_edge(others)
+        edge = _best_edge(other_folds)
         by_choice |= {patient: float(curve[edge]) for patient, curve in of_fold.items()}
         half |= {patient: float(curve[HALF]) for patient, curve in of_fold.items()}
         own = np.mean(list(of_fold.values()), axis=0)

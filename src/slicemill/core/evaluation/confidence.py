@@ -51,8 +51,8 @@ def level_counts(levels: Levels, predicted: Mask, true: Mask | None) -> npt.NDAr
 
 def probability_counts(counts: npt.NDArray[np.int64]) -> ProbabilityCounts:
     """Counts of labelled voxels and of tumour by probability, from `level_counts`."""
-    known = counts.sum(axis=0)[:2]
-    return ProbabilityCounts(_binned(known.sum(axis=0)), _binned(known[1]))
+    labelled = counts.sum(axis=0)[:2]
+    return ProbabilityCounts(_binned(labelled.sum(axis=0)), _binned(labelled[1]))
 
 
 def _binned(by_level: npt.NDArray[np.int64]) -> tuple[int, ...]:

@@ -53,16 +53,16 @@ def _night(day: date, rows: Sequence[ScanScore]) -> Night:
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+    numbers = [value for value in values if value is not None]
+    return float(np.median(numbers)) if numbers else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None
 
 
 def channel_statistics(rows: Sequence[ScanScore]) -> list[list[tuple[float, ...]]]:
     """Of each scan that has them, its `COMPARED` statistics, a value a channel each."""
-    known = [[getattr(row, f"channel_{name}") for name in COMPARED] for row in rows]
-    return [values for values in known if all(values)]
+    statistics = [[getattr(row, f"channel_{name}") for name in COMPARED] for row in rows]
+    return [values for values in statistics if all(values)]

@@ -86,15 +86,15 @@ class ScanTask:
 
     def settled(self, problems: Iterable[Problem]) -> list[Problem]:
         """Problems of the scan's files, those of copies in another folder as one problem of that folder."""
-        others: dict[Uri, list[Problem]] = defaultdict(list)
+        problems_by_folder: dict[Uri, list[Problem]] = defaultdict(list)
         settled = []
         for problem in problems:
             folder = Uri(problem.uri.rpartition("/")[0])
             if folder != self.folder and folder in self.folders and problem.uri not in self.folders:
-                others[folder].append(problem)
+                problems_by_folder[folder].append(problem)
             else:
                 settled.append(problem)
-        for folder, (first, *_) in sorted(others.items()):
+        for folder, (first, *_) in sorted(problems_by_folder.items()):
             name = first.uri.rpartition("/")[2]
             settled.append(_other_folder(folder, self.scan_id, f"{name} differs", self.folder))
         return settled

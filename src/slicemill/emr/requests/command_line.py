@@ -11,12 +11,12 @@ from typing import Any
 def cli_command(request: dict[str, Any], region: str) -> str:
     """The same request as an `aws emr create-cluster` command line, whose option names differ."""
     steps = _cli_steps(request)
-    kept = request["Instances"]["KeepJobFlowAliveWhenNoSteps"]
+    stays_alive = request["Instances"]["KeepJobFlowAliveWhenNoSteps"]
     options: list[tuple[str, Sequence[str]]] = [
         ("--region", [region]),
         ("--name", [request["Name"]]),
         ("--release-label", [request["ReleaseLabel"]]),
-        ("--applications", [f"Name={one['Name']}" for one in request["Applications"]]),
+        ("--applications", [f"Name={application['Name']}" for application in request["Applications"]]),
         ("--service-role", [request["ServiceRole"]]),
         ("--ec2-attributes", [json.dumps(_cli_attributes(request))]),
         *_cli_nodes(request),
@@ -30,7 +30,7 @@ def cli_command(request: dict[str, Any], region: str) -> str:
         ("--log-encryption-kms-key-id", [request["LogEncryptionKmsKeyId"]]),
         ("--auto-termination-policy", [f"IdleTimeout={request['AutoTerminationPolicy']['IdleTimeout']}"]),
         ("--tags", [f"{tag['Key']}={tag['Value']}" for tag in request["Tags"]]),
-        ("--no-auto-terminate" if kept else "--auto-terminate", []),
+        ("--no-auto-terminate" if stays_alive else "--auto-terminate", []),
     ]
     lines = [" ".join([name, *map(shlex.quote, values)]) for name, values in options]
     return " \\\n  ".join(["aws emr create-cluster", *lines]) + "\n"

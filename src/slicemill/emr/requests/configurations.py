@@ -17,13 +17,13 @@ CGROUP_ROOT = "/slicemill-cgroup"
 
 def configurations(shape: Shape, site: Site) -> list[Classification]:
     """Classifications in the form that the CLI, boto3 and Step Functions share."""
-    found = [
+    settings = [
         _of("spark-defaults", {**_defaults(shape, site), "spark.pyspark.python": PYTHON}),
         # The system's python3 is 3.9, which PySpark 4 does not run on.
         _of("spark-env", {}, _of("export", {"PYSPARK_PYTHON": PYTHON, "AWS_DEFAULT_REGION": site.region})),
         _of("yarn-site", {**_yarn_memory(shape), **(_YARN_GPU if shape.has_gpus else {})}),
     ]
-    return [*found, *_gpu_isolation()] if shape.has_gpus else found
+    return [*settings, *_gpu_isolation()] if shape.has_gpus else settings
 
 
 def _of(name: str, properties: dict[str, str], *nested: Classification) -> Classification:

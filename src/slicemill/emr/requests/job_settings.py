@@ -91,7 +91,7 @@ def executors(job: JobName, shape: Shape) -> Executors:
         each = max(1, node.vcpus // _CORES)
         cores, task_cpus = min(_CORES, node.vcpus), 1
     container = (node.yarn_mib - MASTER_MIB) // each // _ROUND_MIB * _ROUND_MIB
-    found = Executors(
+    executors = Executors(
         count=each * shape.executor_nodes,
         cores=cores,
         task_cpus=task_cpus,
@@ -100,13 +100,13 @@ def executors(job: JobName, shape: Shape) -> Executors:
         gpus=1 if node.gpus else 0,
     )
     need = (cores // task_cpus) * WORKER_MIB[job]
-    if found.overhead_mib < need:
+    if executors.overhead_mib < need:
         raise ConfigError(
             f"{node.name} is too small for {job}",
             expected=f"{need} MiB for the Python workers of an executor",
-            found=f"{found.overhead_mib} MiB",
+            found=f"{executors.overhead_mib} MiB",
         )
-    return found
+    return executors
 
 
 def common_settings(region: str) -> dict[str, str]:

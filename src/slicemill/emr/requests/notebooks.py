@@ -33,12 +33,12 @@ class NotebookRun:
     split: str
 
     def __post_init__(self) -> None:
-        for flag, form, found in (
+        for flag, form, value in (
             ("--editor", r"e-[0-9A-Z]+", self.editor),
             ("--cluster", r"j-[0-9A-Z]+", self.cluster),
         ):
-            if not re.fullmatch(form, found):
-                raise ConfigError(f"{flag} is no id of EMR's", expected=f"the form {form}", found=repr(found))
+            if not re.fullmatch(form, value):
+                raise ConfigError(f"{flag} is not an EMR id", expected=f"the form {form}", found=repr(value))
 
     def parameters(self) -> dict[str, Any]:
         """What the notebook's cell of parameters is overridden with.

@@ -266,9 +266,9 @@ def extra_arguments(texts: Sequence[str], jobs: Sequence[JobName]) -> dict[JobNa
 
 def check_arguments(job: JobName, arguments: Sequence[str]) -> None:
     """Read a job's arguments as the job itself will. Raises ConfigError for what it would refuse."""
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(messages):
             tyro.cli(
                 _CONFIGS[job],
                 args=arguments,

@@ -98,7 +98,7 @@ def loose_scan(files: Sequence[LooseFile], scan_id: str, max_pixels: int) -> Sca
         mask = masks.pop(file.stem, None)
         label = FoundFile(mask.uri, len(mask.data), "") if mask else None
         pair = SliceFiles(following if number is None else number, image, label)
-        reads.append(read_files(pair, scan_id, max_pixels, lambda named: data[named.uri], nullcontext()))
+        reads.append(read_files(pair, scan_id, max_pixels, lambda source: data[source.uri], nullcontext()))
     slices, problems = assemble(reads, scan_id)
     orphans = [_orphan(mask, scan_id) for mask in masks.values()]
     return Scan(scan_id, scan_id, tuple(slices), (*problems, *orphans))

@@ -54,13 +54,13 @@ def register_run(text: str, run: Uri, model_id: str) -> str:
     with _registry(text) as client:
         if not any(model.name == match["name"] for model in client.search_registered_models()):
             client.create_registered_model(match["name"])
-        known = [
+        versions = [
             version
             for version in client.search_model_versions(f"name='{match['name']}'")
             if version.tags.get(RUN_TAG) == run and version.tags.get(MODEL_TAG) == model_id
         ]
-        if known:
-            number = max(known, key=lambda version: int(version.version)).version
+        if versions:
+            number = max(versions, key=lambda version: int(version.version)).version
         else:
             tags = {RUN_TAG: run, MODEL_TAG: model_id}
             number = client.create_model_version(match["name"], run, tags=tags).version

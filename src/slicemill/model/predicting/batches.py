@@ -138,7 +138,7 @@ def scan_input(scan: Scan, card: Card) -> tuple[Sequence[SliceImage], npt.NDArra
     layout = layout_for(card.channel_mode, scan_missing_sequences(scan))
     histogram = np.sum([source.histogram for source in scan.slices], axis=0)
     normalisation = from_histogram(histogram, rule_of(card.normalisation))
-    images = input_slices([one.image for one in scan.slices], layout)
+    images = input_slices([entry.image for entry in scan.slices], layout)
     return images, input_normalisation(normalisation, layout)
 
 
@@ -168,9 +168,9 @@ def predict_scans(
     filling: list[_Piece[_T]] = []
     flying: _Flight[_T] = _Flight([], None)
     for item, scan in scans:
-        one = _Open(item, scan, *scan_input(scan, predictor.card), threshold, options.smooth_slices)
-        open_scans.append(one)
-        for piece in _cut(one, batch_size - _slices(filling), batch_size):
+        open_scan = _Open(item, scan, *scan_input(scan, predictor.card), threshold, options.smooth_slices)
+        open_scans.append(open_scan)
+        for piece in _cut(open_scan, batch_size - _slices(filling), batch_size):
             filling.append(piece)
             if _slices(filling) == batch_size:
                 launched = _launch(filling, predictor, batch_size, options.flips)
@@ -187,15 +187,15 @@ def _slices(pieces: Iterable[_Piece[_T]]) -> int:
     return sum(piece.stop - piece.start for piece in pieces)
 
 
-def _cut(one: _Open[_T], room: int, batch_size: int) -> Iterator[_Piece[_T]]:
+def _cut(open_scan: _Open[_T], room: int, batch_size: int) -> Iterator[_Piece[_T]]:
     """A scan in pieces: the first fits into `room`, none needs much memory at its own size."""
-    if not one.scan.slices:
+    if not open_scan.scan.slices:
         return
-    height, width = one.scan.slices[0].image.shape[:2]
-    most, start = max(1, _PIXELS // (height * width)), 0
-    while start < len(one.scan.slices):
-        stop = min(start + min(room, most), len(one.scan.slices))
-        yield _Piece(one, start, stop)
+    height, width = open_scan.scan.slices[0].image.shape[:2]
+    limit, start = max(1, _PIXELS // (height * width)), 0
+    while start < len(open_scan.scan.slices):
+        stop = min(start + min(room, limit), len(open_scan.scan.slices))
+        yield _Piece(open_scan, start, stop)
         room -= stop - start
         room, start = room or batch_size, stop
 
@@ -217,15 +217,17 @@ def _launch(
     return _flight(pieces, predictor)
 
 
-def _boxed(one: _Open[_T], predictor: NetworkPredictor, batch_size: int, flips: bool) -> Prediction:
+def _boxed(open_scan: _Open[_T], predictor: NetworkPredictor, batch_size: int, flips: bool) -> Prediction:
     """A scan by the boxes of its slices, in batches of its own."""
-    if one.scan.slices:
+    if open_scan.scan.slices:
         with torch.inference_mode():
-            logits = box_logits(one.scan, one.images, one.normalisation, predictor, batch_size, flips)
-            for piece in _cut(one, len(logits), len(logits)):
+            logits = box_logits(
+                open_scan.scan, open_scan.images, open_scan.normalisation, predictor, batch_size, flips
+            )
+            for piece in _cut(open_scan, len(logits), len(logits)):
                 piece.take(logits[piece.start : piece.stop])
                 _flight([piece], predictor).land()
-    return one.prediction()
+    return open_scan.prediction()
 
 
 def _flight(pieces: list[_Piece[_T]], predictor: NetworkPredictor) -> _Flight[_T]:
@@ -238,5 +240,5 @@ def _flight(pieces: list[_Piece[_T]], predictor: NetworkPredictor) -> _Flight[_T
 
 def _finished(open_scans: deque[_Open[_T]]) -> Iterator[tuple[_T, Scan, Prediction]]:
     while open_scans and open_scans[0].complete:
-        one = open_scans.popleft()
-        yield one.item, one.scan, one.prediction()
+        open_scan = open_scans.popleft()
+        yield open_scan.item, open_scan.scan, open_scan.prediction()

@@ -64,10 +64,10 @@ def _folded(pair: _Pair) -> _Replacement | None:
     noise = torch.randn(example.shape, generator=torch.Generator().manual_seed(0), dtype=example.dtype)
     noise = noise.to(example.device)
     fused = fuse_conv_bn_eval(convolution, norm, isinstance(convolution, nn.ConvTranspose2d))
-    rest = nn.Identity() if type(norm) in _BARE else getattr(norm, "act", None)
-    if not isinstance(rest, nn.Module):
+    activation = nn.Identity() if type(norm) in _BARE else getattr(norm, "act", None)
+    if not isinstance(activation, nn.Module):
         return None
-    return (fused, rest) if _alike(norm(convolution(noise)), rest(fused(noise))) else None
+    return (fused, activation) if _alike(norm(convolution(noise)), activation(fused(noise))) else None
 
 
 def _gives(network: nn.Module, example: Tensor, expected: object) -> bool:
@@ -81,9 +81,9 @@ def _alike(before: object, after: object) -> bool:
     """Whether two results of a network are equal but for rounding."""
     pairs = list(zip(_tensors([before]), _tensors([after]), strict=True))
     return all(
-        bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
-        for one, other in pairs
-        if one.is_floating_point()
+        bool((first - other).abs().max() <= TOLERANCE * first.abs().max())
+        for first, other in pairs
+        if first.is_floating_point()
     )
 
 

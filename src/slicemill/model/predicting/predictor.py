@@ -129,8 +129,8 @@ def network_inputs(
 
 def _sent(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
     # A copy even on CPU: decoded slices are views of read-only bytes.
-    held = torch.tensor(array)
-    return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held
+    tensor = torch.tensor(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def network_logits(

@@ -123,8 +123,8 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         if predicted is not None:
             agreement = scan_scores(predicted[labelled], true)
             numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
-            wrong = mistakes(predicted[labelled], true)
-            numbers |= {f"{name}_voxels": getattr(wrong, name) for name in ("missed", "false", "border")}
+            errors = mistakes(predicted[labelled], true)
+            numbers |= {f"{name}_voxels": getattr(errors, name) for name in ("missed", "false", "border")}
     channels = [slice_channels(source) for source in scan.slices]
     appearance = _appearance(scan, channels) if scan.slices else None
     if appearance is not None:
@@ -163,5 +163,5 @@ def _warnings(
 def _appearance(scan: Scan, channels: Sequence[SliceChannels]) -> Appearance:
     height, width, _ = scan.slices[0].image.shape
     by_name = statistics(np.sum([source.histogram for source in scan.slices], axis=0)).by_name
-    compared = {name: by_name[name].tolist() for name in COMPARED}
-    return Appearance(height, width, missing_sequences(channels), **compared)
+    numbers = {name: by_name[name].tolist() for name in COMPARED}
+    return Appearance(height, width, missing_sequences(channels), **numbers)

@@ -73,16 +73,16 @@ def check_self_test(
     `tests`: the model's own, or one of each member of a committee, in the order of its logits; those that
     are None are not checked. `model` names it in the message.
     """
-    known = [test for test in tests if test is not None]
-    if not known:
+    stored_tests = [test for test in tests if test is not None]
+    if not stored_tests:
         return
-    outputs = torch.split(logits_of(probe_input(channels, known[0].size)), 1, dim=1)
+    outputs = torch.split(logits_of(probe_input(channels, stored_tests[0].size)), 1, dim=1)
     for test, logits in zip(tests, outputs, strict=True):
         if test is None:
             continue
-        expected, given = torch.tensor(test.logits), _sampled(logits)
+        expected, sample = torch.tensor(test.logits), _sampled(logits)
         limit = tolerance * max(1.0, float(expected.abs().max()))
-        difference = float((given - expected).abs().max()) if given.shape == expected.shape else np.inf
+        difference = float((sample - expected).abs().max()) if sample.shape == expected.shape else np.inf
         if not difference <= limit:
             raise ModelFileError(
                 f"{model} fails its self-test",

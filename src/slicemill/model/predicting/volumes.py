@@ -78,11 +78,11 @@ class Predictor:
         """
         self._check(volume)
         threshold = self.card.threshold if threshold is None else threshold
-        chosen = PredictionOptions.from_names(self.card.options if options is None else options)
-        batches = self._batches(_scan(volume), chosen)
+        prediction_options = PredictionOptions.from_names(self.card.options if options is None else options)
+        batches = self._batches(_scan(volume), prediction_options)
         probabilities = np.concatenate(list(batches))[: len(volume)]
-        masks = None if probabilities.ndim == 1 else clean_mask(probabilities, threshold, chosen)
-        return VolumePrediction(masks, probabilities, threshold, chosen.names)
+        masks = None if probabilities.ndim == 1 else clean_mask(probabilities, threshold, prediction_options)
+        return VolumePrediction(masks, probabilities, threshold, prediction_options.names)
 
     def _check(self, volume: ScanImages) -> None:
         channels = len(self.card.channels)

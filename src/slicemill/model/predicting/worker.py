@@ -98,10 +98,10 @@ class ScoreWorker:
     def score(self, tasks: Iterable[ScoreTask]) -> Iterator[ScanOutcome]:
         """Score and commit each task; what became of it, in any order."""
         reading = _ReadAhead(self, tasks)
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as behind:
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer_thread:
             writes: deque[Future[ScanOutcome]] = deque()
             for task, scan, prediction in predictions(reading.scans(reader), self.predictor, self.settings):
-                writes.append(behind.submit(self._write, task, scan, prediction))
+                writes.append(writer_thread.submit(self._write, task, scan, prediction))
                 if len(writes) > 1:
                     yield writes.popleft().result()
             for write in writes:

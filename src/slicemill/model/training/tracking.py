@@ -95,13 +95,13 @@ def numbers(line: EpochLine) -> dict[str, float]:
 def machine_numbers() -> dict[str, float]:
     """What the process takes of its machine at this moment, by name."""
     process = psutil.Process()
-    taken = {
+    values = {
         "system/memory_mb": process.memory_info().rss / 1e6,
         "system/cpu_seconds": sum(process.cpu_times()[:2]),
     }
     if torch.cuda.is_available():
-        taken["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
-    return taken
+        values["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return values
 
 
 class FigureTracker:

@@ -95,8 +95,8 @@ def merge_small(groups: Groups) -> dict[str, list[float]]:
         return {name: list(groups[name]) for name in sorted(groups)}
     by_size = sorted(groups, key=lambda name: (-len(groups[name]), name))
     largest = sorted(by_size[: MAX_GROUPS - 1])
-    others = [value for name in by_size[MAX_GROUPS - 1 :] for value in groups[name]]
-    return {**{name: list(groups[name]) for name in largest}, OTHER_GROUPS: others}
+    remainder = [value for name in by_size[MAX_GROUPS - 1 :] for value in groups[name]]
+    return {**{name: list(groups[name]) for name in largest}, OTHER_GROUPS: remainder}
 
 
 @drawn

@@ -16,9 +16,9 @@ from slicemill.pages.figures.style import BLUE, INK, drawn, new_figure
 def voxel_reliability(bins: Sequence[ReliabilityBin]) -> Figure:
     """Share of tumour among voxels of like probability; on the line the probabilities hold."""
     figure, axes = new_figure(width=5.2, height=4.4)
-    filled = [each for each in bins if each.voxels]
-    middles = [(each.low + each.high) / 2 for each in filled]
-    axes.plot(middles, [each.share for each in filled], "o-", color=BLUE, markersize=5, linewidth=1.4)
+    used_bins = [each for each in bins if each.voxels]
+    middles = [(each.low + each.high) / 2 for each in used_bins]
+    axes.plot(middles, [each.share for each in used_bins], "o-", color=BLUE, markersize=5, linewidth=1.4)
     identity_line(axes, 0, 1)
     axes.set(
         xlabel="Probability of tumour, by the model",

@@ -68,10 +68,10 @@ def _drawn_masks(rows: Sequence[ScanScore]) -> Iterator[str]:
 
 
 def _first_looks(rows: Sequence[ScanScore]) -> Iterator[str]:
-    known = [row for row in rows if row.look_first is not None]
-    if known:
-        urgent = sum(bool(row.look_first) for row in known)
-        yield f"{urgent:,} of {len(known):,} scans should be looked at first; the table says why."
+    judged = [row for row in rows if row.look_first is not None]
+    if judged:
+        urgent = sum(bool(row.look_first) for row in judged)
+        yield f"{urgent:,} of {len(judged):,} scans should be looked at first; the table says why."
 
 
 def _engineer(results: Results) -> Iterator[str]:

@@ -53,14 +53,14 @@ def _reliability(reliability: Calibration | None) -> Iterator[Chart]:
 
 def _expected(rows: Sequence[ScanScore]) -> Iterator[Chart]:
     pairs = [(row.expected_dice, row.dice) for row in rows if row.dice is not None]
-    known = [(expected, dice) for expected, dice in pairs if expected is not None]
-    if not known:
+    points = [(expected, dice) for expected, dice in pairs if expected is not None]
+    if not points:
         return
-    expected, true = zip(*known, strict=True)
+    expected, true = zip(*points, strict=True)
     yield Chart(
         picture(expected_and_true_dice(expected, true)),
         "Dice that the model expects by its own probabilities, and the Dice that it reached: a point a scan.",
-        f"Scatter of expected against true Dice of {len(known)} scans.",
+        f"Scatter of expected against true Dice of {len(points)} scans.",
     )
 
 

@@ -49,8 +49,8 @@ def night_blocks(rows: Sequence[ScanScore], card: Card | None) -> list[Block]:
         low, high = usual[1]["p90"]
         caption += f" In training, nine of ten scans had a FLAIR p90 of {low:.0f} to {high:.0f}."
     table = without_empty_columns(_COLUMNS, [_cells(night) for night in days[-MAX_NIGHTS:]])
-    more = f"Shown are the latest {MAX_NIGHTS} of {len(days):,} days." if len(days) > MAX_NIGHTS else ""
-    return [*blocks, Heading("By night"), TableBlock("nights", caption, *table, more=more)]
+    note = f"Shown are the latest {MAX_NIGHTS} of {len(days):,} days." if len(days) > MAX_NIGHTS else ""
+    return [*blocks, Heading("By night"), TableBlock("nights", caption, *table, more=note)]
 
 
 def _cells(night: Night) -> tuple[Cell, ...]:

@@ -35,13 +35,13 @@ def run(config: PredictConfig) -> dict[str, Any]:
     Raises InputError for files that are not one scan's slices, ModelFileError for a model that can't be
     trusted.
     """
-    named, places = open_model(config.model or ""), Predictions(canonical(config.out or ""))
-    card = named.card
+    reference, places = open_model(config.model or ""), Predictions(canonical(config.out or ""))
+    card = reference.card
     refuse_leaky(card.split, "--model")
     extras = extras_of(config, card)
     scan = read_one_scan(config.file, config.scan_pattern, config.max_pixels)
     names = slice_names(scan.slices)
-    output = _predict(scan, card, score_settings(config, named.run, card))
+    output = _predict(scan, card, score_settings(config, reference.run, card))
     rows = table_rows(output, names)
     _warn(output)
     for row in rows:
@@ -50,7 +50,7 @@ def run(config: PredictConfig) -> dict[str, Any]:
     masks = write_predictions(places, output, rows, config.format, extras)
     if config.picture and masks:
         _draw(places, output)
-    return _summary(places, output, rows, masks) | {"model_id": card.model_id, "run": display(named.run)}
+    return _summary(places, output, rows, masks) | {"model_id": card.model_id, "run": display(reference.run)}
 
 
 def _predict(scan: Scan, card: Card, settings: ScoreSettings) -> ScanOutput:

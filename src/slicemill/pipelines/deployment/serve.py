@@ -18,11 +18,11 @@ def run(config: ServeConfig) -> dict[str, Any]:
     Raises ModelFileError for a model that can't be trusted, ConfigError for a classifier, MachineError
     without the extra `service` or if the port is taken.
     """
-    named = open_model(config.model)
-    refuse_leaky(named.card.split, "--model")
-    if named.card.task == "classify":
+    reference = open_model(config.model)
+    refuse_leaky(reference.card.split, "--model")
+    if reference.card.task == "classify":
         raise ConfigError("serve gives masks", expected="a model that segments", found="a classifier")
-    check_model(named.run, named.card)
+    check_model(reference.run, reference.card)
     try:
         from slicemill.service.server import listen
     except ImportError as error:
@@ -32,12 +32,12 @@ def run(config: ServeConfig) -> dict[str, Any]:
             found=str(error),
             advice="pip install 'slicemill[service]'.",
         ) from error
-    totals = listen(config, named.card, score_settings(config, named.run, named.card))
+    totals = listen(config, reference.card, score_settings(config, reference.run, reference.card))
     return {
         "job": "serve",
         "status": "done",
-        "model_id": named.card.model_id,
-        "run": display(named.run),
+        "model_id": reference.card.model_id,
+        "run": display(reference.run),
         "requests": totals.requests,
         "slices": totals.slices,
     }

@@ -107,15 +107,15 @@ def measured_parity(source: RunNetwork, model: bytes) -> Parity:
     session = open_session(model, 1)
     reference = TorchEngine(source.fused, _CPU, "fp32")
     engine = OnnxEngine(session, EngineFacts("onnxruntime", "", "fp32"))
-    difference, pixels, changed = 0.0, 0, 0
+    difference, pixels, changes = 0.0, 0, 0
     with torch.inference_mode():
         for inputs in _probes(source.card):
             expected, actual = (torch.sigmoid(by.logits(inputs)) for by in (reference, engine))
             difference = max(difference, float((expected - actual).abs().max()))
             threshold = source.card.threshold
-            changed += int(((expected >= threshold) != (actual >= threshold)).sum())
+            changes += int(((expected >= threshold) != (actual >= threshold)).sum())
             pixels += expected.numel()
-    return Parity(difference, changed / pixels)
+    return Parity(difference, changes / pixels)
 
 
 def require_parity(parity: Parity, model: str) -> None:
