@@ -57,7 +57,7 @@ def test_what_a_notebook_writes_is_where_its_role_may_write() -> None:
 
 @pytest.mark.parametrize("ids", [{"editor": "first"}, {"cluster": "slicemill"}, {"editor": "j-1"}])
 def test_what_is_no_id_is_refused(ids: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="no id of EMR's"):
+    with pytest.raises(ConfigError, match="not an EMR id"):
         run_of("01-explore-lake", **ids)
 
 
