@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from slicemill.config import CompareConfig, CrossvalConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
+from slicemill.experiments import folds
 from slicemill.experiments.folds import fold_config
 from slicemill.io.places import Run
 from slicemill.io.storage.uri import canonical, local_path
@@ -83,7 +84,7 @@ def test_folds_at_a_time_share_the_cores(
         given.append(threads)
         raise InputError("enough", expected="", found="")
 
-    monkeypatch.setattr(crossval, "make_plan", noted)
+    monkeypatch.setattr(folds, "make_plan", noted)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(12)))
     with pytest.raises(InputError, match="enough"):
         crossval.run(
