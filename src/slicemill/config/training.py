@@ -25,7 +25,7 @@ class TrainConfig:
     task: Literal["segment", "classify"] = "segment"
     """What the network learns."""
     model: str | None = None
-    """Network: a name or package.module:function; unet-lite0, or resnet18 for classify, by default."""
+    """Network: a name or package.module:function; unet-lite0, or lite0 for classify, by default."""
     filters: int | None = None
     """First filters of a MONAI network."""
     dropout: float | None = None

@@ -81,7 +81,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 LOCAL = ("unet-lite0", "unet-resnet18", "unet-resnet50")
 
 #: The network of each task where none is named.
-DEFAULT = {"segment": "unet-lite0", "classify": "resnet18"}
+DEFAULT = {"segment": "unet-lite0", "classify": "lite0"}
 
 #: Values of --init-weights that are no URI: the network's own pretrained weights, and random ones.
 IMAGENET, RANDOM = "imagenet", "none"
