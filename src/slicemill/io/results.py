@@ -11,6 +11,7 @@ from slicemill.config import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
 from slicemill.core.scans.scan import Scan
+from slicemill.core.splits import refuse_leaky
 from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.splits import Split
@@ -19,9 +20,11 @@ from slicemill.io.parquet import ONE_FILE
 from slicemill.io.places import Run, Scores
 from slicemill.io.raw.listing import scan_pattern
 from slicemill.io.raw.scan_reader import read_scan
+from slicemill.io.run.card import load_card
 from slicemill.io.run.record import RunRecord, read_run
+from slicemill.io.scores.folder import refuse_leaky_scores
 from slicemill.io.scores.results import PredictedScan, ScoreTables, read_scores
-from slicemill.io.storage.uri import join
+from slicemill.io.storage.uri import display, join
 from slicemill.types import Uri
 
 Row = Mapping[str, Any]
@@ -91,16 +94,20 @@ class Results:
 
 
 def require_inputs(lake_uri: Uri | None, run_uri: Uri | None, scores_uri: Uri | None) -> None:
-    """Raise InputError for a folder that does not exist, LakeVersionError as `read_results` does.
+    """Raise for an input that `read_results` would refuse by its name, version or split; cheap.
 
-    Cheap: a run locks its output only after that, so that a misspelt input leaves no folder behind.
+    A run locks its output only after that, so that an input that is refused leaves no folder behind.
     """
     if lake_uri:
         require_lake(lake_uri)
-    if run_uri and not storage.exists(Run(run_uri).card):
+    if run_uri and storage.exists(Run(run_uri).card):
+        refuse_leaky(load_card(run_uri).split, display(run_uri))
+    elif run_uri:
         storage.list_files(run_uri)
-    if scores_uri and not storage.exists(join(Scores(scores_uri).patients, ONE_FILE)):
-        storage.list_files(scores_uri)
+    if scores_uri:
+        refuse_leaky_scores(scores_uri)
+        if not storage.exists(join(Scores(scores_uri).patients, ONE_FILE)):
+            storage.list_files(scores_uri)
 
 
 def read_results(
