@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from slicemill.core.evaluation.nights import nights
 from slicemill.core.evaluation.rows import ScanScore
+from slicemill.core.results.nights import nights
 from slicemill.pages.sections.blocks import TableBlock
 from slicemill.pages.sections.nights import night_blocks
 

@@ -10,9 +10,9 @@ from typing import Any
 from slicemill.config import ScoreConfig
 from slicemill.core.evaluation.document import document
 from slicemill.core.evaluation.intervals import Interval
-from slicemill.core.evaluation.nights import channel_statistics
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.profiles.channel_order import channel_order_doubt
+from slicemill.core.results.nights import channel_statistics
 from slicemill.experiments.evaluate import Comparison, Evaluation
 from slicemill.io.places import Scores
 from slicemill.io.run.card import Card

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slicemill.core.evaluation.nights import Night, channel_statistics, nights
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.profiles.channel_order import channel_order_doubt
+from slicemill.core.results.nights import Night, channel_statistics, nights
 from slicemill.io.run.card import Card
 from slicemill.pages.sections.blocks import (
     Block,
