@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from s3_proxy import FaultProxy, broken_off, changed, flipped
 
 from slicemill.io import storage
 from slicemill.io.storage import s3_listing
@@ -41,3 +42,17 @@ def test_conditional_writes_have_one_winner(bucket: str) -> None:
     assert newer is not None
     assert write_if(uri, b"late", tag) is None
     assert read_tagged(uri).data == b"refreshed"
+
+
+@pytest.mark.parametrize("hasty", [False, True])
+def test_a_small_object_whose_body_breaks_off_is_read_again(
+    bucket: str, proxy: FaultProxy, *, hasty: bool
+) -> None:
+    uri = f"{bucket}/lock"
+    storage.write_bytes(uri, b"of this run")
+    for fault in (broken_off, changed(flipped)):
+        proxy.spoil(fault, method="GET", part="lock", times=2)
+        assert read_tagged(uri, hasty=hasty).data == b"of this run"
+    proxy.spoil(broken_off, method="GET", part="lock")
+    with pytest.raises(S3Error, match="BrokenBody: 5 times"):
+        read_tagged(uri, hasty=hasty)

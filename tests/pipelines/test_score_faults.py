@@ -88,8 +88,8 @@ def score_to(name: str) -> dict[str, Any]:
         text=True,
         env={**os.environ, "SLICEMILL_MASTER": "local[2,3]"},
         timeout=300,
-        check=True,
     )
+    assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return summary
 

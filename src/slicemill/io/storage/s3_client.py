@@ -109,14 +109,20 @@ def _is_listed(bucket: str, key: str) -> bool:
 
 
 def _get(uri: Uri, size: int | None = None, tag: str | None = None) -> bytes:
-    """An object's bytes, verified by its checksum, its ETag and its listed size.
+    condition = {"IfMatch": f'"{tag}"'} if tag else {}
+    return _body(uri, client(), size, **condition)[1]
+
+
+def _body(
+    uri: Uri, requests: Any, size: int | None = None, **condition: str
+) -> tuple[Mapping[str, Any], bytes]:
+    """S3's answer and an object's bytes, verified by its checksum, its ETag and its listed size.
 
     botocore tries a request again, but not a body that breaks off half-way or is not the object's.
     """
     bucket, key = bucket_and_key(uri)
-    condition = {"IfMatch": f'"{tag}"'} if tag else {}
     for _ in range(_BODY_ATTEMPTS):
-        answer = client().get_object(Bucket=bucket, Key=key, **condition)
+        answer = requests.get_object(Bucket=bucket, Key=key, **condition)
         try:
             # Where the object has a checksum of its own, botocore compares it.
             data = bytes(answer["Body"].read())
@@ -125,7 +131,7 @@ def _get(uri: Uri, size: int | None = None, tag: str | None = None) -> bytes:
         else:
             difference = _difference(answer, data, size)
             if difference is None:
-                return data
+                return answer, data
         log.warning("%s came broken and is read again: %s", uri, difference)
     raise S3Error("BrokenBody", f"{_BODY_ATTEMPTS} times: {difference}")
 
@@ -188,11 +194,9 @@ def clock(uri: Uri) -> float | None:
 
 def read_tagged(uri: Uri, *, hasty: bool = False) -> TaggedObject | None:
     """A small object with its ETag and age; None if it is not there. Raises OSError."""
-    bucket, key = bucket_and_key(uri)
     try:
         with as_os_errors():
-            answer = client(hasty=hasty).get_object(Bucket=bucket, Key=key)
-            data = bytes(answer["Body"].read())
+            answer, data = _body(uri, client(hasty=hasty))
     except FileNotFoundError:
         return None
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
