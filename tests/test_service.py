@@ -21,7 +21,7 @@ from tiff_builder import build
 import slicemill
 from slicemill.config import ServeConfig
 from slicemill.errors import MachineError
-from slicemill.experiments.scoring import score_settings
+from slicemill.experiments.score_settings import score_settings
 from slicemill.io.run.pointer import open_model
 from slicemill.io.storage.uri import canonical
 from slicemill.model.predicting.worker import load_predictor

@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slicemill.config import PredictConfig, ScoreConfig, ServeConfig
+from slicemill.config import ScoreConfig
 from slicemill.core.evaluation.document import document
-from slicemill.core.evaluation.options import PredictionOptions
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.splits import refuse_leaky
-from slicemill.errors import ConfigError, InputError, ModelFileError
+from slicemill.errors import InputError
 from slicemill.experiments.evaluate import Comparison, Evaluation, compare, evaluate
 from slicemill.experiments.facts import model_facts, scoring_speed
+from slicemill.experiments.score_settings import check_model, extras_of, score_settings
 from slicemill.experiments.score_summary import (
     ScoreResults,
     comparison_document,
@@ -29,13 +29,11 @@ from slicemill.experiments.score_summary import (
 )
 from slicemill.io import storage
 from slicemill.io.lake.splits import read_split
-from slicemill.io.nifti import require_nibabel
 from slicemill.io.places import Scores
 from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.run.card import Card
 from slicemill.io.run.pointer import NamedModel, open_model
 from slicemill.io.run.tracking_store import TrackedRun
-from slicemill.io.run.weights import check_weights, member_cards
 from slicemill.io.scores.extras import Extras
 from slicemill.io.scores.folder import claim
 from slicemill.io.scores.progress import scoring_progress
@@ -46,7 +44,6 @@ from slicemill.io.scores.writer import ScoreWriter
 from slicemill.io.storage.commits import Commit, by_scan
 from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
-from slicemill.model.networks.registry import LOCAL, architecture
 from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.types import Uri
@@ -74,13 +71,8 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
     model, card = reference.run, reference.card
     if not leaky:
         refuse_leaky(card.split, "--model")
-    extras = extras_of(config, card)
+    settings, extras = _checked_settings(config, model, card)
     tracked = TrackedRun.of(model, "--track") if config.track else None
-    settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
-    # Here and once: a bad weights file is one clear line, not a lost task on every worker.
-    check_model(model, card)
-    if not card.training_profile:
-        log.warning("the model card has no training profile: scans can't be compared with the training scans")
     scope = _scope(config, settings, card, leaky)
     job_id = f"score-{uuid.uuid4().hex[:12]}"
     with sole_writer(home, job_id) as fence:
@@ -105,6 +97,16 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
         tracked.log_scores(score_numbers(evaluation), home)
     followed = {"run": display(model), "pointer": reference.pointer} if reference.pointer else {}
     return score_counts(config, results, card) | followed | score_headline(evaluation, comparison)
+
+
+def _checked_settings(config: ScoreConfig, model: Uri, card: Card) -> tuple[ScoreSettings, Extras]:
+    extras = extras_of(config, card)
+    settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
+    # Here and once: a bad weights file is one clear line, not a lost task on every worker.
+    check_model(model, card)
+    if not card.training_profile:
+        log.warning("the model card has no training profile: scans can't be compared with the training scans")
+    return settings, extras
 
 
 def _score_new(
@@ -148,39 +150,6 @@ def _settings_document(config: ScoreConfig, settings: ScoreSettings, named: Name
     }
 
 
-def extras_of(config: ScoreConfig | PredictConfig, card: Card) -> Extras:
-    """What is written beside the masks; raise ConfigError for a classifier, MachineError without nibabel."""
-    outlines = isinstance(config, ScoreConfig) and config.outlines
-    extras = Extras(config.nifti, config.probabilities, outlines, config.voxel())
-    if extras.names and card.task == "classify":
-        raise ConfigError(
-            "a classifier gives no masks",
-            expected="a model that segments, for --nifti and --outlines",
-            found=card.task,
-        )
-    if extras.nifti:
-        require_nibabel()
-        if extras.spacing is None:
-            log.warning("the spacing is not known: voxels are 1 x 1 x 1 without a unit; see --spacing")
-    return extras
-
-
-def check_model(model: Uri, card: Card) -> None:
-    """Raise ModelFileError for weights that do not belong to the card, or a network of another release."""
-    check_weights(model, card)
-    members = member_cards(model, card).values() if card.members else (card,)
-    for member in members:
-        try:
-            architecture(member.architecture, member.task)
-        except ConfigError as error:
-            raise ModelFileError(
-                f"{display(model)} is of a network that this release does not have",
-                expected=error.expected,
-                found=f"{member.architecture} for {member.task}",
-                advice="Score with the release that trained it.",
-            ) from error
-
-
 def runs_here(tasks: Sequence[ScoreTask]) -> bool:
     """Whether work without a session is done in this process, because Spark would cost more than it gives.
 
@@ -218,48 +187,6 @@ def _states(outcomes: Sequence[ScanOutcome]) -> dict[str, str]:
         if outcome.state == FAILED:
             log.error("%s: %s", outcome.scan_id, outcome.reason)
     return {outcome.scan_id: outcome.state for outcome in outcomes}
-
-
-def score_settings(
-    config: ScoreConfig | PredictConfig | ServeConfig, model: Uri, card: Card
-) -> ScoreSettings:
-    """How a scan is predicted: what the configuration leaves open the card decides."""
-    options = PredictionOptions.from_names(card.options).overruled(
-        flips=_overruling(config.tta, "flips"),
-        smooth_slices=_overruling(config.smoothing, "slices"),
-        largest_component=_overruling(config.components, "largest"),
-        boxes=_overruling(config.boxes, "on"),
-    )
-    if options.boxes:
-        _require_local(model, card)
-    return ScoreSettings(
-        model=model,
-        model_id=card.model_id,
-        threshold=config.threshold if config.threshold is not None else card.threshold,
-        options=options,
-        device=config.device,
-        precision=config.precision,
-        engine=config.engine,
-        threads=1,
-        batch_size=config.batch_size,
-    )
-
-
-def _require_local(model: Uri, card: Card) -> None:
-    """Raise ConfigError for a network that has to see whole slices."""
-    members = member_cards(model, card).values() if card.members else (card,)
-    for member in members:
-        if member.architecture not in LOCAL:
-            raise ConfigError(
-                "--boxes on is not for this model's network",
-                expected=" or ".join(LOCAL),
-                found=member.architecture,
-                advice="Score without --boxes.",
-            )
-
-
-def _overruling(value: str, on: str) -> bool | None:
-    return None if value == "auto" else value == on
 
 
 def _scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky: bool) -> Scope:

@@ -10,7 +10,7 @@ from typing import Any
 from slicemill.config import PredictConfig
 from slicemill.core.scans.scan import Scan
 from slicemill.core.splits import refuse_leaky
-from slicemill.experiments.scoring import extras_of, score_settings
+from slicemill.experiments.score_settings import extras_of, score_settings
 from slicemill.io import storage
 from slicemill.io.places import Predictions
 from slicemill.io.predictions import SliceRow, predicted_scan, slice_names, table_rows, write_predictions

@@ -8,7 +8,7 @@ from typing import Any
 from slicemill.config import PromoteConfig, RollbackConfig
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError, InputError
-from slicemill.experiments.scoring import check_model
+from slicemill.experiments.score_settings import check_model
 from slicemill.io import storage
 from slicemill.io.run.card import load_card
 from slicemill.io.run.pointer import Move, Pointer, promoted_model, read_pointer, write_pointer

@@ -7,7 +7,7 @@ from typing import Any
 from slicemill.config import ServeConfig
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError, MachineError
-from slicemill.experiments.scoring import check_model, score_settings
+from slicemill.experiments.score_settings import check_model, score_settings
 from slicemill.io.run.pointer import open_model
 from slicemill.io.storage.uri import display
 
