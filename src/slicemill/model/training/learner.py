@@ -19,6 +19,7 @@ from slicemill.model.loading.device_slices import DeviceSlices
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.average import FlatBuffers, WeightAverage
+from slicemill.model.training.depthwise import keep_depthwise_in_fp32
 from slicemill.model.training.losses import Loss, cross_entropy, segmentation_loss
 from slicemill.model.training.ranks import Rank
 
@@ -83,6 +84,8 @@ def make_learner(plan: TrainPlan, rank: Rank, network: nn.Module, precision: str
     settings = plan.settings
     if rank.count > 1 and rank.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    if rank.device.type == "cpu" and precision == "bf16":
+        keep_depthwise_in_fp32(network)
     encoder = architecture(plan.network, settings.task).encoder
     if settings.freeze_encoder and encoder:
         _freeze(network.get_submodule(encoder))
