@@ -51,6 +51,7 @@ from slicemill.pipelines import score
 from slicemill.spark.session import open_session
 
 SIZE = 256
+NETWORK = "unet-lite0"
 #: Slices of the bare loop's timed part, in batches of the size that scoring uses.
 BARE_SLICES = 96
 #: Rows of an Arrow batch of the naive side: its default of 10,000 would need more memory than there is.
@@ -60,10 +61,10 @@ WARM_RUNS = 3
 TUMOUR_SHARE = 0.01
 
 
-def untrained(run: str) -> None:
+def untrained(run: str, name: str) -> None:
     """A run with random weights, its last layer shifted so that some pixels are tumour."""
     torch.manual_seed(0)
-    network = architecture("unet-resnet18", "segment").build().eval()
+    network = architecture(name, "segment").build().eval()
     (*_, last) = (module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     with torch.no_grad():
         logits = network(torch.randn(2, len(SEQUENCES), SIZE, SIZE))
@@ -82,7 +83,7 @@ def untrained(run: str) -> None:
         run,
         Card(
             task="segment",
-            architecture="unet-resnet18",
+            architecture=name,
             channels=SEQUENCES,
             normalisation=RULE_NAMES["volume"],
             input_size=SIZE,
@@ -221,7 +222,7 @@ def main() -> None:
         slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
         run = canonical(asked.model or str(home / "run"))
         if not asked.model:
-            untrained(run)
+            untrained(run, NETWORK)
         before = bare_rates(run)
         began = time.perf_counter()
         with open_session("bench") as spark:
