@@ -28,4 +28,4 @@ def keep_depthwise_in_fp32(network: nn.Module) -> None:
     """Take the depthwise convolutions of a network out of autocast, for good; weights and names stay."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
-            module.forward = _InFp32(module.forward)  # type: ignore[method-assign]
+            module.forward = _InFp32(module.forward)  # type: ignore[assignment,method-assign]
