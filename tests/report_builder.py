@@ -33,6 +33,7 @@ from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run, Scores
 from slicemill.io.run.card import Card, save_card
+from slicemill.io.scores.extras import NO_EXTRAS, Extras
 from slicemill.io.scores.writer import ScanOutput, ScoreWriter
 from slicemill.io.storage.lock import sole_writer
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
@@ -137,12 +138,25 @@ def predict(scan_id: str, truth: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def write_scores(home: str, lake_home: str, truth: bool = True, classifier: bool = False) -> list[ScanScore]:
+def levels(predicted: np.ndarray) -> np.ndarray:
+    """Probabilities of predicted masks in steps of 1/255: 230 inside, and one half in the last corner."""
+    steps = predicted * np.uint8(230)
+    steps[:, -1, -1] = 128
+    return steps
+
+
+def write_scores(
+    home: str,
+    lake_home: str,
+    truth: bool = True,
+    classifier: bool = False,
+    extras: Extras = NO_EXTRAS,
+) -> list[ScanScore]:
     """Scores of the lake's scans by `predict`; without `truth` as if they had no masks.
 
     A classifier says 0.9 of the slices that `predict` draws something on, 0.2 of the others.
     """
-    writer = ScoreWriter(held_fence(home), "masks", MODEL[:16], "score-test")
+    writer = ScoreWriter(held_fence(home), "masks", MODEL[:16], "score-test", extras)
     rows = []
     for place, row in enumerate(read_scans(lake_home)):
         scan = read_lake_scan(lake_home, row)
@@ -176,8 +190,8 @@ def write_scores(home: str, lake_home: str, truth: bool = True, classifier: bool
             )
             for one, mask, of_slice, peak in zip(scan.slices, predicted, counts, peaks, strict=True)
         )
-        output = ScanOutput(scan, None if classifier else predicted, slices, score)
-        rows.append(replace(writer.write(output, "0", "key", ()).score, manifest=f"{scan.scan_id}.parquet"))
+        output = ScanOutput(scan, None if classifier else predicted, slices, score, levels(predicted))
+        rows.append(writer.write(output, "0", "key", ()).score)
     write_small(Scores(home).patients, SCORED_PATIENTS, [vars(row) for row in rows])
     return rows
 

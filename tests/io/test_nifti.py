@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from slicemill.io.nifti import nifti
+from slicemill.errors import InputError
+from slicemill.io.nifti import nifti, read_planes
 from slicemill.io.picture import outline_png
 
 
@@ -74,3 +75,31 @@ def test_an_outline_is_the_border_of_its_mask():
     expected = mask.astype(bool)
     expected[3:5, 3:5] = False
     np.testing.assert_array_equal(coloured, expected)
+
+
+def test_planes_come_back_by_their_slices_numbers(planes):
+    stored = read_planes(nifti(planes, [1, 2, 4, 7], None, "probability", 1 / 255), [1, 2, 4, 7], "volume")
+    assert list(stored) == [1, 2, 4, 7]
+    for number, plane in zip(stored, planes, strict=True):
+        np.testing.assert_array_equal(stored[number], plane)
+
+
+def huge(data: bytes) -> bytes:
+    """The same file, whose header says that it holds more pixels a slice than any scan."""
+    header = bytearray(gzip.decompress(data))
+    header[42:46] = (32767).to_bytes(2, "little") * 2
+    return gzip.compress(bytes(header))
+
+
+@pytest.mark.parametrize(
+    "spoilt", [lambda data: data[:-40], lambda data: b"no volume", lambda data: gzip.compress(b"x"), huge]
+)
+def test_a_file_that_is_not_the_scored_volume_is_refused(planes, spoilt):
+    data = spoilt(nifti(planes, [1, 2, 3, 4], None, "probability"))
+    with pytest.raises(InputError, match="not the volume that was scored"):
+        read_planes(data, [1, 2, 3, 4], "volume")
+
+
+def test_a_volume_of_other_slices_is_refused(planes):
+    with pytest.raises(InputError, match="not the volume that was scored"):
+        read_planes(nifti(planes, [1, 2, 3, 4], None, "probability"), [1, 2, 3], "volume")

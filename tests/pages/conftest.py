@@ -9,6 +9,8 @@ import pytest
 from raw_builder import write_raw
 from report_builder import add_split, quarantine_row, write_lake, write_run, write_scores
 
+from slicemill.io.scores.extras import Extras
+
 
 @dataclass(frozen=True)
 class Homes:
@@ -31,5 +33,5 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
     write_lake(home.lake, home.raw, quarantine, clinical)
     assigned = {"TEST_AA_0001": "train", "TEST_AA_0002": "test", "TEST_BB_0003": "test"}
     write_run(home.run, split="demo", hash_=add_split(home.lake, "demo", assigned))
-    write_scores(home.scores, home.lake)
+    write_scores(home.scores, home.lake, extras=Extras(nifti=True, probabilities=True))
     return home

@@ -195,6 +195,25 @@ def test_channel_and_outlines_can_be_chosen(opened):
     assert [display(scan, kind) for kind in ("truth", "predicted")] == ["none", "none"]
 
 
+def test_colours_over_the_slices_can_be_chosen(opened):
+    page = opened()
+    scan = viewer(page, PERFECT)
+    layers, choice = scan.locator(".layer"), scan.get_by_label("Colours")
+
+    def visible() -> list[bool]:
+        return [layers.nth(place).is_visible() for place in range(2)]
+
+    assert visible() == [False, False]
+    choice.select_option("probability of tumour")
+    assert visible() == [True, False]
+    choice.select_option("uncertainty")
+    assert visible() == [False, True]
+    # The slice stays below the colours.
+    assert scan.locator(".sheet").nth(1).is_visible()
+    choice.select_option("none")
+    assert visible() == [False, False]
+
+
 def test_a_scans_name_in_the_table_leads_to_its_page(opened):
     page = opened()
     page.get_by_role("link", name=MISSED).first.click()

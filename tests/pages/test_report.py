@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from PIL import Image
 from raw_builder import write_scan
@@ -36,11 +37,12 @@ from slicemill.io.parquet import write_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.results import Results, read_results
 from slicemill.io.run.record import read_run
-from slicemill.io.scores.results import ScoreTables
+from slicemill.io.scores.results import ScoreTables, SliceScore
 from slicemill.pages.build import build
 from slicemill.pages.headline import institutions
 from slicemill.pages.sections import pictures
 from slicemill.pages.sections.results import _dice_tiles, _partly_labelled
+from slicemill.pages.selection import best_with_tumour, worst_with_tumour
 from slicemill.pipelines import report
 from slicemill.schemas import SCANS, SCHEMA_VERSION
 
@@ -254,7 +256,7 @@ def test_pictures_come_from_raw_folders_where_there_is_no_lake(homes, whole, tmp
     assert page.text.count('class="viewer"') == 3
     examples = re.findall(r'image href="(data:[^"]+)"', whole[1].text)[:2]
     assert set(examples) < set(re.findall(r'image href="(data:[^"]+)"', page.text))
-    assert summary["figures"] == 19
+    assert summary["figures"] == 25
 
 
 def test_a_scan_that_neither_lake_nor_raw_folder_holds_is_said_to_lack_its_picture(homes, tmp_path):
@@ -612,3 +614,62 @@ def test_a_lake_can_be_read_without_its_totals(homes):
     assert isinstance(there, LakeTables)
     page = Page(build(Results(lake=replace(there, totals=None))).html.decode())
     assert "no published totals" in page.words
+
+
+def test_maps_are_on_the_page_where_probabilities_were_written(whole, homes, tmp_path):
+    _, page = whole
+    assert "Probability and uncertainty over FLAIR" in page.words
+    scores = f"file://{tmp_path}/plain"
+    write_scores(scores, homes.lake)
+    _, plain = make(tmp_path / "out", lake=homes.lake, scores=scores)
+    assert "slicemill score --nifti --probabilities" in plain.words
+    assert 'class="layer"' in page.text
+    assert 'class="layer"' not in plain.text
+
+
+def tumour_slice(scan: int, number: int, dice: float | None, positive: bool = True) -> SliceScore:
+    return SliceScore(f"P{scan}", f"scan-{scan}", number, 10, 10, 0.9, dice, positive)
+
+
+def test_the_best_tumour_slices_are_none_of_the_worst():
+    slices = [
+        tumour_slice(scan, number, (10 * scan + number) / 100) for scan in range(10) for number in (1, 2, 3)
+    ]
+    slices += [tumour_slice(99, 1, 0.0, positive=False)]
+    best, worst = best_with_tumour(slices), worst_with_tumour(slices)
+    assert [(score.scan_id, score.slice_index) for score in best[:3]] == [
+        ("scan-9", 3),
+        ("scan-9", 2),
+        ("scan-8", 3),
+    ]
+    assert len(best) == len(worst) == 10
+    assert not set(best) & set(worst)
+    assert best_with_tumour(slices[:2]) == []
+
+
+def test_a_page_whose_tumour_slices_are_all_among_the_worst_says_so(whole):
+    _, page = whole
+    best = page.text.partition("Tumour slices of highest Dice")[2].partition("</section>")[0]
+    assert "No other slice with tumour was found." in best
+
+
+def test_contact_sheets_hold_every_slice_and_are_those_of_the_last_report(homes, tmp_path):
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "earlier.webp").write_bytes(b"earlier")
+    summary, page = make(tmp_path, lake=homes.lake, scores=homes.scores, contact_sheets=True)
+    sheets = sorted(path.name for path in (tmp_path / "sheets").iterdir())
+    assert sheets == sorted(f"{scan_id}.webp" for scan_id in DICE)
+    assert summary["contact_sheets"] == 3
+    assert "each of 3 scans are in sheets/" in page.words
+    sheet = np.asarray(Image.open(tmp_path / "sheets" / f"{PERFECT}.webp").convert("RGB")).astype(int)
+    assert sheet.shape[1] == 4 * 32
+    # The fourth slice has a tumour at its top left, outlined; the third has none.
+    colourful = np.abs(sheet[-32:, :, 0] - sheet[-32:, :, 2]) > 60
+    assert colourful[:6, 96:102].any()
+    assert not colourful[:6, 64:70].any()
+
+
+def test_a_report_without_contact_sheets_says_none(whole, homes):
+    summary, page = whole
+    assert summary["contact_sheets"] is None
+    assert "sheets/" not in page.words

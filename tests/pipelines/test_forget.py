@@ -47,6 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "report").mkdir()
     (home / "report" / "index.html").write_text(f"<h1>{SCAN}</h1>")
     (home / "report" / "other.html").write_text("<h1>nobody</h1>")
+    (home / "report" / "sheets").mkdir()
+    for scan_id in SCAN_IDS:
+        (home / "report" / "sheets" / f"{scan_id}.webp").write_bytes(b"RIFF")
     card = write_run(canonical(str(home / "run")))
     save_card(
         canonical(str(home / "run")), dataclasses.replace(card, patients=patient_hashes({"train": [PATIENT]}))
@@ -84,7 +87,9 @@ def test_nothing_written_of_a_patient_stays(home: Path) -> None:
     summary = run(home)
     assert mentions(home, PATIENT) == []
     assert (summary["status"], summary["scans"], summary["splits"]) == ("done", 1, ["first"])
-    assert summary["reports"] == [str(home / "report" / "index.html")]
+    sheets = home / "report" / "sheets"
+    assert summary["reports"] == [str(home / "report" / "index.html"), str(sheets / f"{SCAN}.webp")]
+    assert sorted(path.stem for path in sheets.iterdir()) == sorted(set(SCAN_IDS) - {SCAN})
 
 
 def test_everybody_else_stays_as_they_were(home: Path) -> None:

@@ -132,6 +132,8 @@ class ReportConfig:
     """Folder or s3:// URI of raw scan folders, for pictures of scans that no lake holds. Repeat the flag."""
     scan: tuple[str, ...] = ()
     """Scan to draw a page of, besides the best and the worst. Repeat the flag for several."""
+    contact_sheets: bool = False
+    """Draw a picture of all slices of each scored scan too, in sheets/ beside the page."""
 
     def __post_init__(self) -> None:
         if not (self.lake or self.run or self.scores):

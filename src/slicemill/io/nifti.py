@@ -8,19 +8,25 @@ convention, so a viewer shows each slice as its file does.
 from __future__ import annotations
 
 import gzip
+import io
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.errors import MachineError
+from slicemill.config import MAX_PIXELS
+from slicemill.errors import InputError, MachineError
 
 #: Distance of slices, rows and columns, in millimetres.
 Spacing = tuple[float, float, float]
 
 #: Bytes between the header and the numbers: no extensions.
 _NO_EXTENSIONS = bytes(4)
+#: Bytes before the numbers.
+_HEADER = 352
 #: Longest description that the header holds.
 _DESCRIPTION = 79
 
@@ -77,3 +83,30 @@ def nifti(
     header["descrip"] = "; ".join(filter(None, words)).encode("ascii", "replace")[:_DESCRIPTION]
     # C order of (slices, rows, columns) is the Fortran order of the stored axes.
     return gzip.compress(header.binaryblock + _NO_EXTENSIONS + volume.tobytes(), compresslevel=6, mtime=0)
+
+
+def read_planes(data: bytes, numbers: Sequence[int], name: str) -> dict[int, npt.NDArray[np.uint8]]:
+    """The stored bytes of a file that `nifti` wrote, axes (H, W), by slice number; `numbers` are ascending.
+
+    No package is needed. Raises InputError for any other file; `name` says which it was.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            shape = struct.unpack_from("<8h", file.read(_HEADER), 40)[3:0:-1]
+            # Before anything is unpacked: a few bytes can say that they are terabytes.
+            if shape[0] != numbers[-1] - numbers[0] + 1 or not 0 < shape[1] * shape[2] <= MAX_PIXELS:
+                raise _other_file(name, f"axes {shape}")
+            voxels = file.read(shape[0] * shape[1] * shape[2])
+        volume = np.frombuffer(voxels, np.uint8).reshape(shape)
+    except (EOFError, OSError, ValueError, struct.error, zlib.error) as error:
+        raise _other_file(name, str(error)) from None
+    return {number: volume[number - numbers[0]] for number in numbers}
+
+
+def _other_file(name: str, content: str) -> InputError:
+    return InputError(
+        f"{name} is not the volume that was scored",
+        expected="a byte a voxel, and a plane for each scored slice",
+        found=content,
+        advice="Score the scan again, with --nifti and --probabilities.",
+    )

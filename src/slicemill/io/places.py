@@ -303,6 +303,27 @@ class Associations:
 
 
 @dataclass(frozen=True)
+class Reports:
+    """Places inside the folder that `report` writes."""
+
+    home: Uri
+
+    @property
+    def page(self) -> Uri:
+        """The report, a page that needs nothing beside itself."""
+        return join(self.home, "index.html")
+
+    @property
+    def sheets(self) -> Uri:
+        """Folder of contact sheets, where they were asked for."""
+        return join(self.home, "sheets")
+
+    def sheet(self, scan_id: str) -> Uri:
+        """WebP of all slices of a scored scan with outlines."""
+        return join(self.sheets, file_name(scan_id, ".webp"))
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Places inside the folder that `predict` writes."""
 

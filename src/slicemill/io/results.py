@@ -84,7 +84,7 @@ class Results:
         scan = self.scan(row.scan_id) if row.slices else None
         if scan is None or self.scores is None:
             return None
-        return PredictedScan(scan, self.scores.predictions(row))
+        return PredictedScan(scan, self.scores.predictions(row), self.scores.levels(row))
 
     def predicted_scan_of(self, scan_id: str) -> PredictedScan | None:
         """A scan with its predicted slices, by its id; None as from `predicted_scan`, or if never scored."""

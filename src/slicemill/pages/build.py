@@ -29,10 +29,15 @@ class Report:
     figures: int
 
 
-def build(results: Results, scans: Sequence[str] = (), made: datetime | None = None) -> Report:
-    """Draw the whole page; `scans` get a page besides the best and the worst, `made` is now unless given."""
+def build(
+    results: Results, scans: Sequence[str] = (), sheets: int | None = None, made: datetime | None = None
+) -> Report:
+    """Draw the whole page; `scans` get a page besides the best and the worst.
+
+    `sheets` is the number of contact sheets beside the page, None without any; `made` is now unless given.
+    """
     scored = evidence(results)
-    pictures, anchors = picture_sections(results, scored, scans)
+    pictures, anchors = picture_sections(results, scored, scans, sheets)
     sections: list[Section] = [
         brief_section(results, scored),
         result_section(results, scored, anchors),

@@ -17,6 +17,7 @@ from slicemill.types import Floats
 __all__ = [
     "Detection",
     "Headline",
+    "best_with_tumour",
     "by_dice",
     "compared_scans",
     "detection",
@@ -118,6 +119,21 @@ def worst_with_tumour(slices: Sequence[SliceScore]) -> list[SliceScore]:
     """
     tumours = [score for score in slices if score.true and (score.dice is not None or not score.positive)]
     return _spread(sorted(tumours, key=_miss_rank))
+
+
+def best_with_tumour(slices: Sequence[SliceScore]) -> list[SliceScore]:
+    """Slices with tumour of highest Dice, of equals the largest tumour first; none of `worst_with_tumour`.
+
+    Of a classifier: those on which it was surest of a tumour.
+    """
+    worst = set(worst_with_tumour(slices))
+    tumours = [score for score in slices if score.true and score.positive and score not in worst]
+    return _spread(sorted(tumours, key=_hit_rank))
+
+
+def _hit_rank(score: SliceScore) -> tuple[float, int, str, int]:
+    quality = score.dice if score.dice is not None else score.max_probability
+    return -quality, -(score.true or 0), score.scan_id, score.slice_index
 
 
 def _miss_rank(score: SliceScore) -> tuple[float, int, str, int]:

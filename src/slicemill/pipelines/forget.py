@@ -15,6 +15,7 @@ from slicemill.core.scans.patients import normal
 from slicemill.io import storage
 from slicemill.io.lake import withdrawal as lake_withdrawal
 from slicemill.io.lake.card import require_lake
+from slicemill.io.places import Reports
 from slicemill.io.run.card import load_card
 from slicemill.io.scores import withdrawal as scores_withdrawal
 from slicemill.io.scores.withdrawal import remove_mentions
@@ -40,6 +41,7 @@ def run(config: ForgetConfig) -> dict[str, Any]:
         scans = _scans(config, patients)
         # Pages go first: later nothing tells which scans were the patients'.
         pages = [page for fence in fences.reports for page in remove_mentions(fence, {*patients, *scans})]
+        pages += [uri for fence in fences.reports for uri in _remove_sheets(fence, scans)]
         files = len(pages)
         files += sum(scores_withdrawal.withdraw(fence, patients).files for fence in fences.scores)
         splits: list[str] = []
@@ -83,6 +85,13 @@ def _lock_places(config: ForgetConfig, locks: ExitStack) -> _Fences:
         tuple(map(lock, _places(config.scores))),
         lock(canonical(config.lake)) if config.lake else None,
     )
+
+
+def _remove_sheets(fence: Fence, scans: Collection[str]) -> list[Uri]:
+    """Remove the contact sheets of these scans and return them; no text in them names a patient."""
+    sheets = [uri for uri in map(Reports(fence.home).sheet, sorted(scans)) if storage.exists(uri)]
+    storage.each(fence.remove, sheets, fence.home)
+    return sheets
 
 
 def _places(uris: Iterable[str]) -> tuple[Uri, ...]:

@@ -21,6 +21,15 @@ Levels = npt.NDArray[np.uint8]
 _BIN_OF_LEVEL = np.minimum((np.arange(TOP + 1) * BINS) // TOP, BINS - 1)
 
 
+def _entropy_of_level() -> Levels:
+    probability = np.arange(1, TOP) / TOP
+    bits = -probability * np.log2(probability) - (1 - probability) * np.log2(1 - probability)
+    return np.rint(np.concatenate([[0.0], bits, [0.0]]) * TOP).astype(np.uint8)
+
+
+_ENTROPY = _entropy_of_level()
+
+
 @dataclass(frozen=True)
 class ProbabilityCounts:
     """Voxels in each of `BINS` equal steps of probability, and those of them that are tumour."""
@@ -36,6 +45,15 @@ class ProbabilityCounts:
         0.8
         """
         return dice_from_counts(sum(self.tumour[edge:]), sum(self.voxels[edge:]), sum(self.tumour))
+
+
+def entropy(levels: Levels) -> Levels:
+    """Uncertainty of each voxel: the entropy of tumour or not, in steps of 1/255 bit, axes as of `levels`.
+
+    >>> [int(step) for step in entropy(np.array([0, 13, 128, 255], np.uint8))]
+    [0, 74, 255, 0]
+    """
+    return _ENTROPY[levels]
 
 
 def level_counts(levels: Levels, predicted: Mask, true: Mask | None) -> npt.NDArray[np.int64]:

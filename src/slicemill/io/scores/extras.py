@@ -45,12 +45,14 @@ class Extras:
             yield f"{scan.scan_id}_mask.nii.gz", nifti(masks, numbers, self.spacing, f"mask {model_id}")
         if self.probabilities and levels is not None:
             words = f"probability {model_id}"
-            name = f"{scan.scan_id}_probability.nii.gz"
+            name = f"{scan.scan_id}{PROBABILITY}"
             yield name, nifti(levels, numbers, self.spacing, words, 1 / 255)
         if self.outlines:
             yield from _outlines(scan, masks)
 
 
+#: End of the name of a file of probabilities.
+PROBABILITY = "_probability.nii.gz"
 NO_EXTRAS = Extras()
 
 

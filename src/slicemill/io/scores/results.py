@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.scans.scan import Scan
 from slicemill.io import storage
+from slicemill.io.nifti import read_planes
 from slicemill.io.parquet import ONE_FILE
 from slicemill.io.places import Scores
+from slicemill.io.scores.extras import PROBABILITY
 from slicemill.io.scores.folder import refuse_leaky_scores
-from slicemill.io.scores.tables import patient_rows, slice_rows
-from slicemill.io.storage.uri import join
+from slicemill.io.scores.tables import patient_rows, read_entry, slice_rows
+from slicemill.io.storage.uri import display, join
 from slicemill.types import SliceMask, Uri
 
 _NUMBERS = ("slice_index", "tumour_pixels", "true_pixels", "max_probability", "dice")
@@ -55,10 +58,15 @@ class PredictedSlice:
 
 @dataclass(frozen=True)
 class PredictedScan:
-    """A scan, and its predicted slices by slice number."""
+    """A scan, and its predicted slices by slice number.
+
+    `levels`: uint8 (H, W), by slice number, tumour probabilities in steps of 1/255 as the network gave them,
+    before smoothing and the choice of components; empty where scoring did not write them.
+    """
 
     scan: Scan
     predicted: Mapping[int, PredictedSlice] = field(default_factory=dict)
+    levels: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scan: Scan | PredictedScan) -> PredictedScan:
@@ -91,6 +99,21 @@ class ScoreTables:
     def predictions(self, row: ScanScore) -> dict[int, PredictedSlice]:
         """The predicted masks of a scan, given by its row, by slice number."""
         return {stored.slice_index: _predicted(stored) for stored in slice_rows(self.home, row, _MASKS)}
+
+    def levels(self, row: ScanScore) -> dict[int, npt.NDArray[np.uint8]]:
+        """Probabilities of a scan's slices, as `PredictedScan` has them; empty if none were written.
+
+        Raises InputError for a file that is not what scoring wrote.
+        """
+        entry = join(self.places.manifest, row.manifest)
+        if not row.manifest or not storage.exists(entry):
+            return {}
+        name = next((name for name in read_entry(entry).outputs if name.endswith(PROBABILITY)), None)
+        if name is None:
+            return {}
+        numbers = sorted(stored.slice_index for stored in slice_rows(self.home, row, ("slice_index",)))
+        uri = join(self.home, name)
+        return read_planes(storage.read_bytes(uri), numbers, display(uri))
 
 
 def read_scores(home: Uri, model_id: str | None = None, *, leaky: bool = False) -> ScoreTables:

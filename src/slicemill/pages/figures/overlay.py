@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from contourpy import LineType, contour_generator
 
+from slicemill.core.evaluation.confidence import Levels
 from slicemill.core.scans.scan import FLAIR, Scan, Slice
-from slicemill.io.picture import webp
+from slicemill.io.picture import webp, webp_colours
 from slicemill.io.scores.results import PredictedScan, PredictedSlice
 from slicemill.pages.figures.data import channel_name
+from slicemill.pages.figures.heat import QUANTITIES, Quantity
 from slicemill.pages.figures.style import data_uri
-from slicemill.pages.sections.blocks import Channel, Frame, Overlay, Viewer
+from slicemill.pages.sections.blocks import Channel, Frame, Layer, Overlay, Viewer
 from slicemill.types import ScanImages, SliceMask
 
 #: Rows and columns up to which a slice is shown in full; a larger one is averaged down by a whole number.
@@ -94,9 +97,9 @@ def white_level(scan: Scan) -> float:
 
 
 def overlay(
-    scored: PredictedScan, slice_index: int, label: str, detail: str, anchor: str | None = None
+    scored: PredictedScan, slice_index: int, label: str, detail: str, quantity: Quantity | None = None
 ) -> Overlay:
-    """One slice of a scan with both outlines over its FLAIR picture."""
+    """One slice of a scan with both outlines over its FLAIR picture, and over that the map of a quantity."""
     entry = slice_of(scored.scan, slice_index)
     predicted = scored.predicted.get(slice_index)
     grey = display(entry.image[..., first_channel(scored.scan)], white_level(scored.scan))
@@ -108,7 +111,9 @@ def overlay(
         predicted=outline(predicted.mask if predicted else None),
         label=label,
         detail=detail,
-        anchor=anchor,
+        layer=None
+        if quantity is None
+        else _map(quantity, _values(quantity, scored.levels[slice_index][None])[0]),
     )
 
 
@@ -140,7 +145,27 @@ def viewer(scored: PredictedScan, anchor: str, detail: str) -> Viewer:
             Channel(channel_name(channel, channels), sheet) for channel, sheet in enumerate(sheets)
         ),
         frames=frames,
+        layers=_layers(scored, [slices[place].slice_index for place in shown_places]),
     )
+
+
+def _layers(scored: PredictedScan, numbers: Sequence[int]) -> tuple[Layer, ...]:
+    """Maps of all quantities; none where scoring did not write the probabilities of these slices."""
+    if not scored.levels.keys() >= set(numbers):
+        return ()
+    levels = np.stack([scored.levels[number] for number in numbers])
+    return tuple(
+        Layer(_map(quantity, _grid(_values(quantity, levels))), quantity.scale) for quantity in QUANTITIES
+    )
+
+
+def _values(quantity: Quantity, levels: Levels) -> Levels:
+    """What is shown of probabilities, axes (S, H, W), averaged down as slices are."""
+    return np.stack([display(plane, 255.0) for plane in quantity.values(levels)])
+
+
+def _map(quantity: Quantity, values: Levels) -> str:
+    return data_uri("image/webp", webp_colours(quantity.picture(values)))
 
 
 def _frame(scored: PredictedScan, place: int) -> Frame:
@@ -183,20 +208,23 @@ def _nearest(scored: PredictedScan, frame_places: npt.NDArray[np.int_]) -> int:
 
 
 def _sheet(planes: Pixels) -> str:
-    """Slices (S, H, W) side by side, ten a row, as one picture."""
+    return data_uri("image/webp", webp(_grid(planes), _SHEET_QUALITY))
+
+
+def _grid(planes: Pixels) -> Pixels:
+    """Slices (S, H, W) side by side, ten a row, as one picture (H, W)."""
     count, height, width = planes.shape
     rows = -(-count // _COLUMNS)
     blank = np.zeros((rows * _COLUMNS, height, width), np.uint8)
     blank[:count] = planes
-    sheet = (
+    return (
         blank.reshape(rows, _COLUMNS, height, width).swapaxes(1, 2).reshape(rows * height, _COLUMNS * width)
     )
-    return data_uri("image/webp", webp(sheet, _SHEET_QUALITY))
 
 
 def weight(block: Viewer | Overlay) -> int:
     """Bytes that a block's pictures and outlines add to a page."""
     if isinstance(block, Overlay):
-        return len(block.image) + len(block.truth) + len(block.predicted)
+        return len(block.image) + len(block.truth) + len(block.predicted) + len(block.layer or "")
     paths = sum(len(frame.truth) + len(frame.predicted) for frame in block.frames)
-    return paths + sum(len(channel.sheet) for channel in block.channels)
+    return paths + sum(len(picture.sheet) for picture in (*block.channels, *block.layers))

@@ -114,7 +114,10 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A slice with outlines: grey picture, size in pixels, SVG paths in half pixels, words below it."""
+    """A slice with outlines: grey picture, size in pixels, SVG paths in half pixels, words below it.
+
+    `layer` is a picture with transparency between the slice and the outlines.
+    """
 
     image: str
     width: int
@@ -124,6 +127,17 @@ class Overlay:
     label: str
     detail: str
     anchor: str | None = None
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of a layer mean: words, and colours from the lowest shown value to the highest."""
+
+    name: str
+    low: str
+    high: str
+    colours: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ class Overlays:
 
     kind: ClassVar[str] = "overlays"
     items: tuple[Overlay, ...]
+    scales: tuple[Scale, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,14 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Colours with transparency over a scan page: all slices as in a channel's picture, and their meaning."""
+
+    sheet: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
 class Viewer:
     """A scan page: every slice of a scan, to be leafed through. Sizes in pixels; `start` is a position."""
 
@@ -168,6 +191,7 @@ class Viewer:
     start_channel: int
     channels: tuple[Channel, ...]
     frames: tuple[Frame, ...]
+    layers: tuple[Layer, ...] = ()
 
 
 #: In place of a number that is not there.

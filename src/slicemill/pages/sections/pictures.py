@@ -9,6 +9,7 @@ from slicemill.core.evaluation.rows import ScanScore
 from slicemill.io.results import Results
 from slicemill.io.scores.results import PredictedScan, ScoreTables, SliceScore
 from slicemill.pages.evidence import Evidence
+from slicemill.pages.figures.heat import QUANTITIES, Quantity
 from slicemill.pages.figures.overlay import (
     largest_slice,
     overlay,
@@ -29,6 +30,7 @@ from slicemill.pages.selection import (
     EXAMPLES,
     MAX_SLICE_SCANS,
     OF_ONE_SCAN,
+    best_with_tumour,
     examples,
     false_alarms,
     pages,
@@ -39,6 +41,11 @@ from slicemill.pages.selection import (
 PAGE_BUDGET = 5_000_000
 _NO_PIXELS = "Pictures need the slices: give --lake, or --raw with the folder that holds the scored scans."
 
+_NO_MAPS = (
+    "Scores with probabilities (slicemill score --nifti --probabilities) show them over FLAIR here and on "
+    "the scan pages."
+)
+
 Drawing = Overlay | Viewer
 
 
@@ -47,11 +54,14 @@ class DrawingPlan:
     """A picture to draw of a scan."""
 
     scan_id: str
-    draw: Callable[[PredictedScan], Drawing]
+    draw: Callable[[PredictedScan], Drawing | None]
 
 
 def draw(results: Results, scores: ScoreTables, plans: Sequence[DrawingPlan]) -> list[Drawing | None]:
-    """Draw every picture, one scan in memory at a time; None where neither lake nor raw folders hold it."""
+    """Draw every picture, one scan in memory at a time; None where neither lake nor raw folders hold it.
+
+    None also where a plan needs what scoring did not write.
+    """
     rows = {row.scan_id: row for row in scores.scans}
     drawings: list[Drawing | None] = [None] * len(plans)
     for scan_id in dict.fromkeys(plan.scan_id for plan in plans):
@@ -65,11 +75,11 @@ def draw(results: Results, scores: ScoreTables, plans: Sequence[DrawingPlan]) ->
 
 
 def picture_sections(
-    results: Results, evidence: Evidence | None, scan_ids: Sequence[str]
+    results: Results, evidence: Evidence | None, scan_ids: Sequence[str], sheets: int | None = None
 ) -> tuple[list[Section], dict[str, str]]:
     """Sections of examples, slices and scan pages, and the anchor of each scan that has a page.
 
-    `scan_ids` are scans that get a page besides the best and the worst.
+    `scan_ids` are scans that get a page besides the best and the worst, `sheets` counts contact sheets.
     """
     scores = results.scores
     if scores is None or evidence is None:
@@ -79,6 +89,8 @@ def picture_sections(
         **{f"scan: {name}": [_example(row) for row in rows] for name, rows in examples(scans).items()},
         "slice: alarm": [_slice_overlay(score) for score in false_alarms(slices)],
         "slice: tumour": [_slice_overlay(score) for score in worst_with_tumour(slices)],
+        "slice: best": [_slice_overlay(score) for score in best_with_tumour(slices)],
+        "map": [_map(row, quantity) for row in pages(scans, scores.scans, ()) for quantity in QUANTITIES],
         "page": [_page(row, place) for place, row in enumerate(pages(scans, scores.scans, scan_ids))],
     }
     queue = iter(draw(results, scores, [plan for group in groups.values() for plan in group]))
@@ -92,7 +104,7 @@ def picture_sections(
             "Slice by slice",
             tuple(_slice_blocks(evidence, drawings)),
         ),
-        Section("pages", "Scan pages", tuple(_page_blocks(viewers, omitted, scan_ids))),
+        Section("pages", "Scan pages", tuple(_page_blocks(viewers, omitted, scan_ids, sheets))),
     ]
     return sections, anchors
 
@@ -104,6 +116,16 @@ def _example(row: ScanScore) -> DrawingPlan:
         return overlay(scored, place, row.scan_id, f"slice {place}, {dice}")
 
     return DrawingPlan(row.scan_id, draw_example)
+
+
+def _map(row: ScanScore, quantity: Quantity) -> DrawingPlan:
+    def draw_map(scored: PredictedScan) -> Overlay | None:
+        place = largest_slice(scored)
+        if place not in scored.levels:
+            return None
+        return overlay(scored, place, row.scan_id, f"slice {place}, {quantity.name}", quantity)
+
+    return DrawingPlan(row.scan_id, draw_map)
 
 
 def _slice_overlay(score: SliceScore) -> DrawingPlan:
@@ -167,7 +189,21 @@ def _example_blocks(
         kind, _, title = name.partition(": ")
         if kind == "scan":
             blocks += [Heading(title), *_overlays(group, anchors)]
-    return blocks
+    return [*blocks, *_map_blocks(drawings["map"], anchors)]
+
+
+def _map_blocks(maps: Sequence[Drawing | None], anchors: Mapping[str, str]) -> list[Block]:
+    items = tuple(_linked(item, anchors) for item in maps if isinstance(item, Overlay))
+    if not items:
+        return [Note(_NO_MAPS)]
+    rule = (
+        "The three worst and the two best scans by Dice (without truth, the largest and the smallest "
+        "predictions), each at the slice with its largest tumour. Uncertainty is the entropy of the "
+        "network's probability: 1 at one half, 0 where the network is sure, rightly or not. Both are as the "
+        "network gave them, before slices are averaged and components chosen."
+    )
+    scales = tuple(quantity.scale for quantity in QUANTITIES)
+    return [Heading("Probability and uncertainty over FLAIR"), Note(rule), Overlays(items, scales)]
 
 
 def _slice_blocks(evidence: Evidence, drawings: Mapping[str, Sequence[Drawing | None]]) -> list[Block]:
@@ -192,7 +228,14 @@ def _slice_blocks(evidence: Evidence, drawings: Mapping[str, Sequence[Drawing | 
         title, order = "Tumour slices that were missed", "The lowest probability"
     blocks.append(Heading(title))
     blocks += _ranked(drawings["slice: tumour"], f"{order}{rule}", slices, "such slice")
-    return blocks
+    if threshold is None:
+        title, order = "Tumour slices of highest Dice", "The highest Dice first, of equals the largest tumour"
+    else:
+        title, order = "Tumour slices that were found", "The highest probability"
+    blocks.append(Heading(title))
+    if drawings["slice: best"]:
+        return [*blocks, Note(f"{order}{rule}"), *_overlays(drawings["slice: best"], {})]
+    return [*blocks, Note("No other slice with tumour was found.")]
 
 
 def _ranked(
@@ -204,7 +247,9 @@ def _ranked(
     return [Note(f"There is no {subject} among the {count:,} slices whose truth is known.")]
 
 
-def _page_blocks(viewers: Sequence[Viewer], omitted: int, scan_ids: Sequence[str]) -> list[Block]:
+def _page_blocks(
+    viewers: Sequence[Viewer], omitted: int, scan_ids: Sequence[str], sheets: int | None
+) -> list[Block]:
     if not viewers:
         return [Note(_NO_PIXELS, "missing")]
     text = (
@@ -213,6 +258,10 @@ def _page_blocks(viewers: Sequence[Viewer], omitted: int, scan_ids: Sequence[str
         "with --scan ID. Move with the slider or the arrow keys."
     )
     blocks: list[Block] = [Note(text)]
+    if sheets is not None:
+        blocks.append(
+            Note(f"All slices of each of {sheets:,} scans are in sheets/ beside this page, a picture a scan.")
+        )
     if omitted:
         blocks.append(
             Note(f"{omitted} pages did not fit into {PAGE_BUDGET / 1e6:g} MB and were left out.", "missing")

@@ -46,7 +46,6 @@
     const frames = JSON.parse(viewer.querySelector("script").textContent);
     const [columns, width, height] = ["columns", "width", "height"].map((key) => Number(viewer.dataset[key]));
     const slider = viewer.querySelector("input[type=range]");
-    const sheets = viewer.querySelectorAll(".sheet");
     const words = viewer.querySelector(".frame-words");
     const show = (place) => {
       const frame = frames[place];
@@ -66,8 +65,11 @@
       show(Math.min(frames.length - 1, Math.max(0, Number(slider.value) + step[event.key])));
     });
     viewer.querySelector(":scope > svg").addEventListener("click", () => slider.focus());
-    viewer.querySelector("select").addEventListener("change", (event) =>
-      sheets.forEach((sheet, channel) => { sheet.style.display = channel === Number(event.target.value) ? "" : "none"; }));
+    for (const choice of viewer.querySelectorAll("select")) {
+      const pictures = viewer.querySelectorAll(choice.dataset.pictures);
+      choice.addEventListener("change", () =>
+        pictures.forEach((picture, place) => { picture.style.display = place === Number(choice.value) ? "" : "none"; }));
+    }
     for (const box of viewer.querySelectorAll("input[type=checkbox]")) {
       box.addEventListener("change", () => viewer.classList.toggle(`no-${box.dataset.line}`, !box.checked));
     }
