@@ -12,9 +12,14 @@ from typing import Any
 
 import boto3
 import pytest
+from lake_builder import tiny_scan, write_lake
+from run_builder import write_run
 
 from slicemill import cli
+from slicemill.io import storage
+from slicemill.io.places import Run
 from slicemill.io.storage import s3_client
+from slicemill.io.storage.uri import canonical
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +123,45 @@ def test_a_wrong_path_is_named_and_nothing_is_made(
     summary = refused(capsys, caplog, *(text.replace("{}", str(tmp_path)) for text in argv))
     assert named.replace("{}", str(tmp_path)) in summary["error"]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (
+            ("train", "--split", "none", "--out", "{}/run"),
+            "the lake has no split none; expected folds, parts",
+        ),
+        (("crossval", "--split", "none", "--out", "{}/run"), "the lake has no split none"),
+        (("score", "--model", "{}/done", "--split", "none", "--out", "{}/o"), "the lake has no split none"),
+        (
+            ("score", "--model", "{}/done", "--split", "parts", "--part", "fold-1", "--out", "{}/o"),
+            "the split parts has no part fold-1",
+        ),
+        (("train", "--split", "parts", "--fold", "1", "--out", "{}/run"), "--fold does not fit the split"),
+        (("train", "--split", "folds", "--fold", "2", "--out", "{}/run"), "expected --fold 0 to 1"),
+        (("train", "--split", "parts", "--out", "{}/done"), "holds a finished run"),
+        (
+            ("score", "--model", "{}/half", "--split", "parts", "--out", "{}/o"),
+            "{}/half is a training that has not finished",
+        ),
+    ],
+)
+def test_what_a_lake_or_a_run_lacks_is_said_before_spark_starts(
+    capsys: Any, caplog: Any, tmp_path: Path, argv: tuple[str, ...], sentence: str
+) -> None:
+    lake, verb = str(tmp_path / "lake"), argv[0]
+    write_lake(
+        canonical(lake),
+        [tiny_scan("A", 2), tiny_scan("B", 2)],
+        {"parts": {"PA": "train", "PB": "test"}, "folds": {"PA": "fold-0", "PB": "fold-1"}},
+    )
+    write_run(canonical(str(tmp_path / "done")), size=32)
+    storage.write_bytes(Run(canonical(str(tmp_path / "half"))).plan, b"{}")
+    summary = refused(
+        capsys, caplog, verb, "--lake", lake, *(text.replace("{}", str(tmp_path)) for text in argv[1:])
+    )
+    assert sentence.replace("{}", str(tmp_path)) in summary["error"]
 
 
 @pytest.mark.parametrize(

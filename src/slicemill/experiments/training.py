@@ -28,8 +28,9 @@ from slicemill.io.lake.rows import ScanRow
 from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
+from slicemill.io.run.finished import refuse_finished
 from slicemill.io.storage.lock import sole_writer
-from slicemill.io.storage.uri import canonical, display, join, stored_uri
+from slicemill.io.storage.uri import canonical, join, stored_uri
 from slicemill.model.networks.registry import DEFAULT, IMAGENET, RANDOM
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
@@ -49,24 +50,12 @@ def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
     """
     run = Run.of(plan)
     with sole_writer(run.home, f"train-{uuid.uuid4().hex[:12]}"):
-        refuse_finished(plan.settings)
+        refuse_finished(run.home, plan.settings)
         if not plan.settings.resume:
             clear_run(run)
         log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
         storage.write_bytes(run.plan, plan.to_json().encode())
         return launch(spark, plan)
-
-
-def refuse_finished(config: TrainConfig) -> None:
-    """Raise ConfigError if --out holds a finished run, which neither --resume nor --overwrite is about."""
-    run = Run(canonical(config.out))
-    if storage.exists(run.card) and not config.resume and not config.overwrite:
-        raise ConfigError(
-            f"{display(run.home)} holds a finished run",
-            expected="a folder without a model card",
-            found="model.json",
-            advice="Give another --out, --resume to go on with it, or --overwrite to replace it.",
-        )
 
 
 def clear_run(run: Run) -> None:

@@ -26,7 +26,9 @@ from slicemill.config import (
 from slicemill.errors import InputError, StorageError
 from slicemill.io import storage
 from slicemill.io.lake.card import require_lake
+from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.places import Run
+from slicemill.io.run.finished import refuse_finished
 from slicemill.io.run.registry import is_registered
 from slicemill.io.storage.faults import S3Error, named
 from slicemill.io.storage.uri import canonical, display, is_s3, local_path
@@ -43,6 +45,8 @@ class Places:
     models: tuple[str | None, ...] = ()
     runs: tuple[str | None, ...] = ()
     outputs: tuple[str | None, ...] = ()
+    splits: tuple[str | None, ...] = ()
+    """Names of splits in the lakes."""
 
 
 def places(config: object) -> Places:
@@ -54,7 +58,7 @@ def places(config: object) -> Places:
             return Places(files=(config.holdout,), lakes=(config.lake,), outputs=(config.lake,))
         case ScoreConfig():
             folders = (config.out,) if config.verify else config.raw or ()
-            return Places(folders, (), (config.lake,), (config.model,), outputs=(config.out,))
+            return Places(folders, (), (config.lake,), (config.model,), (), (config.out,), (config.split,))
         case PredictConfig():
             return Places(models=(config.model,), outputs=(config.out,))
         case ServeConfig():
@@ -62,9 +66,9 @@ def places(config: object) -> Places:
         case PromoteConfig():
             return Places(models=(config.run,))
         case TrainConfig() | CrossvalConfig() | SweepConfig():
-            weights = getattr(config, "init_weights", None)
+            weights = config.init_weights
             file = weights if weights and "/" in weights else None
-            return Places((), (file,), (getattr(config, "lake", None),), outputs=(config.out,))
+            return Places((), (file,), (config.lake,), outputs=(config.out,), splits=(config.split,))
         case CommitteeConfig():
             return Places(config.model, outputs=(config.out,))
         case ReportConfig():
@@ -85,15 +89,29 @@ def look(config: object) -> None:
     for uri in _uris(uris.lakes):
         _reachable(uri)
         require_lake(uri)
+        for name in filter(None, uris.splits):
+            _look_at_split(config, read_split(uri, name))
     for uri in _uris(text for text in uris.models if text and not is_registered(text)):
         _reachable(uri)
         if not storage.exists(Run(uri).card) and not storage.exists(uri):
+            if _holds_something(uri) and storage.exists(Run(uri).plan):
+                raise _unfinished(uri)
             raise _missing(uri, "a folder that slicemill train wrote, with model.json, or a pointer")
     for uri in _uris(text for text in uris.runs if text and not is_registered(text)):
         if not _holds_something(uri) and not storage.exists(uri):
             raise _missing(uri, "the folder of a run, or a pointer to one")
     for uri in _uris(uris.outputs):
         _writable(uri)
+        if type(config) is TrainConfig:
+            refuse_finished(uri, config)
+
+
+def _look_at_split(config: object, split: Split) -> None:
+    """Raise ConfigError for a fold or a part that the split does not have."""
+    if type(config) is TrainConfig:
+        split.parts(config.fold)
+    if isinstance(config, ScoreConfig):
+        split.patients(config.part)
 
 
 def _uris(texts: Iterable[str | None]) -> list[Uri]:
@@ -105,6 +123,15 @@ def _missing(uri: Uri, expected: str) -> InputError:
     content = "another thing" if exists else "nothing there"
     return InputError(
         f"{display(uri)} can't be read", expected=expected, found=content, advice="Check the spelling."
+    )
+
+
+def _unfinished(uri: Uri) -> InputError:
+    return InputError(
+        f"{display(uri)} is a training that has not finished",
+        expected="a run with its model card",
+        found="a plan, and no model.json",
+        advice="Wait for it, or go on with it: slicemill train --resume.",
     )
 
 

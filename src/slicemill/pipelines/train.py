@@ -6,7 +6,7 @@ from typing import Any
 
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import labelled_slices
-from slicemill.experiments.training import launch_plan, make_plan, refuse_finished, resolve, scans_by_part
+from slicemill.experiments.training import launch_plan, make_plan, resolve, scans_by_part
 from slicemill.io.storage.uri import display, stored_uri
 from slicemill.model.networks.registry import check_settings
 from slicemill.spark.session import Session
@@ -22,7 +22,6 @@ def run(config: TrainConfig, spark: Session) -> dict[str, Any]:
     """
     config = resolve(config)
     check_settings(config)
-    refuse_finished(config)
     sides = scans_by_part(config)
     plan = make_plan(config, sides, threads_per_rank(spark, config.num_processes))
     return {
