@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ _VERSION_KEY = b"slicemill.schema_version"
 
 #: Bytes that one Arrow array of binary values can address.
 _MOST_BYTES = 2**31 - 1
+
+#: Rows of a small table that are turned into Arrow at a time: a lake of 10,000 scans needs no more than one
+#: of a thousand.
+GROUP_ROWS = 1000
 
 #: Name of the one file of a small table.
 ONE_FILE = "part-0.parquet"
@@ -64,11 +69,23 @@ def to_arrow(
     `columns` replaces whole columns, by name.
     """
     complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
-    data = pa.Table.from_pylist(complete, arrow_schema(table, extra))
-    for name, column in (columns or {}).items():
-        place = data.schema.get_field_index(name)
-        data = data.set_column(place, data.schema.field(place), column)
-    return data
+    schema, ready = arrow_schema(table, extra), columns or {}
+    arrays = [
+        ready[field.name]
+        if field.name in ready
+        else _column([row.get(field.name) for row in complete], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values of a column; number by number, Arrow takes a hundred times as long for lists in numpy arrays."""
+    if not values or not all(isinstance(value, np.ndarray) for value in values):
+        return pa.array(values, kind)
+    ends = np.cumsum([0, *map(len, values)])
+    numbers = np.concatenate(values).astype(kind.value_type.to_pandas_dtype(), copy=False)
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(numbers, kind.value_type), kind)
 
 
 def pixel_column(planes: Sequence[npt.NDArray[np.uint8] | None]) -> pa.Array:
@@ -86,18 +103,24 @@ def pixel_column(planes: Sequence[npt.NDArray[np.uint8] | None]) -> pa.Array:
 
 def parquet_bytes(data: pa.Table) -> bytes:
     """A Parquet file with one row group."""
+    return _parquet_bytes(data.schema, [data])
+
+
+def _parquet_bytes(schema: pa.Schema, groups: Iterable[pa.Table]) -> bytes:
+    """A Parquet file with a row group for each table."""
     sink = io.BytesIO()
     # Looking for repeated or extreme values among pixels costs as much as compressing them, and finds none.
-    plain = [field.name for field in data.schema if not pa.types.is_binary(field.type)]
-    pq.write_table(
-        data,
+    plain = [field.name for field in schema if not pa.types.is_binary(field.type)]
+    with pq.ParquetWriter(
         sink,
-        row_group_size=max(1, data.num_rows),
+        schema,
         compression="zstd",
         compression_level=1,
         use_dictionary=plain,
         write_statistics=plain,
-    )
+    ) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
     return sink.getvalue()
 
 
@@ -114,7 +137,14 @@ def write_small(
     write: Callable[[Uri, bytes], None] = storage.write_bytes,
 ) -> None:
     """Write a small table as the one file of its folder; `write` may be that of a fence."""
-    write(join(folder, ONE_FILE), parquet_bytes(to_arrow(table, rows, extra)))
+    groups = (to_arrow(table, group, extra) for group in _groups(rows))
+    write(join(folder, ONE_FILE), _parquet_bytes(arrow_schema(table, extra), groups))
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while group := list(islice(remaining, GROUP_ROWS)):
+        yield group
 
 
 def read_file(uri: Uri, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
@@ -122,6 +152,10 @@ def read_file(uri: Uri, table: Table, columns: Sequence[str] | None = None) -> p
 
     Raises InputError if it can't be read, LakeVersionError if it is of another table or version.
     """
+    return _open(uri, table).read(columns=list(columns) if columns else None)
+
+
+def _open(uri: Uri, table: Table) -> pq.ParquetFile:
     data = storage.read_bytes(uri)
     try:
         file = pq.ParquetFile(io.BytesIO(data))
@@ -130,7 +164,7 @@ def read_file(uri: Uri, table: Table, columns: Sequence[str] | None = None) -> p
             f"{display(uri)} can't be read", expected="a Parquet file", found=str(error)
         ) from error
     _check(uri, table, file.schema_arrow.metadata or {})
-    return file.read(columns=list(columns) if columns else None)
+    return file
 
 
 def _check(uri: Uri, table: Table, metadata: Mapping[bytes, bytes]) -> None:
@@ -155,3 +189,9 @@ def read_small_or_empty(folder: Uri, table: Table, columns: Sequence[str] | None
     if not storage.exists(join(folder, ONE_FILE)):
         return arrow_schema(table).empty_table()
     return read_small(folder, table, columns)
+
+
+def read_small_groups(folder: Uri, table: Table) -> Iterator[pa.RecordBatch]:
+    """Read a small table by its folder, `GROUP_ROWS` rows at a time; nothing where there is none."""
+    if storage.exists(join(folder, ONE_FILE)):
+        yield from _open(join(folder, ONE_FILE), table).iter_batches(GROUP_ROWS)

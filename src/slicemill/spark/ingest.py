@@ -95,7 +95,7 @@ def ingest_scans(
 
 def _commit_or_failure(task: ScanTask, writer: LakeWriter, max_pixels: int, stale: Sequence[Uri]) -> _Result:
     try:
-        return ingest_scan(task, writer, max_pixels, stale)
+        return ingest_scan(task, writer, max_pixels, stale).rows
     except SlicemillError as error:
         return ScanFailure(task.scan_id, str(error))
     except Exception as error:

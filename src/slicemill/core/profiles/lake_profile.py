@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from slicemill.core.profiles.scan_profile import HEAT_MAP_SIDE
 from slicemill.core.profiles.statistics import statistics
@@ -48,7 +49,7 @@ def summarise(scans: Sequence[Mapping[str, Any]], totals: Sequence[Mapping[str, 
     facts = [ScanFacts.of(row) for row in scans]
     labelled = sum(scan.labelled_slices for scan in facts)
     tumour = sum(scan.tumour_slices for scan in facts)
-    heat = np.sum([row["heat_map"] for row in totals], axis=0) if totals else np.zeros(HEAT_MAP_SIDE**2, int)
+    heat = _sum((row["heat_map"] for row in totals), HEAT_MAP_SIDE**2)
     return {
         "patients": len({scan.patient_id for scan in facts}),
         "scans": len(facts),
@@ -87,7 +88,7 @@ def _channel_totals(histograms: Sequence[Sequence[int]]) -> list[dict[str, Any]]
     """Statistics of each channel over the lake; none if its scans have different channels."""
     if len(set(map(len, histograms))) != 1:
         return []
-    counts = np.sum(histograms, axis=0).reshape(-1, 256)
+    counts = _sum(histograms, len(histograms[0])).reshape(-1, 256)
     numbers = statistics(counts)
     return [
         {
@@ -99,6 +100,14 @@ def _channel_totals(histograms: Sequence[Sequence[int]]) -> list[dict[str, Any]]
         }
         for channel, histogram in enumerate(counts)
     ]
+
+
+def _sum(counts: Iterable[Sequence[int]], size: int) -> npt.NDArray[np.int64]:
+    """Counts added up one by one: all of them side by side would not fit into memory."""
+    total = np.zeros(size, np.int64)
+    for row in counts:
+        total += np.asarray(row)
+    return total
 
 
 def _by_institution(scans: Sequence[ScanFacts]) -> dict[str, dict[str, Any]]:
@@ -124,14 +133,17 @@ def equal_images(totals: Iterable[Mapping[str, Any]]) -> list[list[str]]:
 
     `totals` are rows of `schemas.TOTALS`.
     """
-    owners: dict[bytes, set[tuple[str, str]]] = {}
+    first: dict[bytes, tuple[str, str]] = {}
+    # Few slices have a second owner, and a set for each of a million takes a quarter of a gigabyte.
+    shared: dict[bytes, set[tuple[str, str]]] = {}
     for row in totals:
         owner = (row["patient_id"], row["scan_id"])
         for image_hash in row["image_hashes"]:
-            owners.setdefault(image_hash, set()).add(owner)
+            if first.setdefault(image_hash, owner) != owner:
+                shared.setdefault(image_hash, {first[image_hash]}).add(owner)
     groups = {
         tuple(sorted(scan_id for _, scan_id in sharing))
-        for sharing in owners.values()
+        for sharing in shared.values()
         if len({patient_id for patient_id, _ in sharing}) > 1
     }
     return [list(group) for group in sorted(groups)]

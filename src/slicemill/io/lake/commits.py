@@ -31,6 +31,11 @@ class ScanCommit:
     outputs: Mapping[str, str] = field(default_factory=dict)
     token: str = ""
 
+    @property
+    def rows(self) -> ScanCommit:
+        """What the tables take of it: hashes of a long scan's files would fill the driver's memory."""
+        return ScanCommit(self.scan, self.totals, self.quarantine)
+
     def to_json(self) -> dict[str, Any]:
         """The commit as JSON holds it."""
         return {

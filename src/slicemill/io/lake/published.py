@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from slicemill.io import storage
 from slicemill.io.lake.commits import ScanCommit
 from slicemill.io.lake.content import LakeContent
 from slicemill.io.lake.rows import QuarantineRow, ScanRow, TotalsRow, columns, from_columns
-from slicemill.io.parquet import read_small_or_empty, write_small
+from slicemill.io.parquet import read_small_groups, read_small_or_empty, write_small
 from slicemill.io.places import Lake
 from slicemill.io.raw.clinical import Clinical, carried_over
 from slicemill.io.storage.commits import Commit
@@ -46,21 +46,30 @@ class Published:
 def read_published(home: Uri) -> Published:
     """The lake's small tables, empty where they were never written."""
     scans = read_small_or_empty(Lake(home).scans, SCANS)
-    totals = read_small_or_empty(Lake(home).totals, TOTALS).to_pylist()
     quarantine: dict[str | None, list[QuarantineRow]] = defaultdict(list)
     for stored in read_small_or_empty(Lake(home).quarantine, QUARANTINE).to_pylist():
         row = from_columns(QuarantineRow, stored)
         quarantine[row.scan_id].append(row)
     nameless = tuple(quarantine.pop(None, ()))
     rows = [from_columns(ScanRow, stored) for stored in scans.to_pylist()]
-    totals_rows = [from_columns(TotalsRow, stored) for stored in totals]
     return Published(
         {row.scan_id: row for row in rows},
-        {row.scan_id: row for row in totals_rows},
+        {row.scan_id: row for row in _read_totals(home)},
         {scan_id: tuple(of_scan) for scan_id, of_scan in quarantine.items() if scan_id is not None},
         nameless,
         carried_over(scans, SCANS.names),
     )
+
+
+def _read_totals(home: Uri) -> Iterator[TotalsRow]:
+    counts = ("histogram", "heat_map")
+    for group in read_small_groups(Lake(home).totals, TOTALS):
+        lists = {name: group.column(name) for name in counts}
+        others = group.drop_columns(list(counts)).to_pylist()
+        for at, stored in enumerate(others):
+            # Not as Python's lists: they take six times the memory of a lake's table.
+            arrays = {name: column[at].values.to_numpy() for name, column in lists.items()}
+            yield from_columns(TotalsRow, {**stored, **arrays})
 
 
 def read_commits(commits: Sequence[Commit], tables: Published) -> list[ScanCommit]:

@@ -6,13 +6,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from slicemill.core.profiles.drift import Appearance
 from slicemill.core.scans.integrity import Problem
 from slicemill.schemas import SCHEMA_VERSION
 
 T = TypeVar("T")
+
+Counts: TypeAlias = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,21 @@ class ScanRow:
 
 @dataclass(frozen=True)
 class TotalsRow:
-    """A row of `schemas.TOTALS`: counts of grey values, (C x 256,), and of tumour pixels, (64 x 64,)."""
+    """A row of `schemas.TOTALS`: counts of grey values, (C x 256,), and of tumour pixels, (64 x 64,).
+
+    The driver holds those of all scans at once: nearly 5,000 counts each, in the smallest type that fits.
+    """
 
     scan_id: str
     patient_id: str
-    histogram: Sequence[int]
-    heat_map: Sequence[int]
+    histogram: Counts
+    heat_map: Counts
     image_hashes: Sequence[bytes]
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        for name in ("histogram", "heat_map"):
+            object.__setattr__(self, name, _smallest(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,11 @@ class QuarantineRow:
             job_id,
             time,
         )
+
+
+def _smallest(counts: Sequence[int] | Counts) -> Counts:
+    whole = np.asarray(counts, np.int64)
+    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))))
 
 
 def columns(row: ScanRow | TotalsRow | QuarantineRow) -> dict[str, Any]:
