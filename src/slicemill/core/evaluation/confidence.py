@@ -24,7 +24,7 @@ _BIN_OF_LEVEL = np.minimum((np.arange(TOP + 1) * BINS) // TOP, BINS - 1)
 def _entropy_of_level() -> Levels:
     probability = np.arange(1, TOP) / TOP
     bits = -probability * np.log2(probability) - (1 - probability) * np.log2(1 - probability)
-    return np.rint(np.concatenate([[0.0], bits, [0.0]]) * TOP).astype(np.uint8)
+    return np.asarray(np.rint(np.concatenate([[0.0], bits, [0.0]]) * TOP), np.uint8)
 
 
 _ENTROPY = _entropy_of_level()

@@ -227,4 +227,5 @@ def weight(block: Viewer | Overlay) -> int:
     if isinstance(block, Overlay):
         return len(block.image) + len(block.truth) + len(block.predicted) + len(block.layer or "")
     paths = sum(len(frame.truth) + len(frame.predicted) for frame in block.frames)
-    return paths + sum(len(picture.sheet) for picture in (*block.channels, *block.layers))
+    sheets = [channel.sheet for channel in block.channels] + [layer.sheet for layer in block.layers]
+    return paths + sum(map(len, sheets))
