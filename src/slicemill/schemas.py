@@ -231,7 +231,12 @@ _SCORES = (
     _real("dice", "volumetric Dice over labelled slices; null without truth", nullable=True),
     _real("iou", "volumetric intersection over union", nullable=True),
     _real("slice_mean_dice", "mean over labelled slices of the slice's Dice", nullable=True),
-    _real("hd95", "95th percentile Hausdorff distance in 3-D, voxels isotropic", "pixel", nullable=True),
+    _real(
+        "hd95",
+        "95th percentile Hausdorff distance in 3-D",
+        "mm; pixel without spacing",
+        nullable=True,
+    ),
     _count("predicted_volume", "predicted tumour voxels; null from a classifier", "voxel", nullable=True),
     _count("true_volume", "true tumour voxels; null without truth", "voxel", nullable=True),
     _count("slices", "slices that were scored"),
@@ -279,6 +284,14 @@ _SCORES = (
             repeated=True,
         )
         for name in ("mean", "p50", "p90", "p99")
+    ),
+    Column(
+        "spacing",
+        "float64",
+        "distance of slices, rows and columns, as --spacing gave it; null where it is not known",
+        "millimetre",
+        nullable=True,
+        repeated=True,
     ),
 )
 

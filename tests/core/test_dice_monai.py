@@ -46,6 +46,16 @@ def test_dice_iou_and_hd95_are_monais(seed: int) -> None:
         assert found.hd95 is None
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_hd95_in_millimetres_is_monais(seed: int) -> None:
+    predicted, true = masks(seed)
+    if predicted.any() and true.any():
+        ours, theirs = (torch.from_numpy(mask)[None, None].float() for mask in (predicted, true))
+        metric = HausdorffDistanceMetric(include_background=True, percentile=95)
+        expected = float(metric(ours, theirs, spacing=[5.0, 0.9, 0.8]))
+        assert scan_scores(predicted, true, (5.0, 0.9, 0.8)).hd95 == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_seeds_cover_empty_masks() -> None:
     kinds = {(bool(left.any()), bool(right.any())) for left, right in map(masks, range(40))}
     assert kinds == {(True, True), (True, False), (False, True), (False, False)}

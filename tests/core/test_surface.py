@@ -20,8 +20,10 @@ def _brute_surface(mask: np.ndarray) -> np.ndarray:
     return points[outside]
 
 
-def _brute_hausdorff95(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    ours, theirs = _brute_surface(predicted), _brute_surface(true)
+def _brute_hausdorff95(
+    predicted: np.ndarray, true: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)
+) -> float | None:
+    ours, theirs = (_brute_surface(mask) * spacing for mask in (predicted, true))
     if not len(ours) or not len(theirs):
         return None
     apart = np.sqrt(((ours[:, None] - theirs[None]) ** 2).sum(axis=2))
@@ -39,6 +41,17 @@ def test_it_is_the_distance_between_every_pair_of_surface_voxels(data: st.DataOb
     assert found == (None if expected is None else pytest.approx(expected))
 
 
+SIDES = st.floats(0.01, 50)
+
+
+@given(st.data(), st.tuples(SIDES, SIDES, SIDES))
+def test_a_spacing_stretches_every_axis(data: st.DataObject, spacing: tuple[float, float, float]) -> None:
+    shape = data.draw(SHAPES)
+    predicted, true = (data.draw(arrays(np.bool_, shape)) for _ in range(2))
+    expected = _brute_hausdorff95(predicted, true, spacing)
+    assert hausdorff95(predicted, true, spacing) == (None if expected is None else pytest.approx(expected))
+
+
 @given(arrays(np.bool_, SHAPES))
 def test_surface_voxels(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(np.argwhere(surface(mask)), _brute_surface(mask))
@@ -49,6 +62,13 @@ def test_two_single_voxels() -> None:
     predicted[0, 2, 3] = true[4, 5, 15] = 1
 
     assert hausdorff95(predicted, true) == 13  # sqrt(4^2 + 3^2 + 12^2)
+
+
+def test_two_single_voxels_in_millimetres() -> None:
+    predicted, true = np.zeros((2, 5, 30, 30), dtype=np.uint8)
+    predicted[0, 2, 3] = true[2, 8, 18] = 1
+
+    assert hausdorff95(predicted, true, (6.0, 1.5, 0.8)) == pytest.approx(19.209372712298546)  # 12, 9 and 12
 
 
 def test_the_numbers_of_monai() -> None:

@@ -197,6 +197,20 @@ def test_bad_files_are_named_the_rest_is_scored(model: Path, raw: Path, out: Pat
     assert run(model, raw, out, max_bad_fraction=0.01)["status"] == "data_short"
 
 
+def test_hd95_is_in_millimetres_where_a_spacing_is_given(model: Path, raw: Path, out: Path) -> None:
+    run(model, raw, out)
+    in_pixels = patients(out)
+    summary = run(model, raw, out, spacing="5,0.5,0.5")
+    assert summary["scored"] == len(in_pixels), "other numbers than before: every scan is done again"
+    stored = json.loads((out / "summary.json").read_text())
+    assert stored["hd95"]["unit"] == "mm"
+    for before, row in zip(in_pixels, patients(out), strict=True):
+        assert (before["spacing"], row["spacing"]) == (None, [5.0, 0.5, 0.5])
+        assert row["dice"] == before["dice"]
+        assert 0.5 * before["hd95"] <= row["hd95"] <= 5 * before["hd95"]
+    assert run(model, raw, out, spacing="5,0.5,0.5")["scored"] == 0
+
+
 def test_the_threshold_is_the_cards_unless_asked(model: Path, raw: Path, out: Path, tmp_path: Path) -> None:
     run(model, raw, out)
     strict = run(model, raw, tmp_path / "strict", threshold=0.999)

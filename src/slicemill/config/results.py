@@ -48,7 +48,7 @@ class ScoreConfig:
     outlines: bool = False
     """Write a PNG with outlines of every slice that has a predicted or a true tumour."""
     spacing: str | None = None
-    """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
+    """Distance of slices, rows and columns in millimetres, dz,dy,dx: for HD95 and --nifti."""
     track: bool = False
     """Log the scores to the MLflow run that the model's training was logged to."""
     boxes: Literal["auto", "off", "on"] = "auto"

@@ -101,7 +101,9 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
 
 def _checked_settings(config: ScoreConfig, model: Uri, card: Card) -> tuple[ScoreSettings, Extras]:
     extras = extras_of(config, card)
-    settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
+    settings = dataclasses.replace(
+        score_settings(config, model, card), extras=extras.names, spacing=config.voxel()
+    )
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     check_model(model, card)
     if not card.training_profile:

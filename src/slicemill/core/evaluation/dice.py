@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slicemill.core.evaluation.surface import hausdorff95
+from slicemill.core.evaluation.surface import CUBES, hausdorff95
 
 Mask = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 
@@ -21,8 +21,8 @@ Mask = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 class ScanScores:
     """Agreement of a scan's predicted mask with its true one.
 
-    dice and iou are volumetric; hd95 is in voxels (`core.evaluation.surface`), None where a mask is empty;
-    volumes are in voxels.
+    dice and iou are volumetric; hd95 is in units of the spacing (`core.evaluation.surface`), None where a
+    mask is empty; volumes are in voxels.
     """
 
     dice: float
@@ -76,15 +76,18 @@ def slice_mean_dice(predicted: Mask, true: Mask) -> float:
     return _slice_mean(slice_counts(predicted, true))
 
 
-def scan_scores(predicted: Mask, true: Mask) -> ScanScores:
-    """All scores of one scan; both masks have axes (S, H, W) and at least one slice."""
+def scan_scores(predicted: Mask, true: Mask, spacing: tuple[float, float, float] = CUBES) -> ScanScores:
+    """All scores of one scan; both masks have axes (S, H, W) and at least one slice.
+
+    `spacing`: distance of slices, rows and columns, which `hd95` is in units of.
+    """
     counts = slice_counts(predicted, true)
     totals = _totals(counts)
     return ScanScores(
         dice=dice_from_counts(*totals),
         iou=iou_from_counts(*totals),
         slice_mean_dice=_slice_mean(counts),
-        hd95=hausdorff95(predicted, true),
+        hd95=hausdorff95(predicted, true, spacing),
         predicted_volume=totals[1],
         true_volume=totals[2],
     )

@@ -13,8 +13,9 @@ from datetime import datetime
 class ScanScore:
     """A row of the patients table: a patient's scan as one model scored it.
 
-    Volumes are in voxels, hd95 in pixels; numbers that need a truth or a mask are None without one. Errors
-    are those of `core.evaluation.mistakes`; what follows is of `core.evaluation.confidence` and `triage`.
+    Volumes are in voxels, hd95 in millimetres with a `spacing` and in pixels without. Numbers that need a
+    truth or a mask are None without one. Errors are those of `core.evaluation.mistakes`; what follows is of
+    `core.evaluation.confidence` and `triage`.
     """
 
     patient_id: str
@@ -48,6 +49,7 @@ class ScanScore:
     engine: str | None = None
     engine_difference: float | None = None
     engine_mask_share: float | None = None
+    spacing: tuple[float, ...] | None = None
     manifest: str = ""
 
 

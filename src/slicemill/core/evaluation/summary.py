@@ -37,11 +37,13 @@ class SurfaceSummary:
 
     The distance needs a predicted and a true tumour: a tumour that was missed altogether has none, and a
     median of the others alone flatters. `measured` of `patients` with a true or a predicted tumour have one.
+    The unit is "mm" where scans have a spacing, and the median is of those; else "px".
     """
 
     median: Interval | None
     measured: int
     patients: int
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,18 @@ def partly_labelled(row: ScanScore) -> bool:
 
 def surface_summary(rows: Sequence[ScanScore]) -> SurfaceSummary:
     """Median HD95 of the patients that have one, out of those with a true or a predicted tumour."""
-    distances = list(patient_means(rows, "hd95").values())
+    in_millimetres = [row for row in rows if row.spacing is not None]
+    distances = list(patient_means(in_millimetres or rows, "hd95").values())
     # Without a tumour in truth and prediction Dice is 1 and there is nothing to measure.
     patients = {
         row.patient_id for row in rows if row.dice is not None and (row.dice < 1 or row.hd95 is not None)
     }
-    return SurfaceSummary(median_interval(distances) if distances else None, len(distances), len(patients))
+    return SurfaceSummary(
+        median_interval(distances) if distances else None,
+        len(distances),
+        len(patients),
+        "mm" if in_millimetres else "px",
+    )
 
 
 def slice_summary(slices: Mapping[str, Floats], threshold: float) -> SliceSummary:

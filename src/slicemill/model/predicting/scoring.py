@@ -15,6 +15,7 @@ from slicemill.core.evaluation.dice import dice_from_counts, scan_scores, slice_
 from slicemill.core.evaluation.mistakes import mistakes
 from slicemill.core.evaluation.rows import ScanScore, ScoredSlice
 from slicemill.core.evaluation.seen import was_seen
+from slicemill.core.evaluation.surface import CUBES
 from slicemill.core.evaluation.triage import look_first
 from slicemill.core.profiles.doubts import scan_doubts
 from slicemill.core.profiles.drift import COMPARED, Appearance, drift_warnings
@@ -121,7 +122,7 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         true = np.stack([source.mask for source in scan.slices if source.mask is not None])
         numbers["true_volume"] = int(np.count_nonzero(true))
         if predicted is not None:
-            agreement = scan_scores(predicted[labelled], true)
+            agreement = scan_scores(predicted[labelled], true, settings.spacing or CUBES)
             numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
             errors = mistakes(predicted[labelled], true)
             numbers |= {f"{name}_voxels": getattr(errors, name) for name in ("missed", "false", "border")}
@@ -137,6 +138,7 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         warnings=tuple(_warnings(scan, channels, appearance, card, len(labelled))),
         options=settings.options.names,
         threshold=settings.threshold,
+        spacing=settings.spacing,
         seen=was_seen(card.patients, scan.patient_id),
         **numbers,
     )

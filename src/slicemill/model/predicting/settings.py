@@ -26,8 +26,10 @@ class ScoreSettings:
     threads: int | None = None
     batch_size: int | None = None
     extras: tuple[str, ...] = ()
+    spacing: tuple[float, float, float] | None = None
 
     def entry_key(self, fingerprint: str) -> str:
         """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
-        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras])
+        spacing = () if self.spacing is None else ("x".join(map(str, self.spacing)),)
+        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras, *spacing])
         return f"{self.model_id}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"

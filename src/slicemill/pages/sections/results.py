@@ -172,8 +172,8 @@ def _dice_tiles(rows: Sequence[ScanScore]) -> list[Tile]:
         tiles.append(
             Tile(
                 "Median HD95",
-                f"{surface.median.value:.1f} px",
-                f"{surface.median.ends(1, ' px')}, {measured}",
+                f"{surface.median.value:.1f} {surface.unit}",
+                f"{surface.median.ends(1, f' {surface.unit}')}, {measured}",
             )
         )
     elif surface.patients:
