@@ -103,10 +103,10 @@ def main() -> None:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--only", nargs="+", choices=tuple(SCRIPTS))
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
-    asked = parser.parse_args()
-    results = [run(name, asked.raw) for name in asked.only or SCRIPTS]
-    scans = len({path.parent for path in Path(asked.raw).rglob("*.tif")})
-    asked.page.write_text(page(results, scans))
+    arguments = parser.parse_args()
+    results = [run(name, arguments.raw) for name in arguments.only or SCRIPTS]
+    scans = len({path.parent for path in Path(arguments.raw).rglob("*.tif")})
+    arguments.page.write_text(page(results, scans))
     raise SystemExit(any(result.numbers is None for result in results))
 
 

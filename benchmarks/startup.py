@@ -65,22 +65,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--raw", required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
-        raw = chosen(Path(asked.raw).resolve(), 1, home / "raw")
+        raw = chosen(Path(arguments.raw).resolve(), 1, home / "raw")
         slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
         run = canonical(str(home / "run"))
         untrained(run, NETWORK)
-        for _ in range(asked.rounds):
+        for _ in range(arguments.rounds):
             results = home / "results"
             results.mkdir()
             for name, (command, code) in commands(results, raw, run).items():
                 times.setdefault(name, []).append(seconds(command, code))
             shutil.rmtree(results)
     least = {name: round(min(values), 2) for name, values in times.items()}
-    print(json.dumps({"seconds": least, "slices": slices, "rounds": asked.rounds, **describe()}))
+    print(json.dumps({"seconds": least, "slices": slices, "rounds": arguments.rounds, **describe()}))
 
 
 if __name__ == "__main__":

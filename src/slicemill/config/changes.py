@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 
 from slicemill.config.training import TrainConfig
 
+#: Settings of what is told about a run, which change nothing in it.
+RECORDING = frozenset({"figures", "tensorboard", "track", "experiment", "run_name"})
+
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
 

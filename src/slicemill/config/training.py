@@ -116,7 +116,7 @@ class TrainConfig:
     experiment: str = "slicemill"
     """With --track: experiment that the run belongs to."""
     run_name: str | None = None
-    """With --track: name of the run; the last part of --out by default."""
+    """With --track: name of the run; by default the last part of --out, or the one before a last part run."""
 
     def __post_init__(self) -> None:
         require(self.epochs is None or self.epochs >= 1, "--epochs", "at least 1", self.epochs)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slicemill.config import CrossvalConfig, ScoreConfig, TrainConfig
-from slicemill.config.changes import changed_settings
+from slicemill.config.changes import RECORDING, changed_settings
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.training.plan import TrainPlan
 from slicemill.errors import ConfigError, InputError
@@ -37,7 +37,7 @@ from slicemill.types import Uri
 log = logging.getLogger(__name__)
 
 #: Settings that say how a fold is launched, not what comes out.
-_LAUNCH = frozenset({"resume", "overwrite"})
+_LAUNCH = frozenset({"resume", "overwrite"}) | RECORDING
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ def fold_config(config: CrossvalConfig, fold: int) -> TrainConfig:
 
 
 def train_and_score(
-    config: CrossvalConfig, fold: int, spark: Session, leaky: LeakySplit | None
+    config: CrossvalConfig,
+    fold: int,
+    spark: Session,
+    leaky: LeakySplit | None,
+    parent: str | None = None,
 ) -> FoldScores:
-    """Train and score one fold, as far as that is not done.
+    """Train and score one fold, as far as that is not done; `parent` is the MLflow run of the whole.
 
     Raises ConfigError if the fold was trained with other settings.
     """
@@ -74,7 +78,7 @@ def train_and_score(
     if _is_trained(trained, plan):
         log.info("fold %d is trained already", fold)
     else:
-        launch_plan(plan, spark)
+        launch_plan(dataclasses.replace(plan, parent=parent), spark)
     scores = Crossval(canonical(config.out)).scores(fold)
     settings = ScoreConfig(
         model=trained.out,
@@ -84,6 +88,8 @@ def train_and_score(
         part=f"fold-{fold}",
         batch_size=config.batch_size,
         device=config.device,
+        # A fold that was trained before anything was tracked has no run to log to.
+        track=parent is not None and storage.exists(Run(stored_uri(trained.out)).tracking),
     )
     score(settings, spark, leaky=leaky is not None)
     model_id = load_card(stored_uri(trained.out)).model_id

@@ -265,6 +265,11 @@ class Crossval:
         return join(self.home, "crossval.html")
 
     @property
+    def tracking(self) -> Uri:
+        """The run of an MLflow store whose children are those of the folds."""
+        return join(self.home, "tracking.json")
+
+    @property
     def worst(self) -> Uri:
         """CSV of the worst scans, with why."""
         return join(self.home, "worst.csv")

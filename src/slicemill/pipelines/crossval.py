@@ -19,16 +19,15 @@ from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.folds import FoldScores, fold_config, out_of_fold, train_and_score
 from slicemill.experiments.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
 from slicemill.experiments.out_of_fold import write_out_of_fold
-from slicemill.experiments.training import (
-    data_hash,
-    labelled_scans,
-)
+from slicemill.experiments.tracking import parent_entry
+from slicemill.experiments.training import data_hash, labelled_scans
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import Split, read_split
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Crossval
 from slicemill.io.run.card import load_card
+from slicemill.io.run.tracking_store import TrackedRun, parent_run
 from slicemill.io.storage.uri import canonical, display, join, parent, stored_uri
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
@@ -70,25 +69,42 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
             found="a split of parts",
         )
     leaky = _leaky(config, split) if config.leaky_slices else None
-    with ThreadPoolExecutor(config.parallel) as pool:
-        folds = list(pool.map(lambda fold: train_and_score(config, fold, spark, leaky), range(split.folds)))
-    if leaky is not None:
-        result = _leaky_result(config, leaky, home, folds)
-    else:
-        rows = out_of_fold(home, split, folds)
-        of_scan = {row.scan_id: fold.fold for fold in folds for row in fold.rows}
-        result = _result(config, split.name, split.hash, home, rows, [fold.rows for fold in folds], of_scan)
-        if config.task == "segment":
-            result |= _page(out, split.name, home, folds)
-        if config.task == "classify":
-            slices = {
-                patient: values
-                for fold in folds
-                for patient, values in slices_by_patient(fold.home, fold.rows).items()
-            }
-            result |= _classified(slices, config)
-    storage.write_json(Crossval(out).result, result)
-    return _summary(result, out)
+    with parent_run(parent_entry(config, Crossval(out).tracking)) as tracked:
+        parent = tracked.run_id if tracked else None
+        with ThreadPoolExecutor(config.parallel) as pool:
+            folds = list(
+                pool.map(lambda fold: train_and_score(config, fold, spark, leaky, parent), range(split.folds))
+            )
+        result = _leaky_result(config, leaky, home, folds) if leaky else _whole(config, split, home, folds)
+        storage.write_json(Crossval(out).result, result)
+        summary = _summary(result, out)
+        if tracked is not None:
+            _track(tracked, summary, Crossval(out))
+    return summary
+
+
+def _whole(config: CrossvalConfig, split: Split, home: Uri, folds: Sequence[FoldScores]) -> dict[str, Any]:
+    """What crossval.json says of folds that leak nothing; page and table of the worst scans are written."""
+    rows = out_of_fold(home, split, folds)
+    of_scan = {row.scan_id: fold.fold for fold in folds for row in fold.rows}
+    result = _result(config, split.name, split.hash, home, rows, [fold.rows for fold in folds], of_scan)
+    if config.task == "segment":
+        return result | _page(canonical(config.out), split.name, home, folds)
+    slices = {
+        patient: values
+        for fold in folds
+        for patient, values in slices_by_patient(fold.home, fold.rows).items()
+    }
+    return result | _classified(slices, config)
+
+
+def _track(tracked: TrackedRun, summary: Mapping[str, Any], places: Crossval) -> None:
+    """Log what all folds say together, and its files."""
+    names = ("mean_patient_dice", "median_patient_dice", "slice_accuracy", "slice_auroc")
+    tracked.log_result(
+        {f"score/{name}": summary.get(name) for name in names}, {"scores": display(places.home)}
+    )
+    tracked.log_files([places.result, places.page, places.worst])
 
 
 def _page(out: Uri, split: str, home: Uri, folds: Sequence[FoldScores]) -> dict[str, Any]:

@@ -11,17 +11,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slicemill.config import SweepConfig, TrainConfig
-from slicemill.config.changes import changed_settings
+from slicemill.config.changes import RECORDING, changed_settings
 from slicemill.core.training.pruning import floors, gives_up
 from slicemill.core.training.selection import run_score
 from slicemill.core.training.trials import TrialRow
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
 from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
+from slicemill.experiments.tracking import parent_entry
 from slicemill.experiments.training import data_hash, launch_plan, make_plan, resolve, scans_by_part
 from slicemill.io import storage
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
 from slicemill.io.run.record import read_run
+from slicemill.io.run.tracking_store import TrackedRun, parent_run
 from slicemill.io.settings_file import write_settings
 from slicemill.io.storage.uri import canonical, display, join
 from slicemill.model.networks.registry import check_settings
@@ -41,10 +43,7 @@ log = logging.getLogger(__name__)
 _FAILURES = 3
 
 #: Settings of a training run that are no part of its result, or a place.
-_NOT_KEPT = frozenset(
-    {"lake", "split", "out", "resume", "overwrite", "fold", "device"}
-    | {"figures", "track", "experiment", "run_name"}
-)
+_NOT_KEPT = frozenset({"lake", "split", "out", "resume", "overwrite", "fold", "device"} | RECORDING)
 
 
 def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
@@ -60,16 +59,32 @@ def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
     study = _study(config, base, space)
     deadline = None if config.minutes is None else began + 60 * config.minutes
 
-    def work(worker: int) -> None:
-        while deadline is None or time.monotonic() < deadline:
-            with study.claimed(config.trials) as claim:
-                if claim is None:
-                    return
-                _try(config, base, study, claim, spark)
+    with parent_run(parent_entry(config, join(canonical(config.out), "tracking.json"))) as tracked:
+        parent = tracked.run_id if tracked else None
 
-    with ThreadPoolExecutor(config.parallel) as pool:
-        list(pool.map(work, range(config.parallel)))
-    return _publish(config, base, space, study)
+        def work(worker: int) -> None:
+            while deadline is None or time.monotonic() < deadline:
+                with study.claimed(config.trials) as claim:
+                    if claim is None:
+                        return
+                    _try(config, base, study, claim, spark, parent)
+
+        with ThreadPoolExecutor(config.parallel) as pool:
+            list(pool.map(work, range(config.parallel)))
+        summary = _publish(config, base, space, study)
+        if tracked is not None:
+            _track(tracked, summary, canonical(config.out))
+    return summary
+
+
+def _track(tracked: TrackedRun, summary: Mapping[str, Any], out: Uri) -> None:
+    """Log the best trial so far, how many there were, and the study's files."""
+    numbers = {name: summary[name] for name in ("best_score", "trials", "complete", "pruned", "failed")}
+    best = {f"best.{name}": str(value) for name, value in (summary["best"] or {}).items()}
+    trial = {} if summary["best_trial"] is None else {"best_trial": str(summary["best_trial"])}
+    tracked.log_result(numbers, {**best, **trial})
+    tracked.log_files([join(out, "sweep.json"), join(out, "best.yaml")])
+    tracked.log_files([file.uri for file in storage.list_or_none(join(out, "figures"))], "figures")
 
 
 def base_config(config: SweepConfig) -> TrainConfig:
@@ -111,7 +126,7 @@ def _check_same(config: SweepConfig, base: TrainConfig, space: Sequence[Dimensio
         storage.write_json(uri, now)
         return
     then = storage.read_json(uri)
-    differences = changed_settings(then["settings"], now["settings"])
+    differences = changed_settings(then["settings"], now["settings"], RECORDING)
     differences += [f"rules {name}" for name in changed_settings(then["rules"], now["rules"])]
     if then["space"] != now["space"]:
         differences.append("the search space")
@@ -124,7 +139,14 @@ def _check_same(config: SweepConfig, base: TrainConfig, space: Sequence[Dimensio
         )
 
 
-def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spark: Session) -> None:
+def _try(
+    config: SweepConfig,
+    base: TrainConfig,
+    study: Study,
+    claim: Claim,
+    spark: Session,
+    parent: str | None,
+) -> None:
     """Train one trial, as far as it is not, and enter it."""
     out = join(study.trial_home(claim.number), "run")
     trained = dataclasses.replace(base, **claim.settings, out=out)
@@ -132,7 +154,7 @@ def _try(config: SweepConfig, base: TrainConfig, study: Study, claim: Claim, spa
     wording = ", ".join(f"{name} {value}" for name, value in claim.settings.items())
     log.info("trial %d%s: %s", claim.number, " is taken up again" if claim.taken_over else "", wording)
     threads = threads_per_rank(spark, trained.num_processes * config.parallel)
-    plan = make_plan(trained, scans_by_part(trained), threads)
+    plan = dataclasses.replace(make_plan(trained, scans_by_part(trained), threads), parent=parent)
     epochs = trained.epochs or 0
     if config.prune:
         plan = dataclasses.replace(plan, floors=floors(study.finished_scores(), epochs, config.prune_after))

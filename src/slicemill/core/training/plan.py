@@ -72,6 +72,8 @@ class TrainPlan:
     """CPU threads of each rank."""
     floors: tuple[float | None, ...] = ()
     """Of a trial: score that the best of epochs 1 to K must reach to go on; None asks nothing."""
+    parent: str | None = None
+    """MLflow run that this run is a child of."""
     gpus: str | None = None
     """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
 

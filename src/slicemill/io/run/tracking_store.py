@@ -1,11 +1,12 @@
-"""What a run leaves in its MLflow run besides numbers: files of the run, and the scores of its model."""
+"""Runs of an MLflow store: begun or taken up again, and what they get besides the numbers of epochs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from slicemill.types import Uri
 log = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
+#: Longest value of a parameter that MLflow's stores take.
+_LONGEST_VALUE = 500
+#: What MLflow's page knows a child run by.
+_PARENT = "mlflow.parentRunId"
 
 
 def mlflow_client(store: str, flag: str) -> Any:
@@ -48,6 +53,43 @@ def artifact_folder(store: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class RunEntry:
+    """What a run in an MLflow store is to be: store, experiment, name, parameters, and the run it belongs to.
+
+    `record` is the file in its folder that remembers it.
+    """
+
+    store: str
+    experiment: str
+    name: str
+    record: Uri
+    parameters: Mapping[str, object]
+    parent: str | None = None
+
+    def create(self, client: Any) -> str:
+        """Create the run and return its id; nothing remembers it yet."""
+        from mlflow.entities import Param
+
+        entry = client.get_experiment_by_name(self.experiment)
+        if entry:
+            experiment = entry.experiment_id
+        else:
+            experiment = client.create_experiment(self.experiment, artifact_folder(self.store))
+        tags = {_PARENT: self.parent} if self.parent else None
+        run = str(client.create_run(experiment, run_name=self.name, tags=tags).info.run_id)
+        parameters = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in self.parameters.items()]
+        client.log_batch(run, params=parameters)
+        return run
+
+    def recorded(self) -> str | None:
+        """Id of the run that the folder remembers, if it is in this store."""
+        if not storage.exists(self.record):
+            return None
+        record = storage.read_json(self.record)
+        return str(record["run"]) if record["store"] == self.store else None
+
+
+@dataclass(frozen=True)
 class TrackedRun:
     """A run of an MLflow store."""
 
@@ -70,6 +112,35 @@ class TrackedRun:
             )
         record = storage.read_json(uri)
         return cls(mlflow_client(str(record.get("store")), flag), str(record.get("run")))
+
+    @classmethod
+    def begin(cls, entry: RunEntry, flag: str, *, resume: bool) -> TrackedRun:
+        """The run that the folder remembers, taken up again, or else a new one.
+
+        Raises MachineError, which names the flag, where mlflow is not installed.
+        """
+        client = mlflow_client(entry.store, flag)
+        run = entry.recorded() if resume else None
+        if run is None:
+            run = entry.create(client)
+            record = {"store": entry.store, "run": run}
+            if storage.create(entry.record, storage.json_bytes(record)):
+                return cls(client, run)
+            # Of several workers on one study the first has remembered its run.
+            first = entry.recorded() if resume else None
+            if first is None:
+                storage.write_json(entry.record, record)
+                return cls(client, run)
+            client.delete_run(run)
+            run = first
+        client.update_run(run, status="RUNNING")
+        if entry.parent:
+            client.set_tag(run, _PARENT, entry.parent)
+        return cls(client, run)
+
+    def end(self, finished: bool) -> None:
+        """Mark the run as finished or failed."""
+        self.client.set_terminated(self.run_id, "FINISHED" if finished else "FAILED")
 
     def log_files(self, uris: Iterable[Uri], folder: str | None = None) -> None:
         """Copy those files that exist into the run's artifacts.
@@ -94,14 +165,36 @@ class TrackedRun:
         self.log_files([file.uri for file in storage.list_or_none(run.figures)], "figures")
 
     def log_scores(self, numbers: Mapping[str, float | None], scores: Uri) -> None:
-        """Log what its model scored, under score/<name>, and where the scores lie.
+        """Log what its model scored, under score/<name>, and where the scores lie."""
+        self.log_result(
+            {f"score/{name}": value for name, value in numbers.items()}, {"scores": display(scores)}
+        )
 
-        A store that does not take them is named in the log: the scores themselves are written.
+    def log_result(self, numbers: Mapping[str, float | None], tags: Mapping[str, str]) -> None:
+        """Log numbers that are not known yet or have changed, and tags slicemill.<name>.
+
+        A store that does not take them is named in the log: the result itself is written.
         """
         try:
+            stored = self.client.get_run(self.run_id).data.metrics
             for name, value in numbers.items():
-                if value is not None:
-                    self.client.log_metric(self.run_id, f"score/{name}", float(value))
-            self.client.set_tag(self.run_id, "slicemill.scores", display(scores))
+                if value is not None and stored.get(name) != float(value):
+                    self.client.log_metric(self.run_id, name, float(value))
+            for name, text in tags.items():
+                self.client.set_tag(self.run_id, f"slicemill.{name}", text)
         except Exception as error:
-            log.warning("MLflow did not take the scores: %s", type(error).__name__)
+            log.warning("MLflow did not take the result: %s", type(error).__name__)
+
+
+@contextmanager
+def parent_run(entry: RunEntry | None) -> Iterator[TrackedRun | None]:
+    """The run that others are children of, marked as finished or failed in the end; None without tracking."""
+    if entry is None:
+        yield None
+        return
+    run, finished = TrackedRun.begin(entry, "--track", resume=True), False
+    try:
+        yield run
+        finished = True
+    finally:
+        run.end(finished)

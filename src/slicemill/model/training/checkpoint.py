@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from slicemill.config import TrainConfig
-from slicemill.config.changes import changed_settings
+from slicemill.config.changes import RECORDING, changed_settings
 from slicemill.core.training.state import RunState
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import storage
@@ -40,8 +40,7 @@ EVERY = 60.0
 
 #: Settings that may differ between a run and its continuation.
 _FREE_SETTINGS = frozenset(
-    {"resume", "overwrite", "out", "lake", "device", "init_weights", "init_from", "cache"}
-    | {"figures", "tensorboard", "track", "experiment", "run_name"}
+    {"resume", "overwrite", "out", "lake", "device", "init_weights", "init_from", "cache"} | RECORDING
 )
 
 

@@ -18,22 +18,19 @@ import numpy as np
 import psutil
 import torch
 
-from slicemill.config import TrainConfig
+from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.records import EpochLine
 from slicemill.core.training.state import RunState
 from slicemill.errors import MachineError
 from slicemill.io import storage
 from slicemill.io.places import Run
-from slicemill.io.run.tracking_store import TrackedRun, artifact_folder, mlflow_client
+from slicemill.io.run.tracking_store import RunEntry, TrackedRun
 from slicemill.io.storage.uri import display, is_s3, join, local_path, stored_uri
 from slicemill.model.loading.loader import LabelledSlice
 from slicemill.model.predicting.predictor import probabilities
 from slicemill.model.training.learner import Learner
 from slicemill.model.training.pictures import draw_curves, draw_examples, example_slices
-from slicemill.types import SliceMask
-
-#: Longest value of a parameter that MLflow's stores take.
-_LONGEST_VALUE = 500
+from slicemill.types import SliceMask, Uri
 
 
 class Tracker(Protocol):
@@ -76,7 +73,7 @@ def _trackers(learner: Learner, start: RunState) -> list[Tracker]:
     if settings.figures:
         trackers.append(FigureTracker(learner))
     if settings.track:
-        trackers.append(MlflowTracker(settings))
+        trackers.append(MlflowTracker(learner.plan))
     if settings.tensorboard:
         trackers.append(TensorBoardTracker(learner, start.epochs_done))
     return trackers
@@ -158,48 +155,27 @@ class FigureTracker:
 class MlflowTracker:
     """One run in an MLflow store, a local SQLite file or a server; a resumed run goes on in its own."""
 
-    def __init__(self, settings: TrainConfig) -> None:
-        self._store = str(settings.track)
-        self._out = stored_uri(settings.out)
-        self._client = mlflow_client(self._store, "--track")
-        self._run = self._resumed(settings) or self._created(settings)
-
-    def _resumed(self, settings: TrainConfig) -> str | None:
-        uri = Run(stored_uri(settings.out)).tracking
-        if not settings.resume or not storage.exists(uri):
-            return None
-        record = storage.read_json(uri)
-        if record["store"] != settings.track:
-            return None
-        self._client.update_run(record["run"], status="RUNNING")
-        return str(record["run"])
-
-    def _created(self, settings: TrainConfig) -> str:
-        from mlflow.entities import Param
-
-        name = settings.experiment
-        stored_entry = self._client.get_experiment_by_name(name)
-        if stored_entry:
-            experiment = stored_entry.experiment_id
-        else:
-            experiment = self._client.create_experiment(name, artifact_folder(self._store))
-        run_name = settings.run_name or settings.out.rstrip("/").rpartition("/")[2]
-        run = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
-        places = {"out": display(stored_uri(settings.out)), "lake": display(stored_uri(settings.lake))}
-        parameters = {**dataclasses.asdict(settings), **places}
-        self._client.log_batch(
-            run, params=[Param(name, str(value)[:_LONGEST_VALUE]) for name, value in parameters.items()]
+    def __init__(self, plan: TrainPlan) -> None:
+        settings = plan.settings
+        self._out = out = stored_uri(settings.out)
+        places = {"out": display(out), "lake": display(stored_uri(settings.lake))}
+        entry = RunEntry(
+            str(settings.track),
+            settings.experiment,
+            (None if plan.parent else settings.run_name) or _name(out),
+            Run(out).tracking,
+            {**dataclasses.asdict(settings), **places},
+            plan.parent,
         )
-        storage.write_json(Run(stored_uri(settings.out)).tracking, {"store": settings.track, "run": run})
-        return run
+        self._run = TrackedRun.begin(entry, "--track", resume=settings.resume)
 
     def epoch(self, state: RunState) -> None:
         """Log the epoch's numbers under its number."""
         from mlflow.entities import Metric
 
         line, now = state.history[-1], int(time.time() * 1000)
-        self._client.log_batch(
-            self._run,
+        self._run.client.log_batch(
+            self._run.run_id,
             metrics=[
                 Metric(name, value, now, line.epoch)
                 for name, value in {**numbers(line), **machine_numbers()}.items()
@@ -207,11 +183,17 @@ class MlflowTracker:
         )
         if state.leading_epoch == state.epochs_done:
             # Drawn before: figures come first among the trackers.
-            TrackedRun(self._client, self._run).log_files([Run(self._out).examples(line.epoch)], "figures")
+            self._run.log_files([Run(self._out).examples(line.epoch)], "figures")
 
     def close(self, finished: bool) -> None:
         """Mark the run as finished or failed."""
-        self._client.set_terminated(self._run, "FINISHED" if finished else "FAILED")
+        self._run.end(finished)
+
+
+def _name(out: Uri) -> str:
+    """What a run is called by its folder: of fold-0/run, the fold."""
+    *_, before, last = out.rstrip("/").split("/")
+    return before if last == "run" and before else last
 
 
 class TensorBoardTracker:
