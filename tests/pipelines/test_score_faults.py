@@ -80,13 +80,14 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     thread.join()
 
 
-def score_to(name: str) -> dict[str, Any]:
+def score_to(name: str, *, master: str = "") -> dict[str, Any]:
+    environment = {**os.environ, "SLICEMILL_MASTER": master}
     command = [str(Path(sys.executable).parent / "slicemill"), "score", "--model", "s3://faulty/run"]
     done = subprocess.run(
         [*command, "--raw", "s3://faulty/raw", "--out", f"s3://faulty/{name}"],
         capture_output=True,
         text=True,
-        env={**os.environ, "SLICEMILL_MASTER": "local[2,3]"},
+        env={name: value for name, value in environment.items() if value},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
@@ -105,21 +106,22 @@ def fetched(client: Any, name: str, home: Path) -> Path:
 
 @pytest.mark.slow
 def test_nothing_is_lost(faulty: Faulty, tmp_path: Path) -> None:
-    for number in range(10):
+    for number in range(6):
         write_scan(tmp_path / "raw", f"TEST_AA_{number:04}_20200101", slices=12)
     write_run(canonical(str(tmp_path / "run")), size=32)
     client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     client.create_bucket(Bucket="faulty")
     for path in [*(tmp_path / "raw").rglob("*.tif"), *(tmp_path / "run").iterdir()]:
         client.put_object(Bucket="faulty", Key=str(path.relative_to(tmp_path)), Body=path.read_bytes())
+    # Without Spark: the bits are the same.
     score_to("calm")
 
     faulty.on = True
-    summary = score_to("disturbed")
+    summary = score_to("disturbed", master="local[2,3]")
     faulty.on = False
 
-    assert (summary["scored"], summary["slices"], summary["quarantined"]) == (10, 120, 0)
-    assert min(faulty.made[kind] for kind in ("503", "dropped", "broken")) > 2
+    assert (summary["scored"], summary["slices"], summary["quarantined"]) == (6, 72, 0)
+    assert min(faulty.made[kind] for kind in ("503", "dropped", "broken")) > 1
     calm, disturbed = (outputs(fetched(client, name, tmp_path)) for name in ("calm", "disturbed"))
-    assert len(calm.files) == 130
+    assert len(calm.files) == 78
     assert disturbed == calm
