@@ -18,6 +18,8 @@ import pytest
 from botocore.exceptions import ClientError
 from emr_builder import SITE
 
+from slicemill.emr.requests.nightly import COUNTS
+
 FOLDER = Path(__file__).parents[2] / "scripts" / "rehearsal"
 
 
@@ -48,9 +50,7 @@ class Jobs:
         code = self.codes.get(job, [0]).pop(0) if self.codes.get(job) else 0
         if code in (0, 3) and "--summary" in words:
             line = {"job": job, "status": "data_short" if code else "done", "mean_patient_dice": 0.9}
-            line |= dict.fromkeys(
-                ("scans", "slices", "quarantined", "scored", "failed", "waiting", "scans_with_warnings"), 1
-            )
+            line |= dict.fromkeys([name for names in COUNTS.values() for name in names], 1)
             bucket, _, key = words[words.index("--summary") + 1].removeprefix("s3://").partition("/")
             _s3(variables["AWS_ENDPOINT_URL"], variables["AWS_ACCESS_KEY_ID"]).put_object(
                 Bucket=bucket, Key=key, Body=json.dumps(line).encode()

@@ -210,6 +210,11 @@ def test_drift_is_said_in_the_warnings(
     warnings = {scan: row["warnings"] for scan, row in patients(out).items()}
     assert warnings["TEST_DD_0004_20200104"] == ["slices are 48x48, in training 32x32"]
     assert warnings[SCAN_IDS[0]] == []
+    assert found["new_scans_with_warnings"] == 1
+    # The scan stays in its folder, and is no news the next night.
+    again = run(trained, raw, out)
+    assert (again["scans_with_warnings"], again["new_scans_with_warnings"]) == (1, 0)
+    assert again["new_scans_to_look_at_first"] == 0
 
 
 def test_a_split_is_evaluated_and_two_models_are_compared(

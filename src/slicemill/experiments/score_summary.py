@@ -50,6 +50,7 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
     rows, scope, failed = results.rows, results.scope, results.failed
     quarantined = sum(row.quarantined for row in rows)
     states = Counter(results.states.values())
+    new = [row for row in rows if results.states.get(row.scan_id) == SCORED]
     status = "data_short" if quarantined > config.max_bad_fraction * scope.files else "done"
     failed_names = ", ".join(failed[:_NAMED])
     return {
@@ -66,6 +67,9 @@ def score_counts(config: ScoreConfig, results: ScoreResults, card: Card) -> dict
         "quarantined": quarantined,
         "scans_with_warnings": sum(bool(row.warnings) for row in rows),
         "scans_to_look_at_first": sum(bool(row.look_first) for row in rows),
+        # Scans stay in their folders: only what came since the last run can say that something has changed.
+        "new_scans_with_warnings": sum(bool(row.warnings) for row in new),
+        "new_scans_to_look_at_first": sum(bool(row.look_first) for row in new),
         "channel_order": channel_order_doubt(channel_statistics(rows), card.training_profile),
         "slices_per_second": results.slices_per_second,
         "model_id": card.model_id,

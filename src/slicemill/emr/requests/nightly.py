@@ -27,7 +27,10 @@ QUIET_MINUTES = 15
 #: Jobs whose summary decides on the night, and the counts of it that become metrics.
 COUNTS: Mapping[JobName, tuple[str, ...]] = {
     "ingest": ("scans", "slices", "quarantined"),
-    "score": ("scans", "scored", "quarantined", "failed", "waiting", "scans_with_warnings"),
+    "score": (
+        *("scans", "scored", "quarantined", "failed", "waiting"),
+        *("scans_with_warnings", "new_scans_with_warnings", "new_scans_to_look_at_first"),
+    ),
 }
 #: CloudWatch namespace of the counts.
 NAMESPACE = "slicemill"
