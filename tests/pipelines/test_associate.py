@@ -66,6 +66,29 @@ def test_features_of_predicted_and_true_masks_are_stored_beside_each_other(
     assert b"</html>" in (Path(out) / "associations.html").read_bytes()
 
 
+def test_the_spacing_may_be_a_clinical_column(tmp_path: Path) -> None:
+    lake, scores = (canonical(str(tmp_path / name)) for name in ("lake", "scores"))
+    clinical = {"thickness": [5.0, 2.0, 3], "RNASeqCluster": ["1", "1", None], "scanner": ["a", "b", "c"]}
+    write_lake(lake, write_raw(tmp_path / "raw"), clinical=clinical)
+    write_scores(scores, lake)
+    mark_seen(scores, [False, False, False])
+    config = AssociateConfig(
+        lake=lake, scores=(scores,), out=str(tmp_path / "out"), spacing="thickness,1,0.5"
+    )
+    associate.run(config)
+    places = Associations(canonical(config.out))
+    rows = read_small(places.features, FEATURES).to_pylist()
+    true = {row["scan_id"]: row for row in rows if row["mask"] == "true"}
+    # Each scan has 20 tumour pixels.
+    assert [true[scan_id]["volume"] for scan_id in sorted(true)] == [20 * 0.5 * side for side in (5, 2, 3)]
+    assert [true[scan_id]["spacing"][0] for scan_id in sorted(true)] == [5.0, 2.0, 3.0]
+    assert "Spacing thickness x 1.0 x 0.5." in (tmp_path / "out" / "associations.md").read_text()
+    with pytest.raises(ConfigError, match=r"a column that the lake lacks.*RNASeqCluster, scanner, thickness"):
+        associate.run(replace(config, spacing="thick,1,1"))
+    with pytest.raises(InputError, match="column scanner has no distance for TEST_AA_0001"):
+        associate.run(replace(config, spacing="1,scanner,1"))
+
+
 def test_the_page_shows_every_test_with_its_effect() -> None:
     random = np.random.default_rng(0)
     patients = [f"P{index}" for index in range(40)]
@@ -119,7 +142,7 @@ def test_a_column_that_the_lake_lacks_is_named(study: tuple[str, str, str]) -> N
         associate.run(AssociateConfig(lake=lake, scores=(scores,), out=out, target=("grade",)))
 
 
-@pytest.mark.parametrize("spacing", ["1,1", "1,1,x", "0,1,1", "nan,1,1", "1,1,inf"])
-def test_a_spacing_is_three_numbers_above_0(spacing: str) -> None:
+@pytest.mark.parametrize("spacing", ["1,1", "thickness", "1,,1", "0,1,1", "nan,1,1", "1,1,inf"])
+def test_a_spacing_is_three_numbers_above_0_or_columns(spacing: str) -> None:
     with pytest.raises(ConfigError, match="--spacing"):
         AssociateConfig(lake="l", scores=("s",), out="o", spacing=spacing)

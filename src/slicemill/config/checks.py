@@ -22,6 +22,26 @@ def spacing(text: str) -> tuple[float, float, float]:
     return sides[0], sides[1], sides[2]
 
 
+def spacing_sides(text: str) -> tuple[float | str, ...]:
+    """Distance of slices, rows and columns in dz,dy,dx, each a number or a column of the clinical table.
+
+    Raises ConfigError for other text.
+    """
+    sides = tuple(_side(part.strip()) for part in text.split(","))
+    good = len(sides) == 3 and all(
+        side if isinstance(side, str) else 0 < side < float("inf") for side in sides
+    )
+    require(good, "--spacing", "three numbers above 0, or columns of the clinical table, dz,dy,dx", text)
+    return sides
+
+
+def _side(part: str) -> float | str:
+    try:
+        return float(part)
+    except ValueError:
+        return part
+
+
 def require_onnx_can(device: str, precision: str) -> None:
     """Raise ConfigError where ONNX Runtime is asked for what only torch does here."""
     for flag, value, possible in (("--device", device, "cpu"), ("--precision", precision, "fp32")):

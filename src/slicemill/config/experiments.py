@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from slicemill.config.checks import require, spacing
+from slicemill.config.checks import require, spacing_sides
 from slicemill.config.training import TrainConfig
 from slicemill.errors import ConfigError
 
@@ -108,14 +108,14 @@ class AssociateConfig:
     target: tuple[str, ...] = ()
     """Clinical column to predict from shape, cross-validated, against labels at random. Repeat the flag."""
     spacing: str = "1,1,1"
-    """Distance of slices, rows and columns, in millimetres: dz,dy,dx. 1,1,1 counts in voxels."""
+    """Distance of slices, rows and columns, dz,dy,dx: millimetres or clinical columns. 1,1,1: in voxels."""
     seed: int = 0
     """Seed of random tables and bootstrap samples."""
 
     def __post_init__(self) -> None:
         require(bool(self.scores), "--scores", "at least one score folder, or a cross-validation", "none")
-        self.voxel()
+        self.sides()
 
-    def voxel(self) -> tuple[float, float, float]:
-        """Distance of slices, rows and columns. Raises ConfigError for anything but three numbers above 0."""
-        return spacing(self.spacing)
+    def sides(self) -> tuple[float | str, ...]:
+        """Distance of slices, rows and columns, each a number or a clinical column; raises ConfigError."""
+        return spacing_sides(self.spacing)

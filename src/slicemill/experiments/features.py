@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ from scipy import ndimage
 from slicemill.core.evaluation.rows import ScanScore
 from slicemill.core.evaluation.shape import Spacing, shape_features
 from slicemill.core.results.feature_rows import FeatureRow, feature_row
-from slicemill.errors import InputError
+from slicemill.errors import ConfigError, InputError
 from slicemill.io.lake.tables import LakeTables
 from slicemill.io.scores.results import ScoreTables
 from slicemill.types import ScanMasks
@@ -33,11 +33,15 @@ class FeatureTable:
     """Scans whose slices are not all labelled, so that their true shape is not known."""
 
 
-def feature_table(lake: LakeTables, tables: Iterable[ScoreTables], spacing: Spacing) -> FeatureTable:
+def feature_table(
+    lake: LakeTables, tables: Iterable[ScoreTables], sides: Sequence[float | str]
+) -> FeatureTable:
     """Features of every scored scan of several score folders.
 
-    Raises InputError for scores of patients that the model has seen, for a scan that two folders hold, and
-    for one that the lake lacks: associations are of out-of-fold masks only.
+    `sides`: distance of slices, rows and columns, each a number or a clinical column of the lake. Raises
+    InputError for scores of patients that the model has seen, for a scan that two folders hold, and
+    for one that the lake lacks: associations are of out-of-fold masks only. Raises ConfigError for a column
+    that the lake lacks, InputError for a patient without a distance in it.
     """
     rows: list[FeatureRow] = []
     empty: dict[str, list[str]] = {"predicted": [], "true": [], "unknown": []}
@@ -45,6 +49,7 @@ def feature_table(lake: LakeTables, tables: Iterable[ScoreTables], spacing: Spac
     for table in tables:
         for score in table.scans:
             _check(score, owners, str(table.home))
+            spacing = patient_spacing(lake, sides, score.patient_id)
             scan = lake.scan(score.scan_id)
             predicted = {
                 index: slice_.mask
@@ -58,6 +63,30 @@ def feature_table(lake: LakeTables, tables: Iterable[ScoreTables], spacing: Spac
             else:
                 empty["unknown"].append(score.scan_id)
     return FeatureTable(tuple(rows), tuple(empty["predicted"]), tuple(empty["true"]), tuple(empty["unknown"]))
+
+
+def patient_spacing(lake: LakeTables, sides: Sequence[float | str], patient: str) -> Spacing:
+    """Distance of a patient's slices, rows and columns; see `feature_table`."""
+    z, y, x = (side if isinstance(side, float) else _from_column(lake, side, patient) for side in sides)
+    return z, y, x
+
+
+def _from_column(lake: LakeTables, name: str, patient: str) -> float:
+    if name not in lake.clinical:
+        raise ConfigError(
+            "--spacing names a column that the lake lacks",
+            expected=f"a number, or one of {', '.join(sorted(lake.clinical)) or 'no clinical columns'}",
+            found=name,
+        )
+    value = lake.clinical[name].get(patient)
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InputError(
+            f"the clinical column {name} has no distance for {patient}",
+            expected="millimetres, above 0, for each scored patient",
+            found=value,
+            advice="Mend the clinical table and ingest again, or give a number for all scans.",
+        )
+    return float(value)
 
 
 def _check(score: ScanScore, owners: dict[str, str], home: str) -> None:

@@ -45,13 +45,13 @@ def run(config: AssociateConfig) -> dict[str, Any]:
     lake = read_lake(canonical(config.lake))
     outcomes = _outcomes(lake, config.outcome)
     homes = [home for uri in config.scores for home in _score_folders(canonical(uri))]
-    table = feature_table(lake, [read_scores(home) for home in homes], config.voxel())
+    table = feature_table(lake, [read_scores(home) for home in homes], config.sides())
     tests = {
         mask: tuple(associations(_by_patient(table.rows, mask), outcomes, config.seed)) for mask in _MASKS
     }
     result = AssociationResult(
         scans=len({row.scan_id for row in table.rows}),
-        spacing=config.voxel(),
+        spacing=config.sides(),
         empty_predicted=table.empty_predicted,
         empty_true=table.empty_true,
         without_truth=table.without_truth,

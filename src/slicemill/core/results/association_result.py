@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slicemill.core.evaluation.shape import Spacing
 from slicemill.core.results.target_result import Target
 
 
@@ -51,7 +50,8 @@ class AssociationResult:
     """Every test by predicted and by true masks, how the masks agree, and what is missing."""
 
     scans: int
-    spacing: Spacing
+    spacing: tuple[float | str, ...]
+    """Distance of slices, rows and columns: numbers, or the clinical columns that say them."""
     empty_predicted: tuple[str, ...]
     """Scans in which the model predicted no tumour."""
     empty_true: tuple[str, ...]
