@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from slicemill.config import PUBLIC_SCAN_PATTERN
 from slicemill.core.scans.discovery import Discovery, FoundFile, discover, pack
 from slicemill.core.scans.integrity import Problem, Reason
+from slicemill.core.scans.surroundings import Surroundings
 
 PATTERN = re.compile(PUBLIC_SCAN_PATTERN)
 SCAN = "TCGA_CS_4941_19960909"
@@ -334,3 +335,36 @@ def test_packing_loses_nothing_and_leaves_no_straggler(sizes: list[int], parts: 
     loads = [sum(task.size for task in share) for share in shares]
     # Graham's bound for the largest-first rule.
     assert max(loads) <= sum(sizes) / min(parts, len(sizes)) + max(sizes) + len(sizes)
+
+
+class Counted(str):
+    """A URI that counts how often one is compared with a beginning."""
+
+    looks = 0
+
+    def startswith(self, *beginnings: object) -> bool:
+        Counted.looks += 1
+        return super().startswith(*beginnings)  # type: ignore[arg-type]
+
+
+def test_a_card_in_every_folder_takes_no_look_at_every_file_for_each() -> None:
+    uris = [
+        Counted(f"{ROOT}/S{number:04}/{name}") for number in range(300) for name in ("S_1.tif", "model.json")
+    ]
+    Surroundings([ROOT], [], uris)
+    assert Counted.looks < 10 * len(uris)
+
+
+def test_what_lies_anywhere_in_a_folder_of_slicemills_is_its_own() -> None:
+    run, scores = f"{ROOT}/a/run", f"{ROOT}/b/scores"
+    uris = [
+        f"{run}/model.json",
+        f"{run}/model.safetensors",
+        f"{scores}/scores.json",
+        f"{scores}/masks-2/S/S_1.tif",
+    ]
+    surroundings = Surroundings([ROOT], [], uris)
+    for uri in (*uris, f"{run}/figures/deep/x.png", f"{run}/", f"{scores}/masks/"):
+        assert surroundings.kind(uri) == "own"
+    for uri in (f"{ROOT}/a/run2/S_1.tif", f"{ROOT}/a/", f"{ROOT}/b/S_1.tif"):
+        assert surroundings.kind(uri) != "own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 
 #: Folders of desktops, file systems and servers that hold copies of what was there; in lower case.
@@ -38,15 +39,13 @@ class Surroundings:
 
     def __init__(self, roots: Sequence[str], own: Sequence[str], uris: Iterable[str]) -> None:
         self._roots = sorted({root.rstrip("/") + "/" for root in roots}, key=len, reverse=True)
-        homes = {home.rstrip("/") + "/" for home in own} | _homes_with_card(list(uris))
-        self._own = tuple(prefix for home in sorted(homes) for prefix in self._prefixes(home))
+        homes = {home.rstrip("/") + "/" for home in own} | _homes_with_card(uris)
+        # Of a home that scans lie in too, only the masks are left out.
+        shared = {home for home in homes if any(root.startswith(home) for root in self._roots)}
+        self._masks = tuple(f"{home}masks{end}" for home in sorted(shared) for end in ("/", "-"))
+        self._homes = homes - shared
         self._kinds: dict[str, str | None] = {}
-
-    def _prefixes(self, home: str) -> tuple[str, ...]:
-        """What to leave out of a folder: all of it, or of a root that scans lie in too, only the masks."""
-        if any(root.startswith(home) for root in self._roots):
-            return (f"{home}masks/", f"{home}masks-")
-        return (home,)
+        self._folders_in_homes: dict[str, bool] = {}
 
     def path(self, uri: str) -> str:
         """Path of a folder below its root, or its name."""
@@ -55,9 +54,9 @@ class Surroundings:
 
     def kind(self, uri: str) -> str | None:
         """`hidden` or `own` for a file, or a folder that ends in a slash, that no scan can have."""
-        if self._own and uri.startswith(self._own):
-            return "own"
         folder, _, name = uri.rstrip("/").rpartition("/")
+        if uri.startswith(self._masks) or (self._homes and (uri in self._homes or self._in_home(folder))):
+            return "own"
         if folder not in self._kinds:
             self._kinds[folder] = "hidden" if self._hidden_folder(folder) else None
         if self._kinds[folder] or _always_hidden(name):
@@ -67,6 +66,14 @@ class Surroundings:
         underlined = own_name.startswith("_") and self._below_root(folder)
         unfit = not name.startswith(own_name) if underlined else name.startswith("_")
         return "hidden" if unfit else None
+
+    def _in_home(self, folder: str) -> bool:
+        """Whether a folder is one that slicemill writes to, or lies in one; each is looked up once."""
+        if folder not in self._folders_in_homes:
+            above = folder.rpartition("/")[0]
+            inside = f"{folder}/" in self._homes or (above != "" and self._in_home(above))
+            self._folders_in_homes[folder] = inside
+        return self._folders_in_homes[folder]
 
     def _hidden_folder(self, folder: str) -> bool:
         if not self._below_root(folder):
@@ -78,15 +85,20 @@ class Surroundings:
         return not self._roots or any(folder.startswith(root) for root in self._roots)
 
 
-def _homes_with_card(uris: Sequence[str]) -> set[str]:
+def _homes_with_card(uris: Iterable[str]) -> set[str]:
+    ordered = sorted(uris)
     homes = set()
-    for uri in uris:
+    for uri in ordered:
         folder, _, name = uri.rpartition("/")
-        if name in _OWN_CARDS:
-            beside = tuple(f"{folder}/{beginning}" for beginning in _OWN_CARDS[name])
-            if any(other.startswith(beside) for other in uris):
-                homes.add(f"{folder}/")
+        if any(_begins(ordered, f"{folder}/{beginning}") for beginning in _OWN_CARDS.get(name, ())):
+            homes.add(f"{folder}/")
     return homes
+
+
+def _begins(ordered: Sequence[str], beginning: str) -> bool:
+    """Whether one of these URIs, in order, begins so; found without a look at each."""
+    place = bisect.bisect_left(ordered, beginning)
+    return place < len(ordered) and ordered[place].startswith(beginning)
 
 
 def _always_hidden(name: str) -> bool:
