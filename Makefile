@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := setup
 .SUFFIXES:
-.PHONY: setup preflight check test test-browser test-spark35 lint format docs demo audit requirements clean distclean
+.PHONY: setup preflight check test test-browser test-spark35 rehearsal lint format docs demo audit requirements clean distclean
 
 PYTHON ?=
 OUT ?= demo-out
@@ -66,6 +66,12 @@ test-browser: setup
 # The jobs on Spark 3.5, which emr-7.13.0 has; ARGS as for test.
 test-spark35: setup
 	@scripts/spark35.sh $(ARGS)
+
+# EMR on this machine: a YARN of two nodes, S3 that asks for each job's role, our steps word for word, and nights.
+# ARCHIVE: a packed environment; without it one whose packages stay in .venv.
+rehearsal: setup
+	@scripts/yarn-local.sh build/yarn $(CURDIR)/$(BIN)/python scripts/rehearsal/rehearse.py build/yarn \
+	$(if $(ARCHIVE),--archive $(ARCHIVE))
 
 lint: setup
 	@$(BIN)/ruff check

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,7 @@ from botocore.exceptions import ClientError
 from emr_builder import SITE
 
 from slicemill.emr.requests.nightly import COUNTS
+from slicemill.emr.site import check_environment
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "rehearsal"
 
@@ -33,7 +36,7 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
-gate, night = module("gate"), module("night")
+gate, night, node = module("gate"), module("night"), module("node")
 
 
 class Jobs:
@@ -150,3 +153,17 @@ def test_nodes_reach_no_service_but_s3(home: Any) -> None:
         home.client("iam", "PipelineRole").list_users()
     assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
     home.gate.refusals.clear()
+
+
+def test_the_environment_of_a_rehearsal_holds_slicemill_and_no_pyspark(tmp_path: Path) -> None:
+    archive = node.pack_environment(tmp_path / "packing")
+    check_environment(f"s3://code/environments/{archive.name}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / "node", filter="fully_trusted")
+    program = "from importlib.util import find_spec as find; print(find('slicemill').origin, find('pyspark'))"
+    python = tmp_path / "node" / "bin" / "python"
+    answer = subprocess.run([python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    origin, spec = answer.stdout.split()
+    assert Path(origin).is_relative_to(tmp_path / "node")
+    assert spec == "None"
+    assert (tmp_path / "node" / "jobs" / "ingest.py").is_file()
