@@ -69,9 +69,9 @@ def decode_body(body: bytes, max_pixels: int, max_slices: int) -> DecodedBody:
     return DecodedBody(kind, scan)
 
 
-def answer_format(asked: str | None, upload: DecodedBody) -> str:
+def answer_format(query: str | None, upload: DecodedBody) -> str:
     """The answer's format: the body's own unless another is asked for; RefusalError for a misfit."""
-    kind = asked or upload.kind
+    kind = query or upload.kind
     if kind not in MEDIA_TYPES:
         raise RefusalError(400, "format is not known", ", ".join(MEDIA_TYPES), "another word")
     if kind != "npy" and len(upload.scan.slices) > 1:

@@ -65,8 +65,8 @@ def _read_totals(home: Uri) -> Iterator[TotalsRow]:
     counts = ("histogram", "heat_map")
     for group in read_small_groups(Lake(home).totals, TOTALS):
         lists = {name: group.column(name) for name in counts}
-        others = group.drop_columns(list(counts)).to_pylist()
-        for at, stored in enumerate(others):
+        rows = group.drop_columns(list(counts)).to_pylist()
+        for at, stored in enumerate(rows):
             # Not as Python's lists: they take six times the memory of a lake's table.
             arrays = {name: column[at].values.to_numpy() for name, column in lists.items()}
             yield from_columns(TotalsRow, {**stored, **arrays})

@@ -115,8 +115,8 @@ class QuarantineRow:
 
 
 def _smallest(counts: Sequence[int] | Counts) -> Counts:
-    whole = np.asarray(counts, np.int64)
-    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))))
+    numbers = np.asarray(counts, np.int64)
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
 
 
 def columns(row: ScanRow | TotalsRow | QuarantineRow) -> dict[str, Any]:
