@@ -61,13 +61,13 @@ WARM_RUNS = 3
 TUMOUR_SHARE = 0.01
 
 
-def untrained(run: str, name: str) -> None:
+def untrained(run: str, name: str, size: int = SIZE) -> None:
     """A run with random weights, its last layer shifted so that some pixels are tumour."""
     torch.manual_seed(0)
     network = architecture(name, "segment").build().eval()
     (*_, last) = (module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     with torch.no_grad():
-        logits = network(torch.randn(2, len(SEQUENCES), SIZE, SIZE))
+        logits = network(torch.randn(2, len(SEQUENCES), size, size))
         last.bias.sub_(torch.quantile(logits.flatten()[:: len(SEQUENCES)], 1 - TUMOUR_SHARE))
     data = safetensors.torch.save({name: one.contiguous() for name, one in network.state_dict().items()})
     storage.write_bytes(weights_uri(run), data)
@@ -86,7 +86,7 @@ def untrained(run: str, name: str) -> None:
             architecture=name,
             channels=SEQUENCES,
             normalisation=RULE_NAMES["volume"],
-            input_size=SIZE,
+            input_size=size,
             threshold=0.5,
             weights_sha256=sha256(data),
             **made,
