@@ -431,6 +431,11 @@ def test_a_step_whose_data_fell_short_goes_on(code: int, seen: int) -> None:
     assert subprocess.run([*wrapper, "bash", "-c", f"exit {code}"], check=False).returncode == seen
 
 
+def test_in_cluster_mode_no_step_can_tell_a_shortfall_from_a_failure() -> None:
+    with pytest.raises(ConfigError, match="exit code 3 does not reach the step"):
+        step("score", short_is_done=True, deploy_mode="cluster")
+
+
 def test_a_search_trains_one_model_an_executor() -> None:
     arguments = job_arguments("sweep", SITE, GPU, "first", "five")
     Step("sweep", (*arguments, "--trials", "20"))

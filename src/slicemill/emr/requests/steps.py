@@ -85,6 +85,13 @@ class Step:
 
     def __post_init__(self) -> None:
         check_arguments(self.job, self.arguments)
+        if self.short_is_done and self.job in SPARK_JOBS and self.deploy_mode == "cluster":
+            # There spark-submit ends with 1 whatever the driver's exit code was.
+            raise ConfigError(
+                "in cluster mode exit code 3 does not reach the step",
+                expected="--deploy-mode client for a job whose shortfall is not a failure",
+                found="cluster",
+            )
         if self.archive:
             check_environment(self.archive)
             if self.job not in SPARK_JOBS:
