@@ -29,8 +29,9 @@ from slicemill.io.lake.splits import read_split
 from slicemill.io.parquet import read_small
 from slicemill.io.places import Lake, Run
 from slicemill.io.run.finished import refuse_finished
+from slicemill.io.run.tracking_store import RunEntry
 from slicemill.io.storage.lock import sole_writer
-from slicemill.io.storage.uri import canonical, join, stored_uri
+from slicemill.io.storage.uri import canonical, display, join, stored_uri
 from slicemill.model.networks.registry import DEFAULT, IMAGENET, RANDOM
 from slicemill.schemas import TOTALS
 from slicemill.spark.session import Session
@@ -83,6 +84,24 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 def _canonical_weights(init_weights: str | None) -> str | None:
     return init_weights if init_weights in (None, IMAGENET, RANDOM) else canonical(init_weights)
+
+
+def parent_entry(config: TrainConfig, record: Uri) -> RunEntry | None:
+    """The MLflow run that those of folds or trials are children of, remembered in the file `record`.
+
+    None without --track.
+    """
+    if config.track is None:
+        return None
+    out = canonical(config.out)
+    parameters = dataclasses.asdict(config) | {"out": display(out), "lake": display(canonical(config.lake))}
+    return RunEntry(
+        str(resolve(config).track),
+        config.experiment,
+        config.run_name or out.rpartition("/")[2],
+        record,
+        parameters,
+    )
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from slicemill.experiments.facts import model_facts, scoring_speed
 from slicemill.experiments.folds import FoldScores, fold_config, out_of_fold, train_and_score
 from slicemill.experiments.leak import LeakySplit, fold_slices, leaky_split, scan_rows, truth_and_probability
 from slicemill.experiments.out_of_fold import write_out_of_fold
-from slicemill.experiments.tracking import parent_entry
-from slicemill.experiments.training import data_hash, labelled_scans
+from slicemill.experiments.training import data_hash, labelled_scans, parent_entry
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.lake.splits import Split, read_split

@@ -17,8 +17,14 @@ from slicemill.core.training.selection import run_score
 from slicemill.core.training.trials import TrialRow
 from slicemill.errors import ConfigError, InputError, MachineError, TrainingError
 from slicemill.experiments.search_space import Dimension, Range, as_json, read_space
-from slicemill.experiments.tracking import parent_entry
-from slicemill.experiments.training import data_hash, launch_plan, make_plan, resolve, scans_by_part
+from slicemill.experiments.training import (
+    data_hash,
+    launch_plan,
+    make_plan,
+    parent_entry,
+    resolve,
+    scans_by_part,
+)
 from slicemill.io import storage
 from slicemill.io.machine import command, describe
 from slicemill.io.places import Run
