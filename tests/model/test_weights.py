@@ -11,7 +11,8 @@ import torchvision
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.model.networks.pretrained import LITE0, Pretrained
 from slicemill.model.networks.registry import ARCHITECTURES
-from slicemill.model.networks.unet import unet_lite0, unet_resnet18
+from slicemill.model.networks.resnets import unet_resnet18
+from slicemill.model.networks.unet import unet_lite0
 from slicemill.model.networks.weights import InitialWeights, initialise_encoder, load_encoder
 
 

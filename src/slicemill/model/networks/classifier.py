@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import timm
-import torchvision
 from torch import Tensor, nn
+
+from slicemill.model.networks.lite0 import HEAD_CHANNELS, Lite0Features
 
 #: Widths of the head's two hidden layers.
 _HIDDEN = (256, 64)
@@ -38,23 +36,6 @@ class Classifier(nn.Module):
         return logits
 
 
-def resnet18(dropout: float = 0.5) -> Classifier:
-    """Classifier on ResNet-18, weights drawn by torch's global generator."""
-    return _on_resnet(torchvision.models.resnet18(weights=None), dropout)
-
-
-def resnet50(dropout: float = 0.5) -> Classifier:
-    """Classifier on ResNet-50, weights drawn by torch's global generator."""
-    return _on_resnet(torchvision.models.resnet50(weights=None), dropout)
-
-
 def lite0(dropout: float = 0.5) -> Classifier:
     """Classifier on EfficientNet-Lite0, weights drawn by torch's global generator."""
-    encoder: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    return Classifier(encoder, encoder.num_features, dropout)
-
-
-def _on_resnet(encoder: torchvision.models.ResNet, dropout: float) -> Classifier:
-    features = encoder.fc.in_features
-    encoder.fc = nn.Identity()
-    return Classifier(encoder, features, dropout)
+    return Classifier(Lite0Features(), HEAD_CHANNELS, dropout)

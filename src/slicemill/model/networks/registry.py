@@ -59,8 +59,8 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "unet-lite0": Architecture((f"{_HERE}.unet", "unet_lite0"), "segment", "encoder", ("dropout",), LITE0),
-    "unet-resnet18": Architecture((f"{_HERE}.unet", "unet_resnet18"), "segment", "encoder", ("dropout",)),
-    "unet-resnet50": Architecture((f"{_HERE}.unet", "unet_resnet50"), "segment", "encoder", ("dropout",)),
+    "unet-resnet18": Architecture((f"{_HERE}.resnets", "unet_resnet18"), "segment", "encoder", ("dropout",)),
+    "unet-resnet50": Architecture((f"{_HERE}.resnets", "unet_resnet50"), "segment", "encoder", ("dropout",)),
     "monai-unet": Architecture((f"{_HERE}.monai_unets", "unet"), "segment", options=("filters", "dropout")),
     "monai-attention-unet": Architecture(
         (f"{_HERE}.monai_unets", "attention_unet"), "segment", options=("filters", "dropout")
@@ -72,8 +72,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         (f"{_HERE}.monai_unets", "swin_unetr"), "segment", options=("filters", "dropout")
     ),
     "lite0": Architecture((f"{_HERE}.classifier", "lite0"), "classify", "encoder", ("dropout",), LITE0),
-    "resnet18": Architecture((f"{_HERE}.classifier", "resnet18"), "classify", "encoder", ("dropout",)),
-    "resnet50": Architecture((f"{_HERE}.classifier", "resnet50"), "classify", "encoder", ("dropout",)),
+    "resnet18": Architecture((f"{_HERE}.resnets", "resnet18"), "classify", "encoder", ("dropout",)),
+    "resnet50": Architecture((f"{_HERE}.resnets", "resnet50"), "classify", "encoder", ("dropout",)),
 }
 
 #: Networks in which a pixel's logit depends on its surroundings alone, on no mean or size of the whole input:

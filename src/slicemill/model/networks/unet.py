@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+
+from slicemill.model.networks import lite0
 
 #: Channels of the decoder's stages, deepest first. Slim: three quarters of the work stays in the encoder.
 DECODER_CHANNELS = (128, 64, 32, 32)
@@ -67,35 +66,13 @@ class EncoderUNet(nn.Module, ABC):
         return logits
 
 
-class ResNetUNet(EncoderUNet):
-    """U-Net on a torchvision ResNet."""
+class Lite0UNet(EncoderUNet):
+    """U-Net on EfficientNet-Lite0."""
 
-    encoder: torchvision.models.ResNet
+    encoder: lite0.Lite0
 
-    def __init__(self, encoder: torchvision.models.ResNet, channels: Sequence[int], dropout: float) -> None:
-        # The classifier has no part in this, and a parameter without a gradient stops DDP.
-        encoder.fc = nn.Identity()
-        super().__init__(encoder, channels, dropout)
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """The stem's and the four stages' feature maps."""
-        net = self.encoder
-        features = [net.relu(net.bn1(net.conv1(images)))]
-        features.append(net.layer1(net.maxpool(features[0])))
-        for layer in (net.layer2, net.layer3, net.layer4):
-            features.append(layer(features[-1]))
-        return features
-
-
-class TimmUNet(EncoderUNet):
-    """U-Net on an encoder of timm with feature maps at strides 2 to 32."""
-
-    encoder: Any
-
-    def __init__(self, name: str, dropout: float) -> None:
-        """`name`: timm's own."""
-        encoder: Any = timm.create_model(name, pretrained=False, features_only=True)
-        super().__init__(encoder, encoder.feature_info.channels(), dropout)
+    def __init__(self, dropout: float) -> None:
+        super().__init__(lite0.Lite0(), lite0.FEATURE_CHANNELS, dropout)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """The encoder's feature maps."""
@@ -103,16 +80,6 @@ class TimmUNet(EncoderUNet):
         return features
 
 
-def unet_resnet18(dropout: float = 0.0) -> ResNetUNet:
-    """U-Net on ResNet-18, weights drawn by torch's global generator; `dropout` of whole channels."""
-    return ResNetUNet(torchvision.models.resnet18(weights=None), (64, 64, 128, 256, 512), dropout)
-
-
-def unet_resnet50(dropout: float = 0.0) -> ResNetUNet:
-    """U-Net on ResNet-50, weights drawn by torch's global generator; `dropout` of whole channels."""
-    return ResNetUNet(torchvision.models.resnet50(weights=None), (64, 256, 512, 1024, 2048), dropout)
-
-
-def unet_lite0(dropout: float = 0.0) -> TimmUNet:
-    """U-Net on EfficientNet-Lite0 (Liu 2020), padded as in TensorFlow: its weights come from there."""
-    return TimmUNet("tf_efficientnet_lite0", dropout)
+def unet_lite0(dropout: float = 0.0) -> Lite0UNet:
+    """U-Net on EfficientNet-Lite0 (Liu 2020) with random weights; `dropout` of whole channels."""
+    return Lite0UNet(dropout)

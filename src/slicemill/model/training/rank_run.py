@@ -275,5 +275,5 @@ def _self_test(learner: Learner, weights: bytes, size: int) -> SelfTest:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "torchvision", "timm", "petastorm", "numpy")
+    packages = ("torch", "torchvision", "petastorm", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
