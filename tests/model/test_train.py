@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from lock_holder import held_fence
 
 from slicemill.core.evaluation.dice import dice
 from slicemill.core.evaluation.options import ALL_OPTIONS, PredictionOptions
@@ -23,7 +26,8 @@ from slicemill.errors import ConfigError, InputError, ModelFileError, TrainingEr
 from slicemill.io import storage
 from slicemill.io.places import Run
 from slicemill.io.run.card import card_uri, load_card, weights_uri
-from slicemill.io.storage.uri import canonical, local_path
+from slicemill.io.storage.fence import LOCK_NAME, Holder
+from slicemill.io.storage.uri import canonical, join, local_path
 from slicemill.model.input import to_network_input, to_network_mask
 from slicemill.model.loading.stacked import StackedBatch
 from slicemill.model.networks.registry import architecture
@@ -158,9 +162,9 @@ def test_checkpoints_are_spaced_by_time_and_the_last_epoch_is_written(make, monk
     written: list[int] = []
     real = checkpoint.Snapshot.write
 
-    def noted(self: checkpoint.Snapshot, uri: Uri) -> None:
+    def noted(self: checkpoint.Snapshot, plan: TrainPlan) -> None:
         written.append(json.loads(self.header["slicemill.state"])["position"]["epochs_done"])
-        real(self, uri)
+        real(self, plan)
 
     monkeypatch.setattr(checkpoint.Snapshot, "write", noted)
     _train(make(epochs=3))
@@ -169,7 +173,7 @@ def test_checkpoints_are_spaced_by_time_and_the_last_epoch_is_written(make, monk
 
 
 def test_a_checkpoint_that_can_not_be_written_ends_the_run(make, monkeypatch) -> None:
-    def full(self: checkpoint.Snapshot, uri: Uri) -> None:
+    def full(self: checkpoint.Snapshot, plan: TrainPlan) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(checkpoint.Snapshot, "write", full)
@@ -178,6 +182,34 @@ def test_a_checkpoint_that_can_not_be_written_ends_the_run(make, monkeypatch) ->
     assert _train(plan) == {}
     assert "no space left" in _reason(plan)["message"]
     assert not storage.exists(Run.of(plan).card)
+
+
+def test_a_rank_whose_run_lost_its_lock_writes_nothing_more(make, monkeypatch) -> None:
+    plan = make(epochs=3)
+    home = Run.of(plan).home
+    plan = dataclasses.replace(plan, lock_token=held_fence(home).token)
+    real = rank_run.validate
+    left: dict[str, str] = {}
+
+    def overtaken(learner: Learner, size: int) -> object:
+        if storage.exists(Run.of(plan).metrics) and not left:
+            while not storage.exists(Run.of(plan).last_checkpoint):
+                time.sleep(0.01)
+            successor = Holder.of_this_process("successor", "another-token")
+            storage.write_bytes(join(home, LOCK_NAME), successor.to_json())
+            left.update(_contents(home))
+        return real(learner, size)
+
+    monkeypatch.setattr(rank_run, "validate", overtaken)
+
+    assert _train(plan) == {}
+    assert _contents(home) == left
+    assert not storage.exists(Run.of(plan).card)
+
+
+def _contents(home: Uri) -> dict[str, str]:
+    files = [file.uri for file in storage.list_files(home)]
+    return {uri: hashlib.sha256(storage.read_bytes(uri)).hexdigest() for uri in files}
 
 
 def test_a_run_that_an_earlier_release_began_goes_on(make, monkeypatch) -> None:

@@ -50,13 +50,13 @@ def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
     Raises BusyError if another training writes into the run's folder, and as `refuse_finished` does.
     """
     run = Run.of(plan)
-    with sole_writer(run.home, f"train-{uuid.uuid4().hex[:12]}"):
+    with sole_writer(run.home, f"train-{uuid.uuid4().hex[:12]}") as fence:
         refuse_finished(run.home, plan.settings)
         if not plan.settings.resume:
             clear_run(run)
         log.info("training on %s and validating on %s", _amount(plan.train), _amount(plan.validation))
         storage.write_bytes(run.plan, plan.to_json().encode())
-        return launch(spark, plan)
+        return launch(spark, dataclasses.replace(plan, lock_token=fence.token))
 
 
 def clear_run(run: Run) -> None:

@@ -76,6 +76,8 @@ class TrainPlan:
     """MLflow run that this run is a child of."""
     gpus: str | None = None
     """GPUs that every rank sees, as CUDA_VISIBLE_DEVICES; "" for all, None for those that Spark gave it."""
+    lock_token: str | None = None
+    """Token of the lock on the run's folder, without which ranks write nothing; None where none is held."""
 
     @property
     def network(self) -> str:

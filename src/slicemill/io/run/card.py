@@ -89,6 +89,10 @@ class Card:
         """First 16 hex digits of the SHA-256 of model.safetensors; see `committee_hash`."""
         return self.weights_sha256[:_ID_DIGITS]
 
+    def document(self) -> dict[str, Any]:
+        """The content of the card's file."""
+        return {**dataclasses.asdict(self), "model_id": self.model_id}
+
 
 def sha256(data: bytes) -> str:
     """SHA-256 in hex digits."""
@@ -117,7 +121,7 @@ def card_uri(run_uri: Uri) -> Uri:
 
 def save_card(run_uri: Uri, card: Card) -> None:
     """Write the card of a run."""
-    storage.write_json(card_uri(run_uri), {**dataclasses.asdict(card), "model_id": card.model_id})
+    storage.write_json(card_uri(run_uri), card.document())
 
 
 def load_card(run_uri: Uri) -> Card:

@@ -25,13 +25,14 @@ from torch.optim import Optimizer
 
 from slicemill.config import TrainConfig
 from slicemill.config.changes import RECORDING, changed_settings
+from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.state import RunState
 from slicemill.errors import ConfigError, ModelFileError
 from slicemill.io import storage
 from slicemill.io.places import Run
+from slicemill.io.run.rank_files import write_bytes
 from slicemill.io.storage.uri import display
 from slicemill.model.training.learner import Learner
-from slicemill.types import Uri
 
 _STATE = "slicemill.state"
 
@@ -77,10 +78,10 @@ class Snapshot:
         }
         return cls(copied, {_STATE: json.dumps(fields)})
 
-    def write(self, uri: Uri) -> None:
-        """Write the checkpoint, whole or not at all."""
+    def write(self, plan: TrainPlan) -> None:
+        """Write the checkpoint of the plan's run, whole or not at all."""
         packed = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        storage.write_bytes(uri, safetensors.torch.save(packed, dict(self.header)))
+        write_bytes(plan, Run.of(plan).last_checkpoint, safetensors.torch.save(packed, dict(self.header)))
 
 
 class Checkpoints:
@@ -116,8 +117,7 @@ class Checkpoints:
         if self._written is not None:
             self._written.result()
         if self._latest is not None:
-            uri = Run.of(self._learner.plan).last_checkpoint
-            self._written = self._writer.submit(self._latest.write, uri)
+            self._written = self._writer.submit(self._latest.write, self._learner.plan)
             self._latest, self._due = None, time.monotonic() + EVERY
 
 

@@ -8,6 +8,7 @@ import logging
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -22,10 +23,11 @@ from slicemill.core.training.pruning import gives_up
 from slicemill.core.training.records import EpochLine, RankFailure, format_epochs, metric_values
 from slicemill.core.training.schedule import Span
 from slicemill.core.training.state import RunState
-from slicemill.errors import SlicemillError
+from slicemill.errors import LockLostError, SlicemillError
 from slicemill.io import storage
 from slicemill.io.places import Run
-from slicemill.io.run.card import Card, SelfTest, save_card, sha256
+from slicemill.io.run.card import Card, SelfTest, sha256
+from slicemill.io.run.rank_files import write_bytes, write_json
 from slicemill.io.run.tracking_store import TrackedRun
 from slicemill.model.device import choose_precision, see_gpus, to_device
 from slicemill.model.networks.registry import RANDOM, architecture, encoder_rate
@@ -78,7 +80,7 @@ def _started_before(plan: TrainPlan, rank: Rank) -> bool:
     mark = Run.of(plan).started
     before = rank.first and storage.exists(mark)
     if rank.first and not before:
-        storage.write_bytes(mark, b"")
+        write_bytes(plan, mark, b"")
     return bool(all_reduce_sum([float(before)], rank)[0])
 
 
@@ -94,7 +96,9 @@ def _leave_reason(plan: TrainPlan, rank: int, error: Exception) -> None:
         )
     else:
         log.exception("rank %d fails", rank)
-    storage.write_json(Run.of(plan).failure(rank), dataclasses.asdict(reason))
+    # A run that lost its lock leaves no reason either: the folder is another's.
+    with suppress(LockLostError):
+        write_json(plan, Run.of(plan).failure(rank), dataclasses.asdict(reason))
 
 
 def _text(value: object) -> str | None:
@@ -139,7 +143,7 @@ def _run(plan: TrainPlan, rank: Rank) -> dict[str, Any]:
 def _find_rate(learner: Learner) -> dict[str, Any]:
     search = find_rate(learner)
     if learner.rank.first:
-        storage.write_json(Run.of(learner.plan).learning_rates, dataclasses.asdict(search))
+        write_json(learner.plan, Run.of(learner.plan).learning_rates, dataclasses.asdict(search))
     return {"suggested_learning_rate": search.suggested, "steps": len(search.loss)}
 
 
@@ -204,7 +208,7 @@ def _finish_epoch(
         f"epoch {epoch}, {span.end:.0%} of the run: loss {result.loss:.4f}{metrics}, {rate:.1f} slices/s",
     )
     if learner.rank.first:
-        storage.write_bytes(Run.of(learner.plan).metrics, format_epochs(after.history).encode())
+        write_bytes(learner.plan, Run.of(learner.plan).metrics, format_epochs(after.history).encode())
     return after
 
 
@@ -255,8 +259,8 @@ def _finish(
         patients=initial.patients,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    storage.write_bytes(Run.of(plan).weights, weights)
-    save_card(Run.of(plan).home, card)
+    write_bytes(plan, Run.of(plan).weights, weights)
+    write_json(plan, Run.of(plan).card, card.document())
     return {
         "epochs": state.epochs_done,
         "best_epoch": best.epoch,

@@ -22,8 +22,8 @@ from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.records import EpochLine
 from slicemill.core.training.state import RunState
 from slicemill.errors import MachineError
-from slicemill.io import storage
 from slicemill.io.places import Run
+from slicemill.io.run.rank_files import write_bytes
 from slicemill.io.run.tracking_store import RunEntry, TrackedRun
 from slicemill.io.storage.uri import display, is_s3, join, local_path, stored_uri
 from slicemill.model.loading.loader import LabelledSlice
@@ -125,7 +125,7 @@ class FigureTracker:
         if self._examples:
             masks = [self._predicted(entry, state.history[-1].image_size) for entry in self._examples]
             picture = draw_examples(self._examples, masks, f"Epoch {state.epochs_done}")
-            storage.write_bytes(Run(self._out).examples(state.epochs_done), picture)
+            write_bytes(self._learner.plan, Run(self._out).examples(state.epochs_done), picture)
 
     def _predicted(self, entry: LabelledSlice, size: int) -> SliceMask:
         learner = self._learner
@@ -144,7 +144,7 @@ class FigureTracker:
         return predicted
 
     def _draw_curves(self) -> None:
-        storage.write_bytes(Run(self._out).curves, draw_curves(self._history))
+        write_bytes(self._learner.plan, Run(self._out).curves, draw_curves(self._history))
 
     def close(self, finished: bool) -> None:
         """Draw the curves of the whole run."""
@@ -219,7 +219,8 @@ class TensorBoardTracker:
         self._writer.flush()
         if is_s3(self._out):
             for path in self._local.iterdir():
-                storage.write_bytes(join(Run(self._out).tensorboard, path.name), path.read_bytes())
+                place = join(Run(self._out).tensorboard, path.name)
+                write_bytes(self._learner.plan, place, path.read_bytes())
 
     def _layers(self, epoch: int) -> None:
         """Each layer's weights as a histogram, and its gradient's norm at the last step, after clipping."""
