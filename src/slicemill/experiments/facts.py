@@ -9,7 +9,7 @@ from slicemill.io import storage
 from slicemill.io.places import Run, Scores
 from slicemill.io.run.card import Card, load_card, member_uri
 from slicemill.io.run.record import read_run
-from slicemill.model.networks.registry import count_parameters
+from slicemill.io.run.weights import count_parameters
 from slicemill.types import Uri
 
 
@@ -25,7 +25,7 @@ def model_facts(run: Uri, card: Card) -> ModelFacts:
         architecture=card.architecture,
         split=card.split,
         input_size=card.input_size,
-        parameters=count_parameters(card.architecture, card.task, card.training),
+        parameters=count_parameters(run, card),
         training_device=card.training.get("device"),
         training_seconds=seconds,
     )

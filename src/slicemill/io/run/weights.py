@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 from slicemill.errors import InputError, ModelFileError
 from slicemill.io.run.card import Card, committee_hash, load_card, member_uri, sha256, weights_uri
@@ -12,6 +14,10 @@ from slicemill.types import Uri
 
 #: Bytes before a safetensors file's header that say how long it is.
 _PREFIX = 8
+#: What a weights file holds beside parameters: the running statistics of batch norm, and integers, which are
+#: counts and tables of places.
+_STATISTICS = ("running_mean", "running_var")
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 def read_weights(run_uri: Uri, card: Card) -> bytes:
@@ -73,9 +79,28 @@ def check_weights(run_uri: Uri, card: Card) -> None:
         read_weights(home, member)
 
 
+def count_parameters(run_uri: Uri, card: Card) -> int:
+    """Numbers that training adjusts in a network, frozen ones counted, as its weights file says.
+
+    So a driver needs neither torch nor the network's module. Raises as `read_weights` does.
+    """
+    tensors = _header(read_weights(run_uri, card)) or {}
+    return sum(
+        math.prod(tensor["shape"])
+        for name, tensor in tensors.items()
+        if tensor.get("dtype") in _FLOATS and not name.endswith(_STATISTICS)
+    )
+
+
 def _is_safetensors(data: bytes) -> bool:
+    return _header(data) is not None
+
+
+def _header(data: bytes) -> dict[str, Any] | None:
+    """The header of a safetensors file: of each tensor type, shape and place; None for other files."""
     length = int.from_bytes(data[:_PREFIX], "little")
     try:
-        return len(data) > _PREFIX and isinstance(json.loads(data[_PREFIX : _PREFIX + length]), dict)
+        header = json.loads(data[_PREFIX : _PREFIX + length]) if len(data) > _PREFIX else None
     except ValueError:
-        return False
+        return None
+    return header if isinstance(header, dict) else None

@@ -135,13 +135,6 @@ def takes(name: str, task: str, option: str) -> bool:
     return option not in _SHAPING or option in architecture(name, task).options
 
 
-def count_parameters(name: str, task: str, settings: Mapping[str, Any]) -> int:
-    """Numbers that training adjusts in a network of these settings, frozen ones counted."""
-    return sum(
-        parameter.numel() for parameter in trusted_architecture(name, task).build(settings).parameters()
-    )
-
-
 def check_settings(config: TrainConfig) -> None:
     """Raise ConfigError for a network that is not there, or for settings that it has no use for."""
     name = config.model or DEFAULT[config.task]
