@@ -117,7 +117,7 @@ requirements: $(STAMPS)/tools
 	@$(COMPILE) pyproject.toml requirements/build.in --overrides requirements/overrides.in --all-extras \
 	-o requirements/all.txt
 	@$(COMPILE) pyproject.toml --overrides requirements/overrides.in \
-	--extra train --extra onnx --extra sweep --extra aws --extra report --extra nifti \
+	--extra train --extra onnx --extra sweep --extra aws --extra report --extra nifti --extra survival \
 	--constraints requirements/all.txt --no-annotate \
 	$(addprefix --no-emit-package ,$(CLUSTER_BRINGS) $(TORCH_BRINGS)) -o requirements/emr.txt
 	@$(COMPILE) requirements/spark35.in --no-annotate -o requirements/spark35.txt

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slicemill.experiments.association import associate, associations
+from slicemill.experiments.clinical.association import associate, associations
 
 
 def draw(seed: int, patients: int, groups: int, shift: float) -> tuple[dict[str, float], dict[str, str]]:

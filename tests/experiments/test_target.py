@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from slicemill.core.results.target_result import TargetRefusal, TargetResult
-from slicemill.experiments import target
-from slicemill.experiments.target import macro_auroc, out_of_fold_probability, predict_target
+from slicemill.experiments.clinical import target
+from slicemill.experiments.clinical.target import macro_auroc, out_of_fold_probability, predict_target
 
 
 def patients(count: int, planted: float, seed: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -107,6 +107,10 @@ class AssociateConfig:
     """Clinical column to test against; those whose name ends in Cluster by default. Repeat the flag."""
     target: tuple[str, ...] = ()
     """Clinical column to predict from shape, cross-validated, against labels at random. Repeat the flag."""
+    time: str | None = None
+    """Clinical column with the time to death, or to when the patient was last seen; with --event."""
+    event: str | None = None
+    """Clinical column that is 1 of patients who died at --time, and 0 of those who were last seen then."""
     spacing: str = "1,1,1"
     """Distance of slices, rows and columns, dz,dy,dx: millimetres or clinical columns. 1,1,1: in voxels."""
     seed: int = 0
@@ -114,6 +118,12 @@ class AssociateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.scores), "--scores", "at least one score folder, or a cross-validation", "none")
+        if (self.time is None) != (self.event is None):
+            raise ConfigError(
+                "survival needs two columns",
+                expected="--time COLUMN and --event COLUMN",
+                found=f"--time {self.time}" if self.time else f"--event {self.event}",
+            )
         self.sides()
 
     def sides(self) -> tuple[float | str, ...]:

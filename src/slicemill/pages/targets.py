@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from slicemill.core.results.association_result import AssociationResult
 from slicemill.core.results.target_result import Target, TargetResult
-from slicemill.pages.sections.blocks import Block, Cell, Note, Section, TableBlock, TableColumn
+from slicemill.pages.sections.blocks import Block, Note, Section, TableBlock, TableColumn, text_rows
 
 EXPLAINED = (
     "Logistic regression on shape features, five folds by patient, nothing tuned: each patient is predicted "
@@ -36,8 +36,7 @@ def target_section(result: AssociationResult) -> list[Section]:
     notes: list[Block] = [Note(text, "missing") for text in refusals(targets)]
     if not rows and not notes:
         return []
-    cells = tuple(tuple(Cell(text, text) for text in row) for row in rows)
-    table: list[Block] = [TableBlock("targets", EXPLAINED, HEADS, cells)] if rows else []
+    table: list[Block] = [TableBlock("targets", EXPLAINED, HEADS, text_rows(rows))] if rows else []
     return [Section("targets", "Columns predicted from shape", (*table, *notes))]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,12 +15,14 @@ from scipy import stats
 from slicemill.config import AssociateConfig
 from slicemill.core.evaluation.document import document
 from slicemill.core.results.association_result import Agreement, AssociationResult
-from slicemill.core.results.feature_rows import PREDICTORS, TESTED, FeatureRow
+from slicemill.core.results.feature_rows import PREDICTORS, TESTED, FeatureRow, by_patient
+from slicemill.core.results.survival_result import Survival, SurvivalRefusal
 from slicemill.core.results.target_result import Target
 from slicemill.errors import ConfigError, InputError
-from slicemill.experiments.association import associations
-from slicemill.experiments.features import FeatureTable, feature_table
-from slicemill.experiments.target import predict_target
+from slicemill.experiments.clinical.association import associations
+from slicemill.experiments.clinical.features import FeatureTable, feature_table
+from slicemill.experiments.clinical.survival import FollowUp, follow_ups, survival
+from slicemill.experiments.clinical.target import predict_target
 from slicemill.io import storage
 from slicemill.io.lake.tables import LakeTables, read_lake
 from slicemill.io.machine import command, describe
@@ -44,10 +45,11 @@ def run(config: AssociateConfig) -> dict[str, Any]:
     """
     lake = read_lake(canonical(config.lake))
     outcomes = _outcomes(lake, config.outcome)
+    followed = _follow_ups(lake, config)
     homes = [home for uri in config.scores for home in _score_folders(canonical(uri))]
     table = feature_table(lake, [read_scores(home) for home in homes], config.sides())
     tests = {
-        mask: tuple(associations(_by_patient(table.rows, mask), outcomes, config.seed)) for mask in _MASKS
+        mask: tuple(associations(by_patient(table.rows, mask), outcomes, config.seed)) for mask in _MASKS
     }
     result = AssociationResult(
         scans=len({row.scan_id for row in table.rows}),
@@ -59,10 +61,12 @@ def run(config: AssociateConfig) -> dict[str, Any]:
         **tests,
         predicted_targets=_targets(table, "predicted", lake, config),
         true_targets=_targets(table, "true", lake, config),
+        predicted_survival=_survival(table, "predicted", followed, lake, config),
+        true_survival=_survival(table, "true", followed, lake, config),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command(),
     )
-    _write(Associations(canonical(config.out)), table, result)
+    _write(Associations(canonical(config.out)), table, outcomes, result)
     return {
         "job": "associate",
         "status": "done",
@@ -89,13 +93,38 @@ def _targets(
     table: FeatureTable, mask: Literal["predicted", "true"], lake: LakeTables, config: AssociateConfig
 ) -> tuple[Target, ...]:
     """Each --target predicted from the features of one kind of mask, by patient."""
-    by_name = _by_patient(table.rows, mask, PREDICTORS)
+    by_name = by_patient(table.rows, mask, PREDICTORS)
     features = {
         patient: np.array([by_name[name][patient] for name in PREDICTORS], np.float64)
         for patient in by_name[PREDICTORS[0]]
     }
     columns = _columns(lake, config.target, "--target")
     return tuple(predict_target(name, features, labels, config.seed) for name, labels in columns.items())
+
+
+def _follow_ups(lake: LakeTables, config: AssociateConfig) -> dict[str, FollowUp]:
+    if config.time is None or config.event is None:
+        return {}
+    for flag, name in (("--time", config.time), ("--event", config.event)):
+        _require_columns(lake, [name], flag)
+    columns = f"{config.time} and {config.event}"
+    return follow_ups(lake.clinical[config.time], lake.clinical[config.event], columns)
+
+
+def _survival(
+    table: FeatureTable,
+    mask: Literal["predicted", "true"],
+    followed: dict[str, FollowUp],
+    lake: LakeTables,
+    config: AssociateConfig,
+) -> Survival:
+    """Every tested feature of one kind of mask against survival, by patient."""
+    if config.time is None or config.event is None:
+        return SurvivalRefusal(
+            "it takes a column with times beside one with events, named by --time and --event; the clinical "
+            f"columns are {', '.join(lake.clinical)}"
+        )
+    return survival(by_patient(table.rows, mask), followed, config.time, config.event)
 
 
 def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -112,13 +141,7 @@ def _outcomes(lake: LakeTables, names: Sequence[str]) -> dict[str, dict[str, str
 
 def _columns(lake: LakeTables, names: Sequence[str], flag: str) -> dict[str, dict[str, str]]:
     """Value by patient of each clinical column; empty cells are left out."""
-    unknown = [name for name in names if name not in lake.clinical]
-    if unknown:
-        raise ConfigError(
-            f"{flag} is not a clinical column of the lake",
-            expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
-            found=", ".join(unknown),
-        )
+    _require_columns(lake, names, flag)
     return {
         name: {
             patient: str(value) for patient, value in lake.clinical[name].items() if value not in (None, "")
@@ -127,19 +150,14 @@ def _columns(lake: LakeTables, names: Sequence[str], flag: str) -> dict[str, dic
     }
 
 
-def _by_patient(
-    rows: Sequence[FeatureRow], mask: str, names: Sequence[str] = TESTED
-) -> dict[str, dict[str, float]]:
-    """Mean of each feature over a patient's scans."""
-    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
-    for row in rows:
-        if row.mask == mask:
-            for name in names:
-                values[name][row.patient_id].append(getattr(row, name))
-    return {
-        name: {patient: float(np.mean(of_scans)) for patient, of_scans in sorted(by_patient.items())}
-        for name, by_patient in values.items()
-    }
+def _require_columns(lake: LakeTables, names: Sequence[str], flag: str) -> None:
+    unknown = [name for name in names if name not in lake.clinical]
+    if unknown:
+        raise ConfigError(
+            f"{flag} is not a clinical column of the lake",
+            expected=", ".join(lake.clinical) or "a lake that was ingested with --clinical",
+            found=", ".join(unknown),
+        )
 
 
 def _agreement(table: FeatureTable, feature: str) -> Agreement:
@@ -160,7 +178,12 @@ def _agreement(table: FeatureTable, feature: str) -> Agreement:
     )
 
 
-def _write(places: Associations, table: FeatureTable, result: AssociationResult) -> None:
+def _write(
+    places: Associations,
+    table: FeatureTable,
+    outcomes: dict[str, dict[str, str]],
+    result: AssociationResult,
+) -> None:
     if not table.rows:
         raise InputError(
             "no scan has a mask with tumour", expected="at least one predicted or true tumour", found="none"
@@ -176,5 +199,5 @@ def _write(places: Associations, table: FeatureTable, result: AssociationResult)
         writer.writerow({name: text_cell(v) if isinstance(v, str) else v for name, v in cells.items()})
     storage.write_bytes(places.features_csv, sink.getvalue().encode())
     storage.write_bytes(places.markdown, as_markdown(result).encode())
-    storage.write_bytes(places.page, as_html(result, table.rows))
+    storage.write_bytes(places.page, as_html(result, table.rows, outcomes))
     storage.write_json(places.tests, {"schema_version": SCHEMA_VERSION, **describe(), **document(result)})

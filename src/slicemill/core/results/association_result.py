@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slicemill.core.results.survival_result import NOT_TESTED, Survival
 from slicemill.core.results.target_result import Target
 
 
@@ -71,3 +72,7 @@ class AssociationResult:
     """Columns predicted from the shape of predicted masks."""
     true_targets: tuple[Target, ...] = ()
     """Columns predicted from the shape of true masks."""
+    predicted_survival: Survival = NOT_TESTED
+    """Survival against the shape of predicted masks."""
+    true_survival: Survival = NOT_TESTED
+    """Survival against the shape of true masks."""

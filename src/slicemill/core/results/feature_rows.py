@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from slicemill.core.evaluation.shape import ShapeFeatures, Spacing
 
@@ -81,3 +85,23 @@ def feature_row(
         spacing=spacing,
         model_id=model_id,
     )
+
+
+def feature_words(feature: str) -> str:
+    """A feature's name in words."""
+    return feature.replace("_", " ")
+
+
+def by_patient(
+    rows: Sequence[FeatureRow], mask: str, names: Sequence[str] = TESTED
+) -> dict[str, dict[str, float]]:
+    """Mean of each feature over a patient's scans, by the feature's name and the patient."""
+    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
+    for row in rows:
+        if row.mask == mask:
+            for name in names:
+                values[name][row.patient_id].append(getattr(row, name))
+    return {
+        name: {patient: float(np.mean(of_scans)) for patient, of_scans in sorted(of_feature.items())}
+        for name, of_feature in values.items()
+    }

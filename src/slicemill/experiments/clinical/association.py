@@ -108,24 +108,25 @@ def _effect_interval(sample: Floats, group: Groups, seed: int) -> tuple[float, f
     return float(low), float(high)
 
 
-def _corrected(tests: Sequence[Association]) -> list[Association]:
-    if not tests:
+def corrections(chances: Sequence[float]) -> list[tuple[float, float]]:
+    """Each p corrected for all of them: Bonferroni's, and Benjamini and Hochberg's."""
+    if not chances:
         return []
-    fisher = np.array([test.fisher_p for test in tests])
-    rank = np.array([test.rank_p for test in tests])
-    columns = [
-        np.minimum(fisher * len(tests), 1),
-        stats.false_discovery_control(fisher),
-        np.minimum(rank * len(tests), 1),
-        stats.false_discovery_control(rank),
-    ]
+    p = np.array(chances)
+    pairs = zip(np.minimum(p * len(p), 1), stats.false_discovery_control(p), strict=True)
+    return [(float(bonferroni), float(false_discovery)) for bonferroni, false_discovery in pairs]
+
+
+def _corrected(tests: Sequence[Association]) -> list[Association]:
+    fisher = corrections([test.fisher_p for test in tests])
+    rank = corrections([test.rank_p for test in tests])
     return [
         replace(
             test,
-            fisher_bonferroni=float(numbers[0]),
-            fisher_false_discovery=float(numbers[1]),
-            rank_bonferroni=float(numbers[2]),
-            rank_false_discovery=float(numbers[3]),
+            fisher_bonferroni=of_fisher[0],
+            fisher_false_discovery=of_fisher[1],
+            rank_bonferroni=of_rank[0],
+            rank_false_discovery=of_rank[1],
         )
-        for test, *numbers in zip(tests, *columns, strict=True)
+        for test, of_fisher, of_rank in zip(tests, fisher, rank, strict=True)
     ]

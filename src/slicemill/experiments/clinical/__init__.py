@@ -1,0 +1,1 @@
+"""What masks have to do with the clinical table: features, tests, survival, predicted columns."""
