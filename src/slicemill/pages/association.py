@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from slicemill.core.results.association_result import Association, AssociationResult
+from slicemill.core.results.association_result import MIN_GROUP, Association, AssociationResult
 from slicemill.core.results.feature_rows import TESTED, FeatureRow, by_patient, feature_words
 from slicemill.pages.figures.association import agreement, boxes, forest
 from slicemill.pages.figures.style import picture
@@ -62,7 +62,7 @@ _HEADS = (
     TableColumn("false discovery", numeric=True),
     TableColumn("rank p", numeric=True),
     TableColumn("effect", numeric=True),
-    TableColumn("published Fisher p", numeric=True),
+    TableColumn("published p", numeric=True),
 )
 
 
@@ -135,6 +135,7 @@ def _boxes(
         members: dict[str, list[float]] = {}
         for patient in sorted(values.keys() & groups.keys()):
             members.setdefault(groups[patient], []).append(values[patient])
+        members = {name: of_group for name, of_group in members.items() if len(of_group) >= MIN_GROUP}
         caption = f"{_pair(test)}: rank p {test.rank_p:.2g}, corrected {test.rank_false_discovery:.2g}."
         alt = f"Box plot of {feature_words(test.feature)} by {test.outcome}, {len(members)} groups"
         charts.append(Chart(picture(boxes(members, feature_words(test.feature))), caption, alt))

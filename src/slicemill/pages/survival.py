@@ -113,7 +113,7 @@ def _charts(survival: SurvivalResult, mask: str) -> list[Block]:
 
 def _curves(test: SurvivalTest, time: str, mask: str) -> Chart:
     name = feature_words(test.feature)
-    curves = {f"{name} at or below the median": test.below, "above the median": test.above}
+    curves = {"at or below the median": test.below, "above the median": test.above}
     return Chart(
         picture(survival_curves(curves, time)),
         f"{name}: Kaplan-Meier estimate with its 95 % interval; log-rank p {test.logrank_p:.2g}.",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from slicemill.core.results.survival_result import NOT_TESTED, Survival
 from slicemill.core.results.target_result import Target
 
+#: Patients of the smallest group that is tested.
+MIN_GROUP = 2
+
 
 @dataclass(frozen=True)
 class Association:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from slicemill.core.results.association_result import Association
+from slicemill.core.results.association_result import MIN_GROUP, Association
 from slicemill.types import Floats
 
-#: Patients of the smallest sample, and of the smallest group, that are tested.
-MIN_PATIENTS, MIN_GROUP = 8, 2
+#: Patients of the smallest sample that is tested.
+MIN_PATIENTS = 8
 #: Random tables of Fisher's test beyond two by two, and bootstrap samples of an effect.
 _TABLES, _SAMPLES = 9_999, 500
 _LEVEL = 0.95

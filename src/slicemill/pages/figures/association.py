@@ -42,7 +42,9 @@ def _forest(effects: Sequence[tuple[str, float, float, float]]) -> tuple[Figure,
     for place, (_, value, low, high) in enumerate(ordered):
         axes.plot([low, high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
         axes.plot([value], [place], "s", color=BLUE, markersize=4)
-    axes.set_yticks(range(len(ordered)), [name for name, *_ in ordered], fontsize=7)
+    axes.set_yticks(
+        range(len(ordered)), [name for name, *_ in ordered], fontsize=9 if len(ordered) < 10 else 7
+    )
     axes.set_ylim(-0.7, len(ordered) - 0.3)
     axes.grid(visible=False, axis="y")
     return figure, axes
