@@ -239,6 +239,8 @@ _SCORES = (
     ),
     _count("predicted_volume", "predicted tumour voxels; null from a classifier", "voxel", nullable=True),
     _count("true_volume", "true tumour voxels; null without truth", "voxel", nullable=True),
+    _real("predicted_volume_ml", "predicted volume; null without spacing", "millilitre", nullable=True),
+    _real("true_volume_ml", "true volume; null without spacing", "millilitre", nullable=True),
     _count("slices", "slices that were scored"),
     _count("labelled_slices", "scored slices with a usable mask"),
     _count("quarantined", "files of the scan that were set aside"),

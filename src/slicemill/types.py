@@ -25,5 +25,7 @@ ScanMasks: TypeAlias = npt.NDArray[np.uint8]
 FilePixels: TypeAlias = npt.NDArray[np.number[Any]]
 #: Counts of grey values, axes (..., 256).
 Histograms: TypeAlias = npt.NDArray[np.int64]
+#: Distance of slices, rows and columns.
+Spacing: TypeAlias = tuple[float, float, float]
 #: Real numbers of any shape.
 Floats: TypeAlias = npt.NDArray[np.float64]

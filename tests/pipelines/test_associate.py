@@ -90,9 +90,9 @@ def test_the_spacing_may_be_a_clinical_column(tmp_path: Path) -> None:
     assert [true[scan_id]["volume"] for scan_id in sorted(true)] == [20 * 0.5 * side for side in (5, 2, 3)]
     assert [true[scan_id]["spacing"][0] for scan_id in sorted(true)] == [5.0, 2.0, 3.0]
     assert "Spacing thickness x 1.0 x 0.5." in (tmp_path / "out" / "associations.md").read_text()
-    with pytest.raises(ConfigError, match=r"a column that the lake lacks.*RNASeqCluster, scanner, thickness"):
+    with pytest.raises(ConfigError, match=r"the clinical table lacks.*RNASeqCluster, scanner, thickness"):
         associate.run(replace(config, spacing="thick,1,1"))
-    with pytest.raises(InputError, match="column scanner has no distance for TEST_AA_0001"):
+    with pytest.raises(InputError, match="has no distance in scanner for TEST_AA_0001"):
         associate.run(replace(config, spacing="1,scanner,1"))
 
 

@@ -50,6 +50,20 @@ def table(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((out / "slices.csv").read_text())))
 
 
+def test_the_spacing_of_a_scan_may_be_a_column(model, scan, tmp_path):
+    table = tmp_path / "clinical.csv"
+    table.write_text("Patient,thickness\nTEST_AA_0001,4\nTEST_AA_0002,\n")
+    columns = {"spacing": "thickness,1,0.5", "clinical": str(table)}
+    by_column = run(model, tmp_path / "out", scan, **columns)
+    by_number = run(model, tmp_path / "out", scan, spacing="4,1,0.5")
+    assert by_column == by_number
+    assert by_column["tumour_ml"] == pytest.approx(by_column["tumour_pixels"] * 2 / 1000)
+    assert run(model, tmp_path / "out", scan)["tumour_ml"] is None
+    other = write_scan(tmp_path / "raw", "TEST_AA_0002_20200101", slices=2)
+    with pytest.raises(InputError, match=r"does not say the spacing of this scan.*patient TEST_AA_0002"):
+        run(model, tmp_path / "out", other, **columns)
+
+
 def test_a_scan_has_the_masks_and_the_dice_that_score_gives_it(model, scan, tmp_path):
     scored = score.run(
         ScoreConfig(model=str(model), raw=(str(scan.parent),), out=str(tmp_path / "scores"), device="cpu")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 from raw_builder import SCAN_IDS, write_raw, write_scan
+from report_builder import write_lake
 from run_builder import write_run
 
-from slicemill.config import IngestConfig, ScoreConfig, SplitConfig
+from slicemill.config import IngestConfig, PredictConfig, ScoreConfig, SplitConfig
 from slicemill.core.evaluation.dice import scan_scores
 from slicemill.errors import BusyError, ConfigError, LakeVersionError, ModelFileError
 from slicemill.experiments.scoring import HERE_SLICES, runs_here
@@ -209,6 +211,63 @@ def test_hd95_is_in_millimetres_where_a_spacing_is_given(model: Path, raw: Path,
         assert row["dice"] == before["dice"]
         assert 0.5 * before["hd95"] <= row["hd95"] <= 5 * before["hd95"]
     assert run(model, raw, out, spacing="5,0.5,0.5")["scored"] == 0
+
+
+def test_the_spacing_may_be_a_column_of_the_clinical_table(
+    model: Path, raw: Path, out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "clinical.csv"
+    first, second, third = sorted({row.rpartition("_")[0] for row in SCAN_IDS})
+    table.write_text(f"Patient,thickness\n{first},5\n{second},2.5\n{third},\n")
+    columns = {"spacing": "thickness,0.5,2", "clinical": str(table)}
+    assert run(model, raw, out, **columns)["scored"] == 3
+    rows = {row["patient_id"]: row for row in patients(out)}
+    assert [rows[patient]["spacing"] for patient in (first, second, third)] == [
+        [5.0, 0.5, 2.0],
+        [2.5, 0.5, 2.0],
+        None,
+    ]
+    assert rows[first]["true_volume_ml"] == pytest.approx(rows[first]["true_volume"] * 5 / 1000)
+    assert rows[second]["predicted_volume_ml"] == pytest.approx(rows[second]["predicted_volume"] * 2.5 / 1000)
+    assert rows[third]["predicted_volume_ml"] is None
+    assert f"1 patients have no distance in the clinical table: {third}" in caplog.text
+    assert run(model, raw, out, **columns)["scored"] == 0
+    # What was not known is learnt: one scan is done again, with the numbers that all sides as numbers give.
+    table.write_text(f"Patient,thickness\n{first},5\n{second},2.5\n{third},5\n")
+    assert run(model, raw, out, **columns)["scored"] == 1
+    by_column = {row["patient_id"]: row["hd95"] for row in patients(out)}
+    assert run(model, raw, out, spacing="5,0.5,2")["scored"] == 1
+    by_number = {row["patient_id"]: row["hd95"] for row in patients(out)}
+    assert [by_column[patient] == by_number[patient] for patient in (first, third)] == [True, True]
+
+
+def test_the_lakes_own_clinical_columns_say_the_spacing(
+    model: Path, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    lake = str(tmp_path / "lake")
+    write_lake(canonical(lake), raw, clinical={"thickness": [2, 3, 4]})
+    split.run(SplitConfig(lake=lake, name="all", fractions="0,0,1"))
+    config = ScoreConfig(model=str(model), out=str(out), lake=lake, split="all", spacing="thickness,1,1")
+    score.run(config)
+    thick = {row["scan_id"]: row["spacing"] for row in patients(out)}
+    assert thick == {scan_id: [place + 2.0, 1.0, 1.0] for place, scan_id in enumerate(SCAN_IDS)}
+    with pytest.raises(ConfigError, match=r"clinical table lacks.*one of thickness; found depth"):
+        score.run(dataclasses.replace(config, spacing="depth,1,1"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"spacing": "thickness,1,1"}, "there is no clinical table"),
+        ({"spacing": "5,1,1", "clinical": "c.csv"}, "--clinical is for columns"),
+        ({"clinical": "c.csv"}, "--clinical is for columns"),
+    ],
+)
+def test_a_column_needs_a_table_and_a_table_a_column(settings: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        ScoreConfig(model="m", raw=("r",), out="o", **settings)
+    with pytest.raises(ConfigError, match=problem):
+        PredictConfig(("f",), model="m", out="o", **settings)
 
 
 def test_the_threshold_is_the_cards_unless_asked(model: Path, raw: Path, out: Path, tmp_path: Path) -> None:

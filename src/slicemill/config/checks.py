@@ -11,17 +11,6 @@ def require(condition: bool, flag: str, expected: str, value: object) -> None:
         raise ConfigError(f"{flag} is out of range", expected=expected, found=value)
 
 
-def spacing(text: str) -> tuple[float, float, float]:
-    """Distance of slices, rows and columns in dz,dy,dx; raise ConfigError for other text."""
-    try:
-        sides = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        sides = ()
-    good = len(sides) == 3 and all(0 < side < float("inf") for side in sides)
-    require(good, "--spacing", "three numbers above 0, such as 5,0.9,0.9", text)
-    return sides[0], sides[1], sides[2]
-
-
 def spacing_sides(text: str) -> tuple[float | str, ...]:
     """Distance of slices, rows and columns in dz,dy,dx, each a number or a column of the clinical table.
 
@@ -33,6 +22,23 @@ def spacing_sides(text: str) -> tuple[float | str, ...]:
     )
     require(good, "--spacing", "three numbers above 0, or columns of the clinical table, dz,dy,dx", text)
     return sides
+
+
+def require_table(sides: tuple[float | str, ...] | None, clinical: str | None, lake: str | None) -> None:
+    """Raise ConfigError where --spacing names a column of no table, and for a table without such a column."""
+    columns = [side for side in sides or () if isinstance(side, str)]
+    if columns and not clinical and not lake:
+        raise ConfigError(
+            "--spacing names a column, and there is no clinical table",
+            expected="--clinical with the table that holds it",
+            found=", ".join(columns),
+        )
+    if clinical and not columns:
+        raise ConfigError(
+            "--clinical is for columns that --spacing names",
+            expected="--spacing such as thickness,0.9,0.9",
+            found="no column",
+        )
 
 
 def _side(part: str) -> float | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_onnx_can, spacing
+from slicemill.config.checks import require, require_onnx_can, require_table, spacing_sides
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -27,7 +27,9 @@ class PredictConfig:
     probabilities: bool = False
     """With --nifti: the tumour probabilities too, a byte a voxel."""
     spacing: str | None = None
-    """With --nifti: distance of slices, rows and columns in millimetres, dz,dy,dx; not known by default."""
+    """Distance of slices, rows, columns, dz,dy,dx: millimetres or clinical columns, for HD95 and volumes."""
+    clinical: str | None = None
+    """Clinical table (CSV) of the columns that --spacing names."""
     batch_size: int | None = None
     """Slices per forward pass; by default what suits the engine."""
     threshold: float | None = None
@@ -67,11 +69,11 @@ class PredictConfig:
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
         )
         require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
-        self.voxel()
+        require_table(self.sides(), self.clinical, None)
         if self.engine == "onnx":
             require_onnx_can(self.device, self.precision)
         require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
 
-    def voxel(self) -> tuple[float, float, float] | None:
-        """Distance of slices, rows and columns; None if it is not known."""
-        return None if self.spacing is None else spacing(self.spacing)
+    def sides(self) -> tuple[float | str, ...] | None:
+        """Distance of slices, rows and columns, numbers or clinical columns; None if it is not known."""
+        return None if self.spacing is None else spacing_sides(self.spacing)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_onnx_can, spacing
+from slicemill.config.checks import require, require_onnx_can, require_table, spacing_sides
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -48,7 +48,9 @@ class ScoreConfig:
     outlines: bool = False
     """Write a PNG with outlines of every slice that has a predicted or a true tumour."""
     spacing: str | None = None
-    """Distance of slices, rows and columns in millimetres, dz,dy,dx: for HD95 and --nifti."""
+    """Distance of slices, rows, columns, dz,dy,dx: millimetres or clinical columns, for HD95 and volumes."""
+    clinical: str | None = None
+    """Clinical table (CSV) of the columns that --spacing names; with --lake the lake's own by default."""
     track: bool = False
     """Log the scores to the MLflow run that the model's training was logged to."""
     boxes: Literal["auto", "off", "on"] = "auto"
@@ -87,7 +89,7 @@ class ScoreConfig:
             plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
             require(plain, "--ready-marker", "a file name that is not a slice's", self.ready_marker)
         require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
-        self.voxel()
+        require_table(self.sides(), self.clinical, self.lake)
         require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
@@ -99,9 +101,9 @@ class ScoreConfig:
         if self.engine == "onnx":
             require_onnx_can(self.device, self.precision)
 
-    def voxel(self) -> tuple[float, float, float] | None:
-        """Distance of slices, rows and columns; None if it is not known."""
-        return None if self.spacing is None else spacing(self.spacing)
+    def sides(self) -> tuple[float | str, ...] | None:
+        """Distance of slices, rows and columns, numbers or clinical columns; None if it is not known."""
+        return None if self.spacing is None else spacing_sides(self.spacing)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _overruling(value: str, on: str) -> bool | None:
 def extras_of(config: ScoreConfig | PredictConfig, card: Card) -> Extras:
     """What is written beside the masks; raise ConfigError for a classifier, MachineError without nibabel."""
     outlines = isinstance(config, ScoreConfig) and config.outlines
-    extras = Extras(config.nifti, config.probabilities, outlines, config.voxel())
+    extras = Extras(config.nifti, config.probabilities, outlines)
     if extras.names and card.task == "classify":
         raise ConfigError(
             "a classifier gives no masks",
@@ -89,6 +89,6 @@ def extras_of(config: ScoreConfig | PredictConfig, card: Card) -> Extras:
         )
     if extras.nifti:
         require_nibabel()
-        if extras.spacing is None:
+        if config.spacing is None:
             log.warning("the spacing is not known: voxels are 1 x 1 x 1 without a unit; see --spacing")
     return extras

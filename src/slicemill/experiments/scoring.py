@@ -101,9 +101,7 @@ def score(config: ScoreConfig, spark: Session | None = None, *, leaky: bool = Fa
 
 def _checked_settings(config: ScoreConfig, model: Uri, card: Card) -> tuple[ScoreSettings, Extras]:
     extras = extras_of(config, card)
-    settings = dataclasses.replace(
-        score_settings(config, model, card), extras=extras.names, spacing=config.voxel()
-    )
+    settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     check_model(model, card)
     if not card.training_profile:
@@ -202,9 +200,8 @@ def _scope(config: ScoreConfig, settings: ScoreSettings, card: Card, leaky: bool
             expected="patients of another split, or new scans by --raw",
             found=f"{split.name}, {config.part}",
         )
-    return lake_scope(
-        home, split.assigned.keys() if leaky else split.patients(config.part), settings.entry_key
-    )
+    patients = split.assigned.keys() if leaky else split.patients(config.part)
+    return lake_scope(config, patients, settings.entry_key)
 
 
 def _new_tasks(home: Uri, scope: Scope, card: Card) -> list[ScoreTask]:

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from slicemill.config import MAX_PIXELS
 from slicemill.errors import InputError, MachineError
+from slicemill.types import Spacing
 
 #: Distance of slices, rows and columns, in millimetres.
-Spacing = tuple[float, float, float]
 
 #: Bytes between the header and the numbers: no extensions.
 _NO_EXTENSIONS = bytes(4)

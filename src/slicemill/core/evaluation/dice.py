@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slicemill.core.evaluation.surface import CUBES, hausdorff95
+from slicemill.types import Spacing
 
 Mask = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 
@@ -76,7 +77,7 @@ def slice_mean_dice(predicted: Mask, true: Mask) -> float:
     return _slice_mean(slice_counts(predicted, true))
 
 
-def scan_scores(predicted: Mask, true: Mask, spacing: tuple[float, float, float] = CUBES) -> ScanScores:
+def scan_scores(predicted: Mask, true: Mask, spacing: Spacing = CUBES) -> ScanScores:
     """All scores of one scan; both masks have axes (S, H, W) and at least one slice.
 
     `spacing`: distance of slices, rows and columns, which `hd95` is in units of.

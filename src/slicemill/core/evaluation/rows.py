@@ -13,9 +13,9 @@ from datetime import datetime
 class ScanScore:
     """A row of the patients table: a patient's scan as one model scored it.
 
-    Volumes are in voxels, hd95 in millimetres with a `spacing` and in pixels without. Numbers that need a
-    truth or a mask are None without one. Errors are those of `core.evaluation.mistakes`; what follows is of
-    `core.evaluation.confidence` and `triage`.
+    Volumes are in voxels, those that end in ml need a `spacing`; hd95 is in millimetres with one, in pixels
+    without. Numbers that need a truth or a mask are None without one. Errors are those of
+    `core.evaluation.mistakes`; what follows is of `core.evaluation.confidence` and `triage`.
     """
 
     patient_id: str
@@ -26,6 +26,8 @@ class ScanScore:
     hd95: float | None = None
     predicted_volume: int | None = None
     true_volume: int | None = None
+    predicted_volume_ml: float | None = None
+    true_volume_ml: float | None = None
     slices: int = 0
     labelled_slices: int = 0
     quarantined: int = 0

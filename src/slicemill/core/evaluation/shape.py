@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from slicemill.core.evaluation.surface import surface
-from slicemill.types import Floats
+from slicemill.types import Floats, Spacing
 
 Bool = npt.NDArray[np.bool_]
-Spacing = tuple[float, float, float]
 
 #: Equal angles that the boundary is cut into for the angular standard deviation.
 ANGULAR_BINS = 10

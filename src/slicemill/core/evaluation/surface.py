@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slicemill.types import Spacing
+
 #: Squared distance of a voxel that has no surface voxel in reach.
 _FAR = np.int32(1_000_000_000)
 
@@ -20,7 +22,7 @@ _BLOCK = 8192
 def hausdorff95(
     predicted: npt.NDArray[np.generic],
     true: npt.NDArray[np.generic],
-    spacing: tuple[float, float, float] = CUBES,
+    spacing: Spacing = CUBES,
 ) -> float | None:
     """95th percentile Hausdorff distance of two masks with axes (S, H, W), in units of `spacing`.
 
@@ -61,7 +63,7 @@ def _bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _distances(
-    sources: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
+    sources: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_], spacing: Spacing
 ) -> npt.NDArray[np.float64]:
     """Distance of each source voxel to the nearest target voxel.
 

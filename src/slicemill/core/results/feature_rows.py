@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from slicemill.core.evaluation.shape import ShapeFeatures, Spacing
+from slicemill.core.evaluation.shape import ShapeFeatures
+from slicemill.types import Spacing
 
 #: Features that are tested against clinical columns: the paper's three first.
 TESTED = (

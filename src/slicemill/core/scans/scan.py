@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from slicemill.core.scans.integrity import Problem
-from slicemill.types import Histograms, ScanImages, SliceImage, SliceMask, Uri
+from slicemill.types import Histograms, ScanImages, SliceImage, SliceMask, Spacing, Uri
 
 MaskStatus = Literal["present", "absent", "rejected"]
 
@@ -58,13 +58,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan's accepted slices in slice order, all of one shape, and what was set aside."""
+    """A scan's accepted slices in slice order, all of one shape, and what was set aside.
+
+    `spacing` is in millimetres, None where it is not known: TIFF files do not say it.
+    """
 
     scan_id: str
     patient_id: str
     slices: tuple[Slice, ...]
     problems: tuple[Problem, ...]
     sources: tuple[Source, ...] = ()
+    spacing: Spacing | None = None
 
     @property
     def images(self) -> ScanImages:

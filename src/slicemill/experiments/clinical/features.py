@@ -10,12 +10,13 @@ import numpy as np
 from scipy import ndimage
 
 from slicemill.core.evaluation.rows import ScanScore
-from slicemill.core.evaluation.shape import Spacing, shape_features
+from slicemill.core.evaluation.shape import shape_features
 from slicemill.core.results.feature_rows import FeatureRow, feature_row
-from slicemill.errors import ConfigError, InputError
+from slicemill.core.scans.spacing import Side, spacing_by_patient
+from slicemill.errors import InputError
 from slicemill.io.lake.tables import LakeTables
 from slicemill.io.scores.results import ScoreTables
-from slicemill.types import ScanMasks
+from slicemill.types import ScanMasks, Spacing
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
@@ -33,9 +34,7 @@ class FeatureTable:
     """Scans whose slices are not all labelled, so that their true shape is not known."""
 
 
-def feature_table(
-    lake: LakeTables, tables: Iterable[ScoreTables], sides: Sequence[float | str]
-) -> FeatureTable:
+def feature_table(lake: LakeTables, tables: Iterable[ScoreTables], sides: Sequence[Side]) -> FeatureTable:
     """Features of every scored scan of several score folders.
 
     `sides`: distance of slices, rows and columns, each a number or a clinical column of the lake. Raises
@@ -46,10 +45,13 @@ def feature_table(
     rows: list[FeatureRow] = []
     empty: dict[str, list[str]] = {"predicted": [], "true": [], "unknown": []}
     owners: dict[str, str] = {}
+    spacing_of = _spacing(lake, sides)
     for table in tables:
         for score in table.scans:
             _check(score, owners, str(table.home))
-            spacing = patient_spacing(lake, sides, score.patient_id)
+            spacing = spacing_of.get(score.patient_id)
+            if spacing is None:
+                raise _no_spacing(sides, score.patient_id)
             scan = lake.scan(score.scan_id)
             predicted = {
                 index: slice_.mask
@@ -65,28 +67,23 @@ def feature_table(
     return FeatureTable(tuple(rows), tuple(empty["predicted"]), tuple(empty["true"]), tuple(empty["unknown"]))
 
 
-def patient_spacing(lake: LakeTables, sides: Sequence[float | str], patient: str) -> Spacing:
-    """Distance of a patient's slices, rows and columns; see `feature_table`."""
-    z, y, x = (side if isinstance(side, float) else _from_column(lake, side, patient) for side in sides)
-    return z, y, x
+def _spacing(lake: LakeTables, sides: Sequence[Side]) -> dict[str, Spacing]:
+    """Spacing by patient; see `feature_table`."""
+    rows = {
+        scan.patient_id: {name: lake.clinical[name].get(scan.patient_id) for name in lake.clinical}
+        for scan in lake.scans
+    }
+    return spacing_by_patient(sides, lake.clinical.keys(), rows)
 
 
-def _from_column(lake: LakeTables, name: str, patient: str) -> float:
-    if name not in lake.clinical:
-        raise ConfigError(
-            "--spacing names a column that the lake lacks",
-            expected=f"a number, or one of {', '.join(sorted(lake.clinical)) or 'no clinical columns'}",
-            found=name,
-        )
-    value = lake.clinical[name].get(patient)
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InputError(
-            f"the clinical column {name} has no distance for {patient}",
-            expected="millimetres, above 0, for each scored patient",
-            found=value,
-            advice="Mend the clinical table and ingest again, or give a number for all scans.",
-        )
-    return float(value)
+def _no_spacing(sides: Sequence[Side], patient: str) -> InputError:
+    columns = ", ".join(side for side in sides if isinstance(side, str))
+    return InputError(
+        f"the clinical table has no distance in {columns} for {patient}",
+        expected="millimetres, above 0, for each scored patient",
+        found="none",
+        advice="Mend the clinical table and ingest again, or give a number for all scans.",
+    )
 
 
 def _check(score: ScanScore, owners: dict[str, str], home: str) -> None:

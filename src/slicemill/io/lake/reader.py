@@ -14,6 +14,7 @@ from slicemill.io.lake.card import require_lake
 from slicemill.io.lake.rows import ScanRow, from_columns
 from slicemill.io.parquet import read_file, read_small
 from slicemill.io.places import Lake
+from slicemill.io.raw.clinical import Clinical, carried_over
 from slicemill.io.raw.tiff import count_values
 from slicemill.io.storage.uri import display, join
 from slicemill.schemas import SCANS, SLICES
@@ -35,6 +36,12 @@ def read_scans(home: Uri) -> list[ScanRow]:
             advice="Look at its quarantine, then run slicemill ingest again.",
         )
     return [from_columns(ScanRow, row) for row in rows]
+
+
+def read_clinical_columns(home: Uri) -> Clinical:
+    """The clinical columns of a lake's scans table, by patient. Raises InputError if there is no lake."""
+    require_lake(home)
+    return carried_over(read_small(Lake(home).scans, SCANS), SCANS.names)
 
 
 def read_lake_scan(home: Uri, row: ScanRow) -> Scan:

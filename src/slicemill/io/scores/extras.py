@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slicemill.core.scans.scan import FLAIR, Scan
-from slicemill.io.nifti import Spacing, nifti
+from slicemill.io.nifti import nifti
 from slicemill.io.picture import outline_png
 from slicemill.types import ScanMasks
 
@@ -19,19 +19,17 @@ _BRIGHTEST = 0.998
 
 @dataclass(frozen=True)
 class Extras:
-    """Which of them are on; the spacing is for the volumes, in millimetres, None where it is not known."""
+    """Which of them are on."""
 
     nifti: bool = False
     probabilities: bool = False
     outlines: bool = False
-    spacing: Spacing | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What is on, in words that go into a manifest entry's key: empty as in releases without extras."""
-        spacing = "x".join(map(str, self.spacing or ()))
-        states = ((f"nifti {spacing}", self.nifti), ("probabilities", self.probabilities))
-        return tuple(name for name, on in (*states, ("outlines", self.outlines)) if on)
+        states = (("nifti", self.nifti), ("probabilities", self.probabilities), ("outlines", self.outlines))
+        return tuple(name for name, on in states if on)
 
     def files(
         self, scan: Scan, masks: ScanMasks, levels: npt.NDArray[np.uint8] | None, model_id: str
@@ -42,11 +40,11 @@ class Extras:
         """
         numbers = [source.slice_index for source in scan.slices]
         if self.nifti:
-            yield f"{scan.scan_id}_mask.nii.gz", nifti(masks, numbers, self.spacing, f"mask {model_id}")
+            yield f"{scan.scan_id}_mask.nii.gz", nifti(masks, numbers, scan.spacing, f"mask {model_id}")
         if self.probabilities and levels is not None:
             words = f"probability {model_id}"
             name = f"{scan.scan_id}{PROBABILITY}"
-            yield name, nifti(levels, numbers, self.spacing, words, 1 / 255)
+            yield name, nifti(levels, numbers, scan.spacing, words, 1 / 255)
         if self.outlines:
             yield from _outlines(scan, masks)
 

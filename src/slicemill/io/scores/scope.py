@@ -14,13 +14,14 @@ from slicemill.io import storage
 from slicemill.io.lake.reader import read_scans
 from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
 from slicemill.io.scores.source import LakeSource, RawSource, ScoreTask
+from slicemill.io.scores.spacing import scan_spacing
 from slicemill.io.storage.uri import canonical, display
-from slicemill.types import Uri
+from slicemill.types import Spacing
 
 log = logging.getLogger(__name__)
 
-#: Key of a manifest entry from the fingerprint of a scan's input.
-KeyOf = Callable[[str], str]
+#: Key of a manifest entry from the fingerprint of a scan's input, and its spacing.
+KeyOf = Callable[[str, Spacing | None], str]
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,36 @@ def raw_scope(config: ScoreConfig, key_of: KeyOf) -> Scope:
     for scan_id in sorted(scan_id for scan_id, too_long in waiting.items() if too_long):
         log.warning("%s has waited for more than a day, or holds a file from the future", scan_id)
     folders = [folder for folder in discovery.scans if folder.scan_id not in waiting]
+    spacing = scan_spacing(config.sides(), {folder.patient_id for folder in folders}, config.clinical)
     tasks = tuple(
         ScoreTask(
             folder.scan_id,
             folder.fingerprint,
-            key_of(folder.fingerprint),
+            key_of(folder.fingerprint, spacing.get(folder.patient_id)),
             folder.size,
             len(folder.slices),
             RawSource(folder),
+            spacing.get(folder.patient_id),
         )
         for folder in folders
     )
     return Scope(tasks, sum(folder.files for folder in folders), len(waiting))
 
 
-def lake_scope(lake: Uri, patients: Collection[str], key_of: KeyOf) -> Scope:
-    """Scans of these patients in a lake, by its canonical URI."""
+def lake_scope(config: ScoreConfig, patients: Collection[str], key_of: KeyOf) -> Scope:
+    """Scans of these patients in the lake."""
+    lake = canonical(config.lake or "")
+    spacing = scan_spacing(config.sides(), patients, config.clinical, lake)
     rows = [row for row in read_scans(lake) if row.patient_id in patients]
     tasks = tuple(
         ScoreTask(
             row.scan_id,
             row.content_hash,
-            key_of(row.content_hash),
+            key_of(row.content_hash, spacing.get(row.patient_id)),
             row.slices,
             row.slices,
             LakeSource(lake, row),
+            spacing.get(row.patient_id),
         )
         for row in rows
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from slicemill.core.scans.scan import Scan
 from slicemill.io.lake.reader import read_lake_scan
 from slicemill.io.lake.rows import ScanRow
 from slicemill.io.raw.scan_reader import read_scan, unchanged
-from slicemill.types import Uri
+from slicemill.types import Spacing, Uri
 
 #: What became of a scan; a worker that lacks its device or model stops.
 SCORED, CHANGED, FAILED, STOPPED = "scored", "changed", "failed", "stopped"
@@ -51,7 +52,8 @@ class LakeSource:
 class ScoreTask:
     """One scan to score: its source, the size that work is shared by, and the manifest entry's key.
 
-    `slices` are those listed, before any is checked. `stale` are manifest entries that the new one replaces.
+    `slices` are those listed, before any is checked. `spacing` is None where it is not known. `stale` are
+    manifest entries that the new one replaces.
     """
 
     scan_id: str
@@ -60,7 +62,13 @@ class ScoreTask:
     size: int
     slices: int
     source: ScanSource
+    spacing: Spacing | None = None
     stale: tuple[Uri, ...] = ()
+
+    def read(self, max_pixels: int) -> Scan | None:
+        """The scan with its spacing; None if it is no longer what was listed."""
+        scan = self.source.read(max_pixels)
+        return scan and dataclasses.replace(scan, spacing=self.spacing)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from slicemill.model.predicting.batches import Prediction, predict_scans
 from slicemill.model.predicting.cleaning import largest_component
 from slicemill.model.predicting.predictor import NetworkPredictor
 from slicemill.model.predicting.settings import ScoreSettings
-from slicemill.types import ScanMasks, SliceMask
+from slicemill.types import ScanMasks, SliceMask, Spacing
 
 _T = TypeVar("_T")
 
@@ -122,10 +122,12 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         true = np.stack([source.mask for source in scan.slices if source.mask is not None])
         numbers["true_volume"] = int(np.count_nonzero(true))
         if predicted is not None:
-            agreement = scan_scores(predicted[labelled], true, settings.spacing or CUBES)
+            agreement = scan_scores(predicted[labelled], true, scan.spacing or CUBES)
             numbers |= {name: getattr(agreement, name) for name in ("dice", "iou", "slice_mean_dice", "hd95")}
             errors = mistakes(predicted[labelled], true)
             numbers |= {f"{name}_voxels": getattr(errors, name) for name in ("missed", "false", "border")}
+    if scan.spacing is not None:
+        numbers |= _millilitres(numbers, scan.spacing)
     channels = [slice_channels(source) for source in scan.slices]
     appearance = _appearance(scan, channels) if scan.slices else None
     if appearance is not None:
@@ -138,10 +140,17 @@ def _scan_score(scan: Scan, predicted: ScanMasks | None, card: Card, settings: S
         warnings=tuple(_warnings(scan, channels, appearance, card, len(labelled))),
         options=settings.options.names,
         threshold=settings.threshold,
-        spacing=settings.spacing,
+        spacing=scan.spacing,
         seen=was_seen(card.patients, scan.patient_id),
         **numbers,
     )
+
+
+def _millilitres(volumes: Mapping[str, Any], spacing: Spacing) -> dict[str, float]:
+    """Volumes in voxels as millilitres, of those that are known."""
+    voxel = float(np.prod(spacing)) / 1000
+    names = ("predicted_volume", "true_volume")
+    return {f"{name}_ml": volumes[name] * voxel for name in names if volumes.get(name) is not None}
 
 
 def _warnings(

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from slicemill.core.evaluation.options import PredictionOptions
-from slicemill.types import Uri
+from slicemill.types import Spacing, Uri
 
 #: Slices of a forward pass by default, by engine and device. On a CPU more fall out of its caches.
 BATCH_SIZES = {("torch", "cpu"): 8, ("torch", "cuda"): 64, ("onnxruntime", "cpu"): 1}
@@ -26,10 +26,9 @@ class ScoreSettings:
     threads: int | None = None
     batch_size: int | None = None
     extras: tuple[str, ...] = ()
-    spacing: tuple[float, float, float] | None = None
 
-    def entry_key(self, fingerprint: str) -> str:
+    def entry_key(self, fingerprint: str, spacing: Spacing | None = None) -> str:
         """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
-        spacing = () if self.spacing is None else ("x".join(map(str, self.spacing)),)
-        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras, *spacing])
+        sides = () if spacing is None else ("x".join(map(str, spacing)),)
+        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras, *sides])
         return f"{self.model_id}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"

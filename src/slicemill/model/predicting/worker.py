@@ -142,7 +142,7 @@ class _ReadAhead:
             if self.worker.finished_before(task):
                 self.set_aside.append(ScanOutcome(task.scan_id, SCORED))
                 continue
-            waiting.append((task, reader.submit(task.source.read, self.worker.max_pixels)))
+            waiting.append((task, reader.submit(task.read, self.worker.max_pixels)))
             if len(waiting) > 1:
                 yield from self._first(waiting)
         while waiting:

@@ -37,6 +37,8 @@ _NUMBERS = (
     ("HD95", "mm"),
     ("Predicted", "voxels"),
     ("True", "voxels"),
+    ("Predicted", "mL"),
+    ("True", "mL"),
     ("Slices", ""),
     ("Set aside", "files"),
 )
@@ -123,6 +125,8 @@ def _score_cells(row: ScanScore) -> tuple[Cell, ...]:
         number(row.hd95 if row.spacing else None, 1),
         number(row.predicted_volume),
         number(row.true_volume),
+        number(row.predicted_volume_ml, 1),
+        number(row.true_volume_ml, 1),
         number(row.slices),
         number(row.quarantined),
         words("; ".join(row.warnings)),

@@ -10,6 +10,7 @@ from typing import Any
 from slicemill.config import PredictConfig
 from slicemill.core.scans.scan import Scan
 from slicemill.core.splits import refuse_leaky
+from slicemill.errors import InputError
 from slicemill.experiments.score_settings import extras_of, score_settings
 from slicemill.io import storage
 from slicemill.io.places import Predictions
@@ -17,6 +18,7 @@ from slicemill.io.predictions import SliceRow, predicted_scan, slice_names, tabl
 from slicemill.io.raw.one_scan import read_one_scan
 from slicemill.io.run.card import Card
 from slicemill.io.run.pointer import open_model
+from slicemill.io.scores.spacing import scan_spacing
 from slicemill.io.scores.writer import ScanOutput
 from slicemill.io.storage.uri import canonical, display
 from slicemill.model.predicting.scoring import predictions, scan_output
@@ -39,7 +41,7 @@ def run(config: PredictConfig) -> dict[str, Any]:
     card = reference.card
     refuse_leaky(card.split, "--model")
     extras = extras_of(config, card)
-    scan = read_one_scan(config.file, config.scan_pattern, config.max_pixels)
+    scan = _with_spacing(read_one_scan(config.file, config.scan_pattern, config.max_pixels), config)
     names = slice_names(scan.slices)
     output = _predict(scan, card, score_settings(config, reference.run, card))
     rows = table_rows(output, names)
@@ -51,6 +53,22 @@ def run(config: PredictConfig) -> dict[str, Any]:
     if config.picture and masks:
         _draw(places, output)
     return _summary(places, output, rows, masks) | {"model_id": card.model_id, "run": display(reference.run)}
+
+
+def _with_spacing(scan: Scan, config: PredictConfig) -> Scan:
+    """The scan with the spacing that was named; raise InputError where the clinical table does not say it."""
+    sides = config.sides()
+    if sides is None:
+        return scan
+    spacing = scan_spacing(sides, [scan.patient_id], config.clinical).get(scan.patient_id)
+    if spacing is None:
+        raise InputError(
+            "the clinical table does not say the spacing of this scan",
+            expected=f"numbers above 0 in {config.spacing}, for the patient {scan.patient_id or '(unknown)'}",
+            found="none",
+            advice="Give the three numbers to --spacing.",
+        )
+    return dataclasses.replace(scan, spacing=spacing)
 
 
 def _predict(scan: Scan, card: Card, settings: ScoreSettings) -> ScanOutput:
@@ -94,8 +112,10 @@ def _summary(places: Predictions, output: ScanOutput, rows: Sequence[SliceRow], 
         "masks": masks,
         "slices_with_tumour": sum(bool(row.tumour_pixels) for row in rows) if masks else None,
         "tumour_pixels": score.predicted_volume,
+        "tumour_ml": score.predicted_volume_ml,
         "max_probability": max(row.max_probability for row in rows),
         "dice": score.dice,
+        "hd95": score.hd95,
         "quarantined": len(output.scan.problems),
         "warnings": list(score.warnings),
         # Of files in no scan's folder nobody knows whose they are.
