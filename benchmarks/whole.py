@@ -26,10 +26,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import torch
 from ingest import SLICE_FILE
 from machine import describe
+from process_tree import watched
 from score import NETWORK, SIZE, chosen, untrained
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -109,33 +109,6 @@ def measured(side: Side, run: str, raw: Path, out: Path) -> Measure:
     if masks != slices:
         raise SystemExit(f"{command} wrote {masks} masks of {slices} slices")
     return Measure(wall, seconds, peak, own_rate(log))
-
-
-def watched(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """CPU seconds and the most MiB of a process and all below it."""
-    seconds: dict[int, float] = {}
-    peak = 0.0
-    while process.poll() is None:
-        memory = 0.0
-        for member in members(process.pid):
-            try:
-                times, memory_info = member.cpu_times(), member.memory_full_info()
-            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-                continue
-            seconds[member.pid] = times.user + times.system
-            memory += memory_info.pss / 2**20
-        peak = max(peak, memory)
-        time.sleep(0.2)
-    return sum(seconds.values()), peak
-
-
-def members(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def own_rate(log: Path) -> float | None:

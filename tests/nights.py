@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,15 +44,11 @@ from s3_proxy import (
 )
 
 from slicemill.config import IngestConfig
-from slicemill.core.scans.discovery import ScanTask
 from slicemill.errors import SlicemillError
 from slicemill.io import storage
-from slicemill.io.lake.commits import ScanCommit
-from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.storage import s3_client
 from slicemill.io.storage.uri import join, relative
 from slicemill.pipelines import ingest
-from slicemill.spark.ingest import IngestOutcome, ScanFailure, _commit_or_failure
 from slicemill.types import Uri
 
 FAULTS = {
@@ -87,28 +83,12 @@ class Diary:
     statuses: Counter[str] = field(default_factory=Counter)
 
 
-def without_spark(
-    spark: object,
-    writer: LakeWriter,
-    tasks: Sequence[ScanTask],
-    stale: Mapping[str, tuple[Uri, ...]],
-    max_pixels: int,
-) -> IngestOutcome:
-    """Ingest scans in this process, in order."""
-    results = [_commit_or_failure(task, writer, max_pixels, stale[task.scan_id]) for task in tasks]
-    return IngestOutcome(
-        tuple(result for result in results if isinstance(result, ScanCommit)),
-        tuple(result for result in results if isinstance(result, ScanFailure)),
-    )
-
-
 def night_here(raw: Uri, lake: Uri, interruption: signal.Signals | None = None) -> Summary:
     """The summary of one night's ingest, in this process, which gets no signal."""
-    with mock.patch.object(ingest, "ingest_scans", without_spark):
-        try:
-            return ingest.run(IngestConfig(raw=(raw,), lake=lake), None)  # type: ignore[arg-type]
-        except SlicemillError as error:
-            return {"status": "failed", "error": str(error)}
+    try:
+        return ingest.run(IngestConfig(raw=(raw,), lake=lake))
+    except SlicemillError as error:
+        return {"status": "failed", "error": str(error)}
 
 
 def night_in_child(raw: Uri, lake: Uri, interruption: signal.Signals | None = None) -> Summary:

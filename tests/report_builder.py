@@ -28,6 +28,7 @@ from slicemill.core.splits import split_hash
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.lake.rows import columns
+from slicemill.io.lake.scan_ingest import ingest_scan
 from slicemill.io.lake.splits import Split, write_split
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.parquet import write_small
@@ -37,7 +38,6 @@ from slicemill.io.scores.extras import NO_EXTRAS, Extras
 from slicemill.io.scores.writer import ScanOutput, ScoreWriter
 from slicemill.io.storage.lock import sole_writer
 from slicemill.schemas import QUARANTINE, SCANS, SCHEMA_VERSION, SCORED_PATIENTS, TOTALS
-from slicemill.spark.ingest import ingest_scan
 
 PERFECT, MISSED, FALSE_ALARM = "TEST_AA_0001_20200101", "TEST_AA_0002_20200102", "TEST_BB_0003_20200103"
 #: Volumetric Dice of `predict`, by hand: all of 20; none of 20; 16 of 20 with 20 predicted.

@@ -109,6 +109,22 @@ def _session(name: str, spark: Session | None, slots: int = 1) -> Iterator[Sessi
         yield session
 
 
+@contextmanager
+def _submitted_session(name: str, spark: Session | None) -> Iterator[Session | None]:
+    """Under spark-submit a session at once, though little work could do without.
+
+    In cluster mode YARN gives up on a driver that has opened none after 100 seconds
+    (`spark.yarn.am.waitTime`), and a large listing takes longer.
+    """
+    from slicemill.spark.request import submitted
+
+    if spark is not None or not submitted():
+        yield spark
+        return
+    with _session(name, None) as session:
+        yield session
+
+
 def phantom(config: PhantomConfig) -> Summary:
     """Write synthetic scans and return the summary."""
     from slicemill.pipelines import phantom as verb
@@ -124,7 +140,7 @@ def ingest(config: IngestConfig, spark: Session | None = None) -> Summary:
     """
     from slicemill.pipelines import ingest as verb
 
-    with _session("ingest", spark) as session:
+    with _submitted_session("ingest", spark) as session:
         return verb.run(config, session)
 
 
@@ -156,7 +172,8 @@ def score(config: ScoreConfig, spark: Session | None = None) -> Summary:
     """
     from slicemill.pipelines import score as verb
 
-    return verb.run(config, spark)
+    with _submitted_session("score", spark) as session:
+        return verb.run(config, session)
 
 
 def predict(config: PredictConfig) -> Summary:
@@ -208,7 +225,8 @@ def verify(config: ScoreConfig, spark: Session | None = None) -> Summary:
     """
     from slicemill.pipelines import verify as verb
 
-    return verb.run(config, spark)
+    with _submitted_session("verify", spark) as session:
+        return verb.run(config, session)
 
 
 def report(config: ReportConfig) -> Summary:

@@ -16,6 +16,7 @@ from slicemill.core.scans.discovery import FoundFile, ScanTask, discover
 from slicemill.io import storage
 from slicemill.io.lake.check import check_commit
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
+from slicemill.io.lake.scan_ingest import ScanFailure, commit_or_failure
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.places import Lake
 from slicemill.io.storage import s3_client
@@ -23,7 +24,6 @@ from slicemill.io.storage.commits import list_commits
 from slicemill.io.storage.fence import Fence
 from slicemill.io.storage.lock import LOCK_NAME, sole_writer
 from slicemill.io.storage.uri import canonical, join
-from slicemill.spark.ingest import ScanFailure, _commit_or_failure
 
 PATTERN = re.compile(r"(?P<patient_id>TEST_\w\w_\d+)_\d+")
 SLICES = 3
@@ -36,7 +36,7 @@ def tasks_of(raw: Any) -> tuple[ScanTask, ...]:
 
 def ingest_all(raw: Any, fence: Fence) -> dict[str, ScanCommit | ScanFailure]:
     writer = LakeWriter(fence, 0, "ingest-test", datetime(2026, 1, 1, tzinfo=UTC))
-    return {task.scan_id: _commit_or_failure(task, writer, 1 << 20, ()) for task in tasks_of(raw)}
+    return {task.scan_id: commit_or_failure(task, writer, 1 << 20, ()) for task in tasks_of(raw)}
 
 
 def committed(lake: Any) -> list[str]:
@@ -138,9 +138,7 @@ def test_bytes_that_came_broken_are_said(
 def test_an_object_replaced_since_it_was_listed_is_not_taken(raw: Any, fence: Fence) -> None:
     (task, _) = tasks_of(raw)
     storage.write_bytes(task.slices[1].image.uri, b"x" * task.slices[1].image.size)
-    result = _commit_or_failure(
-        task, LakeWriter(fence, 0, "t", datetime(2026, 1, 1, tzinfo=UTC)), 1 << 20, ()
-    )
+    result = commit_or_failure(task, LakeWriter(fence, 0, "t", datetime(2026, 1, 1, tzinfo=UTC)), 1 << 20, ())
     assert isinstance(result, ScanFailure)
     assert "PreconditionFailed" in result.reason
 
@@ -148,9 +146,7 @@ def test_an_object_replaced_since_it_was_listed_is_not_taken(raw: Any, fence: Fe
 def test_a_file_that_is_truly_gone_is_set_aside(raw: Any, fence: Fence) -> None:
     (task, _) = tasks_of(raw)
     storage.remove(task.slices[1].image.uri)
-    result = _commit_or_failure(
-        task, LakeWriter(fence, 0, "t", datetime(2026, 1, 1, tzinfo=UTC)), 1 << 20, ()
-    )
+    result = commit_or_failure(task, LakeWriter(fence, 0, "t", datetime(2026, 1, 1, tzinfo=UTC)), 1 << 20, ())
     assert isinstance(result, ScanCommit)
     assert [row.reason for row in result.quarantine] == ["unreadable"]
 

@@ -18,13 +18,13 @@ from slicemill.io import parquet, storage
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
 from slicemill.io.lake.published import read_published
 from slicemill.io.lake.rows import TotalsRow, columns
+from slicemill.io.lake.scan_ingest import commit_or_failure
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.places import Lake
 from slicemill.io.raw.listing import find_scans, list_raw, scan_pattern
 from slicemill.io.storage.commits import list_commits
 from slicemill.io.storage.uri import canonical
 from slicemill.schemas import PROFILE, TOTALS
-from slicemill.spark.ingest import _commit_or_failure
 
 
 def row(number: int, largest: int = 200) -> TotalsRow:
@@ -89,7 +89,7 @@ def test_what_a_worker_sends_back_does_not_grow_with_the_files_of_a_scan(tmp_pat
         write_scan(raw, "TEST_AA_0001_20200101", slices=slices, side=16)
         (task,) = find_scans([str(raw)], list_raw([str(raw)]), scan_pattern("public")).scans
         writer = LakeWriter(held_fence(home), 0, "test", datetime.now(UTC))
-        outcome = _commit_or_failure(task, writer, 10_000, ())
+        outcome = commit_or_failure(task, writer, 10_000, ())
         assert isinstance(outcome, ScanCommit)
         (commit,) = list_commits(Lake(home).commits, COMMIT_SUFFIX)
         assert len(storage.read_json(commit.uri)["sources"]) == 2 * slices

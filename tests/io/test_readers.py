@@ -13,9 +13,9 @@ from raw_builder import write_scan
 
 from slicemill.core.scans.discovery import FoundFile, discover
 from slicemill.io import storage
+from slicemill.io.lake.scan_ingest import ingest_scan
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.storage.uri import canonical
-from slicemill.spark.ingest import ingest_scan
 
 PATIENTS = ["0042", "P 1", "\u60a3\u8005"]
 

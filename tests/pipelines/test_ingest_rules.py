@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,12 @@ from tiff_builder import build
 
 from slicemill.config import IngestConfig
 from slicemill.config.lake import FIRST_SCAN_PATTERN
-from slicemill.core.scans.discovery import ScanTask
 from slicemill.errors import ConfigError, StorageError
 from slicemill.io.lake.reader import read_lake_scan, read_scans
-from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest
-from slicemill.spark.ingest import IngestOutcome, ingest_scan
-from slicemill.types import Uri
 
 ODD_NAMES = ("a" * 193, "患者" * 12 + "患", "Zoé #1?")
-
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scans are ingested in this process, in order."""
-
-    def ingest_scans(
-        spark: object,
-        writer: LakeWriter,
-        tasks: Sequence[ScanTask],
-        replaced: Mapping[str, tuple[Uri, ...]],
-        max_pixels: int,
-    ) -> IngestOutcome:
-        return IngestOutcome(
-            tuple(ingest_scan(task, writer, max_pixels, replaced[task.scan_id]) for task in tasks)
-        )
-
-    monkeypatch.setattr(ingest, "ingest_scans", ingest_scans)
 
 
 @pytest.fixture
@@ -59,7 +36,7 @@ def lake(tmp_path: Path) -> Path:
 
 
 def run(raw: Path, lake: Path, **more: Any) -> dict[str, Any]:
-    return ingest.run(IngestConfig(raw=(str(raw),), lake=str(lake), **more), None)  # type: ignore[arg-type]
+    return ingest.run(IngestConfig(raw=(str(raw),), lake=str(lake), **more))
 
 
 def table(lake: Path, name: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -46,6 +45,7 @@ from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
 from slicemill.model.predicting.settings import ScoreSettings
 from slicemill.schemas import SCHEMA_VERSION
+from slicemill.spark.request import spark_requested
 from slicemill.types import Uri
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ def runs_here(tasks: Sequence[ScoreTask]) -> bool:
     So it is up to `HERE_SLICES` slices, unless spark-submit started this process, or SLICEMILL_MASTER names
     another place to work. Masks and numbers are the same bits either way.
     """
-    on_spark = "PYSPARK_GATEWAY_PORT" in os.environ or "SLICEMILL_MASTER" in os.environ
-    return not on_spark and sum(task.slices for task in tasks) <= HERE_SLICES
+    return not spark_requested() and sum(task.slices for task in tasks) <= HERE_SLICES
 
 
 def _score_tasks(

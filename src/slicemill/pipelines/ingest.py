@@ -8,17 +8,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slicemill.config import IngestConfig
 from slicemill.core.scans.discovery import Discovery, ScanTask
 from slicemill.core.scans.findings import unlabelled
 from slicemill.io import storage
 from slicemill.io.lake.card import open_lake, require_lake
+from slicemill.io.lake.check import CommitCheck, check_commit
 from slicemill.io.lake.commits import COMMIT_SUFFIX, ScanCommit
 from slicemill.io.lake.content import LakeContent
 from slicemill.io.lake.published import publish, read_commits, read_published
 from slicemill.io.lake.rows import QuarantineRow, ScanRow
+from slicemill.io.lake.scan_ingest import IngestOutcome, ScanFailure, ingest_in_this_process
 from slicemill.io.lake.writer import LakeWriter
 from slicemill.io.places import Lake
 from slicemill.io.raw.clinical import Clinical, read_clinical
@@ -29,15 +31,21 @@ from slicemill.io.storage.lock import sole_writer
 from slicemill.io.storage.uri import canonical, display
 from slicemill.io.verification import verification
 from slicemill.schemas import SCANS
-from slicemill.spark.ingest import IngestOutcome, ScanFailure, check_commits, ingest_scans
-from slicemill.spark.session import Session
+from slicemill.spark.request import spark_requested
 from slicemill.types import Uri
+
+if TYPE_CHECKING:
+    from slicemill.spark.session import Session
 
 log = logging.getLogger(__name__)
 
 #: Below this share of patients with a clinical row, the table is probably another study's.
 _FEW_JOINS = 0.5
 _NAMED = 5
+#: Bytes that a run without a session reads in this process, some 600 slices: Spark's start outweighs them.
+HERE_BYTES = 128 << 20
+#: Commits up to which `--verify` does.
+_HERE_COMMITS = 50
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,8 @@ class IngestSummary:
         return {name: value for name, value in asdict(self).items() if name != "error" or value}
 
 
-def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
-    """Ingest, or only verify what was ingested, and return the summary.
+def run(config: IngestConfig, spark: Session | None = None) -> dict[str, Any]:
+    """Ingest, or only verify what was ingested, and return the summary; a session is opened only if needed.
 
     Raises InputError if a path does not exist or holds no slices, ConfigError if the lake has another layout,
     LockLostError if another run took the lake over.
@@ -115,7 +123,7 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
             len(plan.to_read),
             len(plan.standing),
         )
-        outcome = ingest_scans(spark, writer, plan.to_read, plan.replaced, config.max_pixels)
+        outcome = _read_new(spark, writer, plan, config.max_pixels)
         if config.prune:
             for commit in plan.orphans:
                 fence.remove(commit.uri)
@@ -129,13 +137,44 @@ def run(config: IngestConfig, spark: Session) -> dict[str, Any]:
     return _summary(config, discovery, plan, outcome, content, clinical, leftovers).line()
 
 
-def _verify(home: Uri, spark: Session) -> dict[str, Any]:
+def runs_here(tasks: Sequence[ScanTask]) -> bool:
+    """Whether a run without a session reads these scans in this process, because Spark would cost more.
+
+    So it is up to `HERE_BYTES` bytes, unless spark-submit started this process, or SLICEMILL_MASTER names
+    another place to work. The lake's content is the same either way.
+    """
+    return not spark_requested() and sum(task.size for task in tasks) <= HERE_BYTES
+
+
+def _read_new(spark: Session | None, writer: LakeWriter, plan: IngestPlan, max_pixels: int) -> IngestOutcome:
+    if not plan.to_read:
+        return IngestOutcome()
+    if spark is None and runs_here(plan.to_read):
+        return ingest_in_this_process(writer, plan.to_read, plan.replaced, max_pixels)
+    from slicemill.spark.ingest import ingest_scans
+    from slicemill.spark.session import given_or_new
+
+    with given_or_new(spark, "ingest") as session:
+        return ingest_scans(session, writer, plan.to_read, plan.replaced, max_pixels)
+
+
+def _verify(home: Uri, spark: Session | None) -> dict[str, Any]:
     """Compare raw files and the lake's data with the commits; the status falls short if one differs."""
     require_lake(home)
     commits = list_commits(Lake(home).commits, COMMIT_SUFFIX)
-    checks = check_commits(spark, home, [commit.uri for commit in commits])
+    checks = _checks(spark, home, [commit.uri for commit in commits])
     counts = {"verified_scans": len(checks), "verified_files": sum(check.files for check in checks)}
     return verification("ingest", counts, checks, _NAMED)
+
+
+def _checks(spark: Session | None, home: Uri, commits: Sequence[Uri]) -> list[CommitCheck]:
+    if spark is None and not spark_requested() and len(commits) <= _HERE_COMMITS:
+        return [check_commit(home, commit) for commit in commits]
+    from slicemill.spark.ingest import check_commits
+    from slicemill.spark.session import given_or_new
+
+    with given_or_new(spark, "verify") as session:
+        return check_commits(session, home, commits)
 
 
 def _earlier_states(home: Uri, failures: Sequence[ScanFailure], plan: IngestPlan) -> list[ScanCommit]:

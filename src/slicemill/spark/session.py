@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from slicemill.errors import MachineError
 from slicemill.spark.connector import s3a_settings
+from slicemill.spark.request import submitted
 
 #: A session, for rooms that pass one on and do not know Spark.
 Session: TypeAlias = SparkSession
@@ -57,11 +58,6 @@ def given_or_new(spark: SparkSession | None, name: str, *, slots: int = 1) -> It
         return
     with open_session(name, slots=slots) as session:
         yield session
-
-
-def submitted() -> bool:
-    """Whether spark-submit started this process, so that its JVM runs already."""
-    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def start_session(name: str, *, slots: int = 1) -> SparkSession:
