@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,41 @@ def test_trials_are_children_of_their_study(
     assert entries["rates"].info.run_id == parent.info.run_id
     assert history(store, {"rates": entries["rates"]}, "trials") == [2]
     assert local_path(canonical(config.out)).joinpath("tracking.json").exists()
+
+
+_WORKER = """
+import sys
+from slicemill.io.run.tracking_store import RunEntry, TrackedRun, parent_run
+from slicemill.io.storage.uri import canonical
+import mlflow
+
+store, home, number = sys.argv[1:]
+parent = RunEntry(store, "study", "search", canonical(f"{home}/tracking.json"), {"epochs": 1})
+print("ready", flush=True)
+sys.stdin.readline()
+with parent_run(parent) as run:
+    record = canonical(f"{home}/{number}.json")
+    trial = RunEntry(store, "study", f"trial-{number}", record, {}, parent=run.run_id)
+    tracked = TrackedRun.begin(trial, "--track", resume=True)
+    tracked.client.log_metric(tracked.run_id, "dice", float(number))
+    tracked.end(True)
+    run.log_result({"trials": 2}, {})
+"""
+
+
+def test_two_workers_of_one_study_begin_at_once_on_a_new_store(store: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WORKER, f"mlflow:{store}", str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([*command, str(number)], **pipes) for number in range(2)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    assert [worker.returncode for worker in workers] == [0, 0]
+    entries = runs(store)
+    check_family(entries, "search", ["trial-0", "trial-1"])
+    assert entries["search"].data.metrics == {"trials": 2}
+    assert [entries[f"trial-{number}"].data.metrics["dice"] for number in range(2)] == [0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import tempfile
@@ -41,15 +42,33 @@ def mlflow_client(store: str, flag: str) -> Any:
             found="none",
             advice="pip install 'slicemill[track]', on every worker.",
         ) from error
-    return MlflowClient(tracking_uri=store.removeprefix("mlflow:") or None)
+    with _sole_opener(store):
+        return MlflowClient(tracking_uri=store.removeprefix("mlflow:") or None)
+
+
+@contextmanager
+def _sole_opener(store: str) -> Iterator[None]:
+    """Others wait while this process opens a local store: the first makes its tables, and two spoil them."""
+    database = _database(store)
+    if database is None or not database.parent.is_dir():
+        # What is wrong with the folder MLflow says itself.
+        yield
+        return
+    with database.with_name(f"{database.name}.lock").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _database(store: str) -> Path | None:
+    """The file of a local store; None of a server."""
+    path = store.removeprefix("mlflow:")
+    return Path(path.removeprefix(_SQLITE)).resolve() if path.startswith(_SQLITE) else None
 
 
 def artifact_folder(store: str) -> str | None:
     """Where files of a new experiment go: beside a local store's database; a server decides by itself."""
-    path = store.removeprefix("mlflow:")
-    if not path.startswith(_SQLITE):
-        return None
-    return Path(path.removeprefix(_SQLITE)).resolve().with_suffix(".artifacts").as_uri()
+    database = _database(store)
+    return None if database is None else database.with_suffix(".artifacts").as_uri()
 
 
 @dataclass(frozen=True)
@@ -70,16 +89,27 @@ class RunEntry:
         """Create the run and return its id; nothing remembers it yet."""
         from mlflow.entities import Param
 
-        entry = client.get_experiment_by_name(self.experiment)
-        if entry:
-            experiment = entry.experiment_id
-        else:
-            experiment = client.create_experiment(self.experiment, artifact_folder(self.store))
+        experiment = self._experiment(client)
         tags = {_PARENT: self.parent} if self.parent else None
         run = str(client.create_run(experiment, run_name=self.name, tags=tags).info.run_id)
         parameters = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in self.parameters.items()]
         client.log_batch(run, params=parameters)
         return run
+
+    def _experiment(self, client: Any) -> str:
+        """Id of the experiment, which is created unless it exists."""
+        from mlflow.exceptions import MlflowException
+
+        entry = client.get_experiment_by_name(self.experiment)
+        if entry is None:
+            try:
+                return str(client.create_experiment(self.experiment, artifact_folder(self.store)))
+            except MlflowException:
+                # Another worker was faster.
+                entry = client.get_experiment_by_name(self.experiment)
+                if entry is None:
+                    raise
+        return str(entry.experiment_id)
 
     def recorded(self) -> str | None:
         """Id of the run that the folder remembers, if it is in this store."""

@@ -150,7 +150,7 @@ def _millilitres(volumes: Mapping[str, Any], spacing: Spacing) -> dict[str, floa
     """Volumes in voxels as millilitres, of those that are known."""
     voxel = float(np.prod(spacing)) / 1000
     names = ("predicted_volume", "true_volume")
-    return {f"{name}_ml": volumes[name] * voxel for name in names if volumes.get(name) is not None}
+    return {f"{name}_ml": round(volumes[name] * voxel, 6) for name in names if volumes.get(name) is not None}
 
 
 def _warnings(
