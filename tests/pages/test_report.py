@@ -40,7 +40,7 @@ from slicemill.io.run.record import read_run
 from slicemill.io.scores.results import ScoreTables, SliceScore
 from slicemill.pages.build import build
 from slicemill.pages.headline import institutions
-from slicemill.pages.sections import pictures
+from slicemill.pages.sections import pictures, training
 from slicemill.pages.sections.results import _dice_tiles, _partly_labelled
 from slicemill.pages.selection import best_with_tumour, worst_with_tumour
 from slicemill.pipelines import report
@@ -289,6 +289,18 @@ def test_predictions_of_some_epochs_are_shown_as_they_improved(tmp_path):
     assert "Shown are 6 of 20 epochs" in page.words
     assert "1 pictures are not PNG" in page.words
     assert 'width="40" height="20"' in page.text
+
+
+def test_of_too_many_pictures_the_last_and_the_first_are_shown(tmp_path, monkeypatch):
+    home = f"file://{tmp_path}/run"
+    write_metrics(home, 20)
+    for epoch in range(1, 21):
+        storage.write_bytes(f"{home}/figures/examples-epoch-{epoch:03d}.png", png(40, 20))
+    monkeypatch.setattr(training, "EXAMPLE_BUDGET", 3 * len(png(40, 20)))
+    _, page = make(tmp_path / "out", run=home)
+    captions = re.findall(r"Validation slices after epoch (\d+)\.</figcaption>", page.text)
+    assert captions == ["1", "16", "20"]
+    assert "3 pictures are not PNG files, or did not fit" in page.words
 
 
 def test_pictures_of_an_overwritten_run_are_not_shown(tmp_path):

@@ -55,7 +55,7 @@ PUBLISHED = (
         "97 %",
         "accuracy of slices, tumour or none",
         "a random split by slice: a model is trained on neighbours of its test slices, so the number leaks",
-        "nothing out of fold; crossval --leaky-slices measures the leak",
+        "nothing out of fold; a cross-validation that leaks on purpose measures it",
     ),
 )
 

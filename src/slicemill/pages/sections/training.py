@@ -92,16 +92,15 @@ def _examples(run: RunRecord) -> list[Block]:
         return [heading, Note("The run holds no pictures of predictions.", "missing")]
     steps = np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EXAMPLES))
     shown_epochs = [epochs[round(step)] for step in steps]
-    charts, budget, left_out = [], EXAMPLE_BUDGET, 0
-    for epoch, data in zip(shown_epochs, run.example_files(shown_epochs), strict=True):
-        size = png_size(data)
-        if size is None or len(data) > budget:
-            left_out += 1
-            continue
-        budget -= len(data)
-        uri = data_uri("image/png", data)
+    pictures = dict(zip(shown_epochs, run.example_files(shown_epochs), strict=True))
+    fitting = _fitting(pictures)
+    charts = []
+    for epoch, (width, height) in sorted(fitting.items()):
+        uri = data_uri("image/png", pictures[epoch])
         caption = f"Validation slices after epoch {epoch}."
-        charts.append(Chart(Picture(uri, uri, *size), caption, f"{caption[:-1]}, with truth and prediction."))
+        alt = f"{caption[:-1]}, with truth and prediction."
+        charts.append(Chart(Picture(uri, uri, width, height), caption, alt))
+    left_out = len(pictures) - len(fitting)
     notes: list[Block] = []
     if len(shown_epochs) < len(epochs):
         notes.append(Note(f"Shown are {len(shown_epochs)} of {len(epochs)} epochs, at equal distances."))
@@ -109,6 +108,18 @@ def _examples(run: RunRecord) -> list[Block]:
         text = f"{left_out} pictures are not PNG files, or did not fit into {EXAMPLE_BUDGET / 1e6:g} MB."
         notes.append(Note(text, "missing"))
     return [heading, *notes, Charts(tuple(charts))]
+
+
+def _fitting(pictures: Mapping[int, bytes]) -> dict[int, tuple[int, int]]:
+    """Width and height of the pictures that fit into the budget: the last one first, then the first one."""
+    epochs = sorted(pictures)
+    fitting, budget = {}, EXAMPLE_BUDGET
+    for epoch in dict.fromkeys([epochs[-1], epochs[0], *reversed(epochs)]):
+        size = png_size(pictures[epoch])
+        if size is not None and len(pictures[epoch]) <= budget:
+            budget -= len(pictures[epoch])
+            fitting[epoch] = size
+    return fitting
 
 
 def _card(results: Results, run: RunRecord) -> list[Block]:
