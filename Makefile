@@ -71,7 +71,7 @@ test-spark35: setup
 # ARCHIVE: a packed environment; without it one whose packages stay in .venv.
 rehearsal: setup
 	@scripts/yarn-local.sh build/yarn $(CURDIR)/$(BIN)/python scripts/rehearsal/rehearse.py build/yarn \
-	$(if $(ARCHIVE),--archive $(ARCHIVE))
+	$(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(MODES),--modes $(MODES))
 
 lint: setup
 	@$(BIN)/ruff check

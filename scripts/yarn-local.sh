@@ -60,6 +60,17 @@ begin() { # NAME COMMAND...
     "$@" >"$work/logs/$name.log" 2>&1 &
     started+=($!)
 }
+# shellcheck disable=SC2329 # begin calls it.
+keep_up() { # COMMAND...
+    # A node that dies is replaced, as EMR replaces one, until this is told to stop.
+    local child=
+    trap 'trap - TERM; kill $child 2>/dev/null; wait $child 2>/dev/null; exit' TERM
+    while true; do
+        "$@" &
+        child=$!
+        wait "$child" || sleep 5
+    done
+}
 ports() {
     "$bin/python" - "$1" <<'PYTHON'
 import socket, sys
@@ -128,6 +139,8 @@ PYTHON
     property yarn.scheduler.minimum-allocation-mb 32
     property yarn.nodemanager.vmem-check-enabled false
     property yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage 99.0
+    # A node that died is noticed after a minute here, and after ten on EMR.
+    property yarn.nm.liveness-monitor.expiry-interval-ms 60000
     # Containers' output outlives their application.
     property yarn.nodemanager.delete.debug-delay-sec 3600
     property yarn.nodemanager.localizer.cache.target-size-mb 102400
@@ -159,7 +172,7 @@ daemons=org.apache.hadoop.yarn.server
 begin resourcemanager "${jvm[@]}" $daemons.resourcemanager.ResourceManager
 until_it_says 180 '"state":"STARTED"' curl -s "http://127.0.0.1:$web/ws/v1/cluster/info"
 for node in 1 2; do
-    begin "nodemanager$node" "${jvm[@]}" $daemons.nodemanager.NodeManager \
+    begin "nodemanager$node" keep_up "${jvm[@]}" $daemons.nodemanager.NodeManager \
         -D "yarn.nodemanager.local-dirs=$work/node$node/local" -D "yarn.nodemanager.log-dirs=$work/node$node/logs"
 done
 until_it_says 180 '"activeNodes":2' curl -s "http://127.0.0.1:$web/ws/v1/cluster/metrics"

@@ -15,18 +15,24 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 from slicemill import __version__
 from slicemill.emr.capacity.shapes import SHAPES
 from slicemill.emr.requests.configurations import configurations
 from slicemill.emr.requests.job_settings import DISCOVERY, HOME
 from slicemill.emr.site import Site
+
+#: Befalls the process of a step that runs on a node with this work folder.
+Strike = Callable[[Path, psutil.Process], None]
 
 ROOT = Path(__file__).parents[2]
 #: A step that takes longer hangs.
@@ -116,7 +122,13 @@ class Node:
         return self.run("bootstrap", ["bash", str(script), archive], {**variables, **store})
 
     def run(
-        self, name: str, words: Sequence[str], variables: Mapping[str, str], *, configured: bool = True
+        self,
+        name: str,
+        words: Sequence[str],
+        variables: Mapping[str, str],
+        *,
+        configured: bool = True,
+        strike: Strike | None = None,
     ) -> Outcome:
         """Run a step's words as they are, by the variables of a role.
 
@@ -125,6 +137,7 @@ class Node:
             words: The command, as command-runner.jar takes it.
             variables: Credentials of a role, and where AWS is.
             configured: Whether the cluster was started with our configurations.
+            strike: What befalls it.
         """
         self._count += 1
         log = self._work / "logs" / f"{self._count:02}-{name}.log"
@@ -144,7 +157,7 @@ class Node:
         with log.open("wb") as file:
             file.write(f"{shlex.join(words)}\n".encode())
             file.flush()
-            code = self._wait(words, environ, file)
+            code = self._wait(words, environ, file, strike)
         return Outcome(code, time.monotonic() - start, log)
 
     def close(self) -> None:
@@ -152,7 +165,9 @@ class Node:
         self._closed = True
         self._end()
 
-    def _wait(self, words: Sequence[str], environ: Mapping[str, str], log: BinaryIO) -> int:
+    def _wait(
+        self, words: Sequence[str], environ: Mapping[str, str], log: BinaryIO, strike: Strike | None
+    ) -> int:
         if self._closed:
             return 143
         # A group of its own: spark-submit's driver would outlive spark-submit.
@@ -165,6 +180,9 @@ class Node:
             stderr=log,
             start_new_session=True,
         )
+        if strike:
+            step = psutil.Process(process.pid)
+            threading.Thread(target=strike, args=(self._work, step), daemon=True).start()
         try:
             return process.wait(STEP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -210,6 +228,8 @@ class Node:
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
         for key in ("spark.executorEnv", "spark.yarn.appMasterEnv"):
             settings[f"{key}.SPARK_LOCAL_IP"] = "127.0.0.1"
+            # Threads for each of the nodes' cores, which here are few, must not wait for one another busily.
+            settings[f"{key}.OMP_WAIT_POLICY"] = "PASSIVE"
             settings |= {f"{key}.{name}": variables[name] for name in names}
         return settings
 

@@ -22,20 +22,21 @@ from pathlib import Path
 
 from data import clear, read_content, upload, without
 from night import RUN, Account, account
-from node import ROOT, Node, Outcome, bare, pack_environment
+from node import ROOT, Node, Outcome, Strike, bare, pack_environment
+from strikes import kill_driver, kill_node
 
 from slicemill.emr.capacity.shapes import SHAPES
 from slicemill.emr.requests.job_settings import JobName
 from slicemill.emr.requests.steps import DeployMode, Step, job_arguments
 
 #: Scans of the beginning; one more comes in the good night, and one more that can't be read.
-SCANS = 6
+SCANS = 5
 SPLIT = "first"
 #: What the archives' step files name.
 ARCHIVE_KEY = f"environments/slicemill-cpu-{'0' * 64}.tar.gz"
 PIPELINE, TRAINING = "PipelineRole", "TrainingRole"
-#: A training that ends.
-_SMALL = ("--epochs", "1", "--image-size", "32")
+#: A training, and a network to score with, that end on two cores.
+_SMALL = ("--epochs", "1", "--image-size", "32", "--model", "monai-unet", "--filters", "4")
 _COUNTS = ("scans", "scored", "quarantined", "failed", "waiting")
 #: Of each mode: the end of its step files' names, and how a Spark job is deployed.
 _MODES: dict[str, tuple[str, DeployMode]] = {
@@ -78,6 +79,8 @@ class Rehearsal:
     rows: list[Row] = field(default_factory=list)
     night: str = ""
     """The night whose steps run."""
+    strike: Strike | None = None
+    """What befalls the night's first scoring."""
 
     def add(self, row: Row) -> None:
         """One line more, which is shown at once."""
@@ -91,12 +94,13 @@ class Rehearsal:
         role: str,
         words: Sequence[str],
         right: Callable[[Outcome], bool] = _success,
+        strike: Strike | None = None,
     ) -> Outcome:
         """Run a step's words by the key of a role."""
         log = re.sub(r"\W+", "-", f"{name}-{mode}")
         variables = self.home.variables(role)
         with bare() if mode == "archive" else nullcontext():
-            outcome = self.node.run(log, words, variables, configured=mode != "archive")
+            outcome = self.node.run(log, words, variables, configured=mode != "archive", strike=strike)
         row = Row(name, mode, role, outcome.seconds, _result(outcome), right(outcome))
         self.add(row)
         if not row.right:
@@ -107,7 +111,11 @@ class Rehearsal:
         """A step of the state machine, which says itself what becomes of a failure."""
         job = Path(next(word for word in words if word.endswith(".py"))).stem
         mode = "client" if "spark-submit" in words else "plain"
-        return self.step(f"{self.night}: {job}", mode, variables["AWS_ACCESS_KEY_ID"], words, _any).code
+        strike = None
+        if job == "score":
+            strike, self.strike = self.strike, None
+        name, role = f"{self.night}: {job}", variables["AWS_ACCESS_KEY_ID"]
+        return self.step(name, mode, role, words, _any, strike).code
 
 
 def _result(outcome: Outcome) -> str:
@@ -152,18 +160,19 @@ def training(home: Account, run: str, deploy: DeployMode, archive: str | None) -
     return Step("train", arguments, deploy, archive).command(site, nodes)
 
 
-def all_steps(play: Rehearsal) -> None:
-    """Every step file of CPU nodes in each of its modes; all modes must write the same.
+def all_steps(play: Rehearsal, modes: Sequence[str]) -> None:
+    """Every step file of CPU nodes in each of these modes; all modes must write the same.
 
     Raises SystemExit at the first mode that fails: nothing that follows could be right.
     """
     home, contents = play.home, {}
-    for mode, (suffix, deploy) in _MODES.items():
+    for mode in modes:
+        suffix, deploy = _MODES[mode]
         clear(home, "lake/", "scores/")
         play.step("ingest", mode, PIPELINE, step_file(f"ingest{suffix}"))
         play.step("split", "plain", PIPELINE, step_file("split"))
         archive = home.site.code(ARCHIVE_KEY) if mode == "archive" else None
-        run = RUN if mode == "client" else mode
+        run = RUN if mode == modes[0] else mode
         play.step("train, 2 processes", mode, TRAINING, training(home, run, deploy, archive))
         # All modes score by one model, so that their masks can be compared.
         play.step("score", mode, PIPELINE, step_file(f"score{suffix}"))
@@ -172,7 +181,7 @@ def all_steps(play: Rehearsal) -> None:
         contents[mode] = read_content(home, RUN)
     play.step("report", "plain", PIPELINE, step_file("report"))
     _wrong_role(play)
-    first = contents["client"]
+    first = contents[modes[0]]
     same = bool(first.masks) and all(other == first for other in contents.values())
     result = f"{len(first.scans)} scans, {len(first.masks)} masks, {'equal' if same else 'not equal'}"
     play.add(Row("lake, Dice and masks", ", ".join(contents), "", 0, result, same))
@@ -192,10 +201,23 @@ def _wrong_role(play: Rehearsal) -> None:
 
 
 def nights(play: Rehearsal, scans: Sequence[Path]) -> None:
-    """A good night, one without a model, one with a scan that can't be read; each fires twice."""
+    """A good night, and four on which something goes wrong; each fires twice.
+
+    After a driver that was killed and a node that died, lake, Dice and masks must be those of the good night.
+    """
     home, (good, poison) = play.home, scans
     upload(home, [good])
     _night(play, "good night", "SUCCEEDED", ("ingest", "score", "report"), "")
+    expected = read_content(home, RUN)
+    for name, strike, jobs in (
+        ("night of a killed driver", kill_driver, ("ingest", "score", "score", "report")),
+        ("night of a dead node", kill_node, ("ingest", "score", "report")),
+    ):
+        clear(home, "scores/")
+        play.strike = strike
+        _night(play, name, "SUCCEEDED", jobs, "")
+        same = read_content(home, RUN) == expected
+        play.add(Row(f"{name}: lake, Dice, masks", "", "", 0, "equal" if same else "not equal", same))
     with without(home, f"runs/{RUN}/"):
         _night(play, "night without a model", "FAILED", ("ingest", "score", "score"), "slicemill score: exit")
     for path in poison.iterdir():
@@ -221,6 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("work", type=Path, help="yarn-local.sh's folder, for logs and configurations")
     parser.add_argument("--archive", type=Path, help="a packed environment, not one that weighs nothing")
+    parser.add_argument("--modes", nargs="+", choices=list(_MODES), default=list(_MODES))
     options = parser.parse_args()
     # Thousands of lines: of each request, and of each failure that a night is meant to have.
     for name in ("werkzeug", "moto"):
@@ -233,7 +256,7 @@ def main() -> int:
         play = Rehearsal(home, Node(work, home.site, home.endpoint))
         try:
             scans = prepare(play, work, archive)
-            all_steps(play)
+            all_steps(play, options.modes)
             nights(play, scans)
         finally:
             play.node.close()
