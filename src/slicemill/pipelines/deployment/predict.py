@@ -116,6 +116,8 @@ def _summary(places: Predictions, output: ScanOutput, rows: Sequence[SliceRow], 
         "max_probability": max(row.max_probability for row in rows),
         "dice": score.dice,
         "hd95": score.hd95,
+        # Without it HD95 is in pixels.
+        "spacing": score.spacing,
         "quarantined": len(output.scan.problems),
         "warnings": list(score.warnings),
         # Of files in no scan's folder nobody knows whose they are.
