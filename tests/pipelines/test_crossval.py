@@ -22,7 +22,7 @@ PATIENTS = "abcd"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
+def config(tmp_path_factory: pytest.TempPathFactory, own_network: str) -> CrossvalConfig:
     home = canonical(str(tmp_path_factory.mktemp("folds") / "lake"))
     folds = {f"P{name}": f"fold-{at % 3}" for at, name in enumerate(PATIENTS)}
     parts = {f"P{name}": part for name, part in zip(PATIENTS, ("train", "train", "val", "test"), strict=True)}
@@ -31,8 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
         lake=home,
         split="three",
         out=canonical(str(tmp_path_factory.mktemp("crossval"))),
-        model="monai-unet",
-        filters=4,
+        model=own_network,
         epochs=1,
         image_size=32,
         batch_size=4,

@@ -35,7 +35,7 @@ REFUSED = "leaks on purpose: slices of one patient are on both sides.*found leak
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
+def config(tmp_path_factory: pytest.TempPathFactory, own_network: str) -> CrossvalConfig:
     home = canonical(str(tmp_path_factory.mktemp("leak") / "lake"))
     scans = [tiny_scan(name, slices, unlabelled=[0] if name == "a" else []) for name, slices in SCANS.items()]
     write_lake(home, scans, {"three": {f"P{name}": f"fold-{at}" for at, name in enumerate(SCANS)}})
@@ -49,8 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
         device="cpu",
         figures=False,
         leaky_slices=True,
-        model="monai-unet",
-        filters=4,
+        model=own_network,
     )
 
 

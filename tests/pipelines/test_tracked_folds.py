@@ -18,12 +18,11 @@ from slicemill.experiments import folds
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.pipelines import crossval, sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("launched_here")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("launched_here", "own_network")]
 
 PARENT = "mlflow.parentRunId"
 SETTINGS: dict[str, Any] = {
-    "model": "monai-unet",
-    "filters": 4,
+    "model": "tiny_network:tiny_network",
     "epochs": 1,
     "image_size": 32,
     "batch_size": 4,

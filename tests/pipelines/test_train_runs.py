@@ -28,13 +28,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def config(lake: str, tmp_path: Path) -> TrainConfig:
+def config(lake: str, own_network: str, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         lake=lake,
         split="demo",
         out=str(tmp_path / "run"),
-        model="monai-unet",
-        filters=4,
+        model=own_network,
         epochs=1,
         image_size=32,
         batch_size=4,
