@@ -95,13 +95,15 @@ class Run:
         self._said, self._errors = place / "said", place / "errors"
         command = [str(Path(sys.executable).parent / "slicemill"), verb.name, *verb.arguments, *more]
         places = {"SPARK_LOCAL_DIRS": str(scratch), "SPARK_WORKER_DIR": str(scratch)}
+        # Executors do not read SPARK_SUBMIT_OPTS, every JVM reads this.
+        jvm = {"JAVA_TOOL_OPTIONS": os.environ.get("SPARK_SUBMIT_OPTS", "")}
         with self._said.open("wb") as said, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 command,
                 stdout=said,
                 stderr=errors,
                 start_new_session=True,
-                env={**os.environ, **places, "SLICEMILL_MASTER": CLUSTER},
+                env={**os.environ, **places, **jvm, "SLICEMILL_MASTER": CLUSTER},
             )
 
     def alive(self) -> dict[str, list[psutil.Process]]:

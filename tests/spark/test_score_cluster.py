@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("cluster")
     for number in range(SCANS):
         write_scan(home / "raw", f"TEST_AA_{number:04}_20200101", slices=1 + number % 7)
-    write_run(canonical(str(home / "run")), size=128)
+    write_run(canonical(str(home / "run")), size=64)
     return home
 
 
@@ -55,7 +55,12 @@ def start(home: Path, out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        env={**os.environ, "SLICEMILL_MASTER": "local-cluster[2,1,1024]"},
+        # Executors do not read SPARK_SUBMIT_OPTS, every JVM reads this.
+        env={
+            **os.environ,
+            "SLICEMILL_MASTER": "local-cluster[2,1,1024]",
+            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
+        },
     )
 
 
@@ -87,20 +92,10 @@ def executors(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def test_an_executor_that_is_killed(home: Path, expected: Outputs) -> None:
-    out = home / "executor"
-    process = start(home, out)
-    wait_for(lambda: entries(out) >= 2)
-    done = entries(out)
-    executors(process)[0].kill()
-    summary = finish(process)
-    assert done < SCANS
-    assert (summary["status"], summary["scored"]) == ("done", SCANS)
-    assert outputs(out) == expected
-
-
-def test_a_driver_that_is_killed_and_two_that_start_again_at_once(home: Path, expected: Outputs) -> None:
-    out = home / "driver"
+def test_a_driver_that_is_killed_two_that_start_again_at_once_and_an_executor_that_is_killed(
+    home: Path, expected: Outputs
+) -> None:
+    out = home / "scores"
     process = start(home, out)
     wait_for(lambda: entries(out) >= 2)
     os.killpg(process.pid, signal.SIGKILL)
@@ -108,11 +103,18 @@ def test_a_driver_that_is_killed_and_two_that_start_again_at_once(home: Path, ex
     done = entries(out)
     assert 0 < done < SCANS
     assert not (out / "patients").exists()
-    summaries = [finish(again) for again in [start(home, out), start(home, out)]]
-    statuses = sorted(summary["status"] for summary in summaries)
-    # One scores what is left; the other is refused, or comes so late that nothing is left.
-    assert statuses in (["done", "failed"], ["done", "done"])
-    assert all(
-        "another run is writing" in summary["error"] for summary in summaries if summary["status"] == "failed"
-    )
+
+    both = [start(home, out), start(home, out)]
+    wait_for(lambda: entries(out) > done and any(map(executors, both)))
+    before_the_kill = entries(out)
+    (scorer,) = [process for process in both if executors(process)]
+    executors(scorer)[0].kill()
+    summary, other = finish(scorer), finish(next(process for process in both if process is not scorer))
+
+    assert before_the_kill < SCANS
+    assert summary["status"] == "done"
+    # A worker of the first run may have ended its scan after its driver.
+    assert 0 < summary["scored"] <= SCANS - done
+    # It is refused, or comes so late that nothing is left.
+    assert other["status"] == "done" or "another run is writing" in other["error"]
     assert outputs(out) == expected
