@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lake_builder import tiny_scan, write_lake
@@ -42,18 +43,32 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
     return home
 
 
-@pytest.fixture
-def config(lake: str, tmp_path: Path) -> TrainConfig:
+def _config(lake: str, out: Path) -> TrainConfig:
     return TrainConfig(
         lake=lake,
         split="demo",
-        out=canonical(str(tmp_path / "run")),
-        epochs=2,
+        out=canonical(str(out)),
+        model="tiny_network:unhurried_network",
+        epochs=6,
         image_size=32,
         batch_size=4,
         num_processes=2,
         device="cpu",
     )
+
+
+@pytest.fixture
+def config(lake: str, tmp_path: Path) -> TrainConfig:
+    return _config(lake, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    lake: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """A run on two ranks, and its summary."""
+    config = _config(lake, tmp_path_factory.mktemp("undisturbed") / "run")
+    return config, train.run(config, spark)
 
 
 def _plan(config: TrainConfig) -> TrainPlan:
@@ -68,12 +83,14 @@ def _in_the_background(action: Callable[[], None]) -> Iterator[None]:
     thread.join(timeout=5)
 
 
-def test_two_ranks_train_and_the_summary_is_that_of_the_run(spark: SparkSession, config: TrainConfig) -> None:
-    summary = train.run(config, spark)
+def test_two_ranks_train_and_the_summary_is_that_of_the_run(
+    undisturbed: tuple[TrainConfig, dict[str, Any]],
+) -> None:
+    config, summary = undisturbed
 
     lines = storage.read_bytes(Run(config.out).metrics).splitlines()
     card = load_card(config.out)
-    assert len(lines) == summary["epochs"] == 2
+    assert len(lines) == summary["epochs"] == 6
     assert (summary["job"], summary["status"]) == ("train", "done")
     assert (summary["train_patients"], summary["val_patients"]) == (3, 1)
     assert summary["train_slices"] == 19
@@ -99,12 +116,8 @@ def test_a_rank_that_stops_with_a_reason_ends_the_run_with_it(
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
-    spark: SparkSession, config: TrainConfig, tmp_path: Path
+    spark: SparkSession, config: TrainConfig, undisturbed: tuple[TrainConfig, dict[str, Any]]
 ) -> None:
-    config = dataclasses.replace(config, epochs=6)
-    undisturbed = dataclasses.replace(config, out=canonical(str(tmp_path / "whole")))
-    train.run(undisturbed, spark)
-
     def kill() -> None:
         while not storage.exists(Run(config.out).last_checkpoint):
             time.sleep(0.05)
@@ -122,7 +135,7 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
 
     train.run(dataclasses.replace(config, resume=True), spark)
 
-    assert load_card(config.out).model_id == load_card(undisturbed.out).model_id
+    assert load_card(config.out).model_id == undisturbed[1]["model_id"]
 
 
 def _ranks_of_this_process(rank: int) -> list[int]:
