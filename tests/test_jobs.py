@@ -51,27 +51,35 @@ def content(lake: str) -> dict[str, str]:
     return {row.scan_id: row.content_hash for row in read_scans(canonical(lake))}
 
 
-@pytest.mark.slow
-def test_however_ingest_is_started_the_lake_is_the_same(phantom_raw: Path, tmp_path: Path) -> None:
-    lakes = {way: str(tmp_path / way) for way in WAYS}
-    for way, lake in lakes.items():
-        assert start(way, "ingest", "--raw", str(phantom_raw), "--lake", lake)["scans"] == 6
-    first, *others = (content(lake) for lake in lakes.values())
-    assert len(first) == 6
-    assert others == [first, first]
-
-
-@pytest.mark.slow
-def test_five_jobs_with_every_uri_in_s3(phantom_raw: Path, bucket: str) -> None:
+@pytest.fixture(scope="module")
+def home(phantom_raw: Path, module_bucket: str) -> str:
+    """URI of a bucket with raw scans and, by `slicemill ingest`, their lake."""
     for path in phantom_raw.rglob("*"):
         if path.is_file():
-            storage.write_bytes(join(bucket, "raw", str(path.relative_to(phantom_raw))), path.read_bytes())
-    raw, lake, run, scores, report = (
-        join(bucket, name) for name in ("raw", "lake", "run", "scores", "report")
-    )
+            storage.write_bytes(
+                join(module_bucket, "raw", str(path.relative_to(phantom_raw))), path.read_bytes()
+            )
+    raw, lake = join(module_bucket, "raw"), join(module_bucket, "lake")
     ingested = start("slicemill", "ingest", "--raw", raw, "--lake", lake, "--clinical", join(raw, "data.csv"))
     assert (ingested["scans"], ingested["quarantined"]) == (6, 0)
+    return module_bucket
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["spark-submit", "python"])
+def test_however_ingest_is_started_the_lake_is_the_same(
+    home: str, phantom_raw: Path, tmp_path: Path, way: str
+) -> None:
+    lake = str(tmp_path / "lake")
+    assert start(way, "ingest", "--raw", str(phantom_raw), "--lake", lake)["scans"] == 6
+    by_slicemill = content(join(home, "lake"))
+    assert len(by_slicemill) == 6
+    assert content(lake) == by_slicemill
+
+
+@pytest.mark.slow
+def test_five_jobs_with_every_uri_in_s3(home: str) -> None:
+    lake, run, scores, report = (join(home, name) for name in ("lake", "run", "scores", "report"))
     parts = start("python", "split", "--lake", lake, "--name", "demo", "--fractions", "0.5,0.2,0.3")[
         "patients"
     ]
