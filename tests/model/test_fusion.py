@@ -4,29 +4,37 @@ import copy
 from collections.abc import Callable
 
 import pytest
-import timm
 import torch
-from monai.networks.nets import AttentionUnet, UNet
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from slicemill.model.networks.registry import ARCHITECTURES
 from slicemill.model.predicting.fusion import fuse
 
 
+# MONAI and timm take many seconds to import, which every worker would pay while it collects tests.
 def _monai_unet() -> nn.Module:
+    from monai.networks.nets import UNet
+
     return UNet(2, 3, 1, channels=(8, 16, 32), strides=(2, 2), num_res_units=2, norm="batch")
 
 
 def _monai_attention() -> nn.Module:
+    from monai.networks.nets import AttentionUnet
+
     return AttentionUnet(2, 3, 1, channels=(8, 16, 32), strides=(2, 2))
+
+
+def _timms_resnet() -> nn.Module:
+    import timm
+
+    return timm.create_model("resnet18", num_classes=1)
 
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
     **{name: entry.build for name, entry in ARCHITECTURES.items()},
     "a MONAI U-Net": _monai_unet,
     "a MONAI attention U-Net": _monai_attention,
-    "timm's ResNet": lambda: timm.create_model("resnet18", num_classes=1),
+    "timm's ResNet": _timms_resnet,
 }
 
 
@@ -130,6 +138,8 @@ def test_what_is_not_sure_is_left_alone(way: Callable[[Unsure, Tensor], object])
 
 
 def test_the_activation_inside_a_norm_outlives_it() -> None:
+    from timm.layers import BatchNormAct2d
+
     torch.manual_seed(0)
     network = Unsure(_plain)
     network.norm = BatchNormAct2d(3)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
-import timm
 import torch
 from torch import nn
 
 from slicemill.model.networks.lite0 import FEATURE_CHANNELS, Lite0, Lite0Features
 
 
+@pytest.fixture(scope="module")
+def timm() -> ModuleType:
+    """Imported here: it takes seconds, which every worker would pay while it collects tests."""
+    import timm
+
+    return timm
+
+
 @pytest.fixture(params=["maps", "features"])
-def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
+def pair(timm: ModuleType, request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     """timm's network and slicemill's, with the same weights."""
     torch.manual_seed(0)
     if request.param == "maps":
@@ -51,7 +59,7 @@ def test_outputs_gradients_and_statistics_are_equal(pair: tuple[nn.Module, nn.Mo
     assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
 
 
-def test_random_weights_have_the_spread_of_the_reference() -> None:
+def test_random_weights_have_the_spread_of_the_reference(timm: ModuleType) -> None:
     torch.manual_seed(0)
     reference, own = timm.create_model("tf_efficientnet_lite0", features_only=True), Lite0()
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from monai.losses.dice import DiceFocalLoss
 
 from slicemill.model.training.losses import DICE_SMOOTHING, bce_dice, cross_entropy, dice_focal
 
@@ -89,6 +88,9 @@ def test_dice_focal_is_monais_with_the_same_smoothing() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(4, 1, 16, 16), (torch.rand(4, 1, 16, 16) > 0.7).float()
     smoothing = DICE_SMOOTHING * targets.numel()
+    # Imported here: it takes many seconds, which every worker would pay while it collects tests.
+    from monai.losses.dice import DiceFocalLoss
+
     theirs = DiceFocalLoss(
         sigmoid=True, batch=True, gamma=2.0, smooth_nr=smoothing, smooth_dr=smoothing, reduction="mean"
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
-from monai.metrics import DiceMetric, HausdorffDistanceMetric, MeanIoU
 
 from slicemill.core.evaluation.dice import scan_scores
 
 SHAPE = (6, 24, 20)
+
+
+@pytest.fixture(scope="module")
+def metrics() -> ModuleType:
+    """MONAI's; its import takes many seconds, which every worker would pay while it collects tests."""
+    from monai import metrics
+
+    return metrics
 
 
 def masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,25 +42,26 @@ def by_monai(metric: type, predicted: np.ndarray, true: np.ndarray, **options: o
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_dice_iou_and_hd95_are_monais(seed: int) -> None:
+def test_dice_iou_and_hd95_are_monais(metrics: ModuleType, seed: int) -> None:
     predicted, true = masks(seed)
     found = scan_scores(predicted, true)
+    dice, iou = metrics.DiceMetric, metrics.MeanIoU
     # MONAI's rule for empty truth is nan unless told; ours is 1 if both are empty, 0 if one is.
-    assert found.dice == pytest.approx(by_monai(DiceMetric, predicted, true, ignore_empty=False), abs=1e-6)
-    assert found.iou == pytest.approx(by_monai(MeanIoU, predicted, true, ignore_empty=False), abs=1e-6)
+    assert found.dice == pytest.approx(by_monai(dice, predicted, true, ignore_empty=False), abs=1e-6)
+    assert found.iou == pytest.approx(by_monai(iou, predicted, true, ignore_empty=False), abs=1e-6)
     if predicted.any() and true.any():
-        expected = by_monai(HausdorffDistanceMetric, predicted, true, percentile=95)
+        expected = by_monai(metrics.HausdorffDistanceMetric, predicted, true, percentile=95)
         assert found.hd95 == pytest.approx(expected, rel=1e-5)
     else:
         assert found.hd95 is None
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_hd95_in_millimetres_is_monais(seed: int) -> None:
+def test_hd95_in_millimetres_is_monais(metrics: ModuleType, seed: int) -> None:
     predicted, true = masks(seed)
     if predicted.any() and true.any():
         ours, theirs = (torch.from_numpy(mask)[None, None].float() for mask in (predicted, true))
-        metric = HausdorffDistanceMetric(include_background=True, percentile=95)
+        metric = metrics.HausdorffDistanceMetric(include_background=True, percentile=95)
         expected = float(metric(ours, theirs, spacing=[5.0, 0.9, 0.8]))
         assert scan_scores(predicted, true, (5.0, 0.9, 0.8)).hd95 == pytest.approx(expected, rel=1e-5)
 
@@ -61,8 +71,8 @@ def test_the_seeds_cover_empty_masks() -> None:
     assert kinds == {(True, True), (True, False), (False, True), (False, False)}
 
 
-def test_the_slice_mean_is_monais_over_slices() -> None:
+def test_the_slice_mean_is_monais_over_slices(metrics: ModuleType) -> None:
     predicted, true = masks(7)
     ours, theirs = (torch.from_numpy(mask)[:, None].float() for mask in (predicted, true))
-    mean = DiceMetric(include_background=True, ignore_empty=False)(ours, theirs).mean()
+    mean = metrics.DiceMetric(include_background=True, ignore_empty=False)(ours, theirs).mean()
     assert scan_scores(predicted, true).slice_mean_dice == pytest.approx(float(mean), abs=1e-6)
