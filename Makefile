@@ -76,7 +76,7 @@ rehearsal: setup
 lint: setup
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
 	@$(BIN)/cfn-lint emr/cloudformation/*.yaml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" shellcheck emr/*/*.sh scripts/*.sh .ci/run
