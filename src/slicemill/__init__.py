@@ -37,6 +37,7 @@ _HOMES = {
         "forget",
         "verify",
         "export",
+        "quantise",
     ),
     "slicemill.model.predicting.volumes": ("Predictor", "VolumePrediction"),
     "slicemill.config": (
@@ -57,6 +58,7 @@ _HOMES = {
         "CommitteeConfig",
         "ForgetConfig",
         "ExportConfig",
+        "QuantiseConfig",
     ),
     "slicemill.errors": ("SlicemillError",),
     "slicemill.core.evaluation.intervals": ("mean_interval",),

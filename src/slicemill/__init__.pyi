@@ -13,6 +13,7 @@ from slicemill.api import open_scores as open_scores
 from slicemill.api import phantom as phantom
 from slicemill.api import predict as predict
 from slicemill.api import promote as promote
+from slicemill.api import quantise as quantise
 from slicemill.api import report as report
 from slicemill.api import rollback as rollback
 from slicemill.api import score as score
@@ -32,6 +33,7 @@ from slicemill.config import IngestConfig as IngestConfig
 from slicemill.config import PhantomConfig as PhantomConfig
 from slicemill.config import PredictConfig as PredictConfig
 from slicemill.config import PromoteConfig as PromoteConfig
+from slicemill.config import QuantiseConfig as QuantiseConfig
 from slicemill.config import ReportConfig as ReportConfig
 from slicemill.config import RollbackConfig as RollbackConfig
 from slicemill.config import ScoreConfig as ScoreConfig

@@ -20,6 +20,7 @@ from slicemill.config import (
     PhantomConfig,
     PredictConfig,
     PromoteConfig,
+    QuantiseConfig,
     ReportConfig,
     RollbackConfig,
     ScoreConfig,
@@ -293,5 +294,16 @@ def export(config: ExportConfig) -> Summary:
     Raises ModelFileError for a model that can't be trusted, MachineError for one that can't be exported.
     """
     from slicemill.pipelines.deployment import export as verb
+
+    return verb.run(config)
+
+
+def quantise(config: QuantiseConfig) -> Summary:
+    """Store a network in int8 beside its weights, if held-back scans lose little Dice; return the summary.
+
+    Raises ConfigError for a committee or a classifier, InputError for a part without labelled scans,
+    MachineError where ONNX Runtime is not installed.
+    """
+    from slicemill.pipelines.deployment import quantise as verb
 
     return verb.run(config)

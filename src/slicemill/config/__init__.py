@@ -14,7 +14,7 @@ from slicemill.config.lake import (
 )
 from slicemill.config.prediction import PredictConfig
 from slicemill.config.promotion import PromoteConfig, RollbackConfig
-from slicemill.config.results import ExportConfig, ReportConfig, ScoreConfig
+from slicemill.config.results import ExportConfig, QuantiseConfig, ReportConfig, ScoreConfig
 from slicemill.config.service import ServeConfig
 from slicemill.config.training import CrossvalConfig, TrainConfig
 
@@ -31,6 +31,7 @@ __all__ = [
     "PhantomConfig",
     "PredictConfig",
     "PromoteConfig",
+    "QuantiseConfig",
     "ReportConfig",
     "RollbackConfig",
     "ScoreConfig",

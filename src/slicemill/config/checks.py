@@ -48,12 +48,24 @@ def _side(part: str) -> float | str:
         return part
 
 
-def require_onnx_can(device: str, precision: str) -> None:
-    """Raise ConfigError where ONNX Runtime is asked for what only torch does here."""
-    for flag, value, possible in (("--device", device, "cpu"), ("--precision", precision, "fp32")):
-        if value not in ("auto", possible):
+def require_engine_can(engine: str, device: str, precision: str) -> None:
+    """Raise ConfigError where ONNX Runtime is asked for what only torch does here, or torch for int8."""
+    if engine == "torch" and precision == "int8":
+        raise ConfigError(
+            "--engine torch does not go with --precision int8",
+            expected="--engine auto or onnx",
+            found="--engine torch",
+        )
+    if engine != "onnx" and precision != "int8":
+        return
+    choice = "--precision int8" if precision == "int8" else "--engine onnx"
+    for flag, value, possible in (
+        ("--device", device, ("cpu",)),
+        ("--precision", precision, ("fp32", "int8")),
+    ):
+        if value not in ("auto", *possible):
             raise ConfigError(
-                f"--engine onnx does not go with {flag} {value}",
-                expected=f"{flag} {possible}, or --engine torch",
+                f"{choice} does not go with {flag} {value}",
+                expected=f"{flag} {' or '.join(possible)}, or --engine torch",
                 found=f"{flag} {value}",
             )

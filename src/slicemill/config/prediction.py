@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_onnx_can, require_table, spacing_sides
+from slicemill.config.checks import require, require_engine_can, require_table, spacing_sides
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -46,8 +46,8 @@ class PredictConfig:
     """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
     max_pixels: int = MAX_PIXELS
     """Largest slice that is accepted, in pixels."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it; int8 needs `quantise`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it predicts; auto takes a GPU if one is there."""
     engine: Literal["auto", "torch", "onnx"] = "auto"
@@ -70,8 +70,7 @@ class PredictConfig:
         )
         require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
         require_table(self.sides(), self.clinical, None)
-        if self.engine == "onnx":
-            require_onnx_can(self.device, self.precision)
+        require_engine_can(self.engine, self.device, self.precision)
         require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)
 
     def sides(self) -> tuple[float | str, ...] | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_onnx_can, require_table, spacing_sides
+from slicemill.config.checks import require, require_engine_can, require_table, spacing_sides
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -63,8 +63,8 @@ class ScoreConfig:
     """Regular expression for scan folders, with the named groups patient_id, institution, scan_date."""
     max_pixels: int = MAX_PIXELS
     """Largest slice that is accepted, in pixels."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it; int8 needs `quantise`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of every worker; auto takes a GPU if one is there."""
     engine: Literal["auto", "torch", "onnx"] = "auto"
@@ -98,8 +98,7 @@ class ScoreConfig:
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )
         require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
-        if self.engine == "onnx":
-            require_onnx_can(self.device, self.precision)
+        require_engine_can(self.engine, self.device, self.precision)
 
     def sides(self) -> tuple[float | str, ...] | None:
         """Distance of slices, rows and columns, numbers or clinical columns; None if it is not known."""
@@ -116,6 +115,29 @@ class ExportConfig:
     """Folder or s3:// URI for model.onnx, model.json and export.json."""
     to: Literal["onnx"] = "onnx"
     """Format of the file."""
+
+
+@dataclass(frozen=True)
+class QuantiseConfig:
+    """Store a trained network in int8 beside its weights, if held-back scans lose little Dice by it."""
+
+    model: str
+    """Folder or s3:// URI of a training run, or a pointer to one."""
+    lake: str
+    """Folder or s3:// URI of the lake."""
+    split: str
+    """Name of a split of the lake."""
+    part: str = "val"
+    """Part whose scans calibrate and judge: val, test or fold-K; not one that the network was trained on."""
+    max_loss: float = 0.002
+    """Store nothing, and exit with code 3, if int8 costs more of the mean Dice than this."""
+    max_scan_loss: float = 0.03
+    """The same for the scan that loses most."""
+
+    def __post_init__(self) -> None:
+        require(self.part != "train", "--part", "scans that the network was not trained on", self.part)
+        require(0 <= self.max_loss <= 1, "--max-loss", "0 to 1", self.max_loss)
+        require(0 <= self.max_scan_loss <= 1, "--max-scan-loss", "0 to 1", self.max_scan_loss)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_onnx_can
+from slicemill.config.checks import require, require_engine_can
 from slicemill.config.lake import MAX_PIXELS
 
 
@@ -39,8 +39,8 @@ class ServeConfig:
     """Connected components of the mask to keep; auto as the model card says."""
     smoothing: Literal["auto", "none", "slices"] = "auto"
     """Average a slice's probabilities with its neighbours'; auto as the model card says."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it; int8 needs `quantise`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it predicts; auto takes a GPU if one is there."""
     engine: Literal["auto", "torch", "onnx"] = "auto"
@@ -58,8 +58,7 @@ class ServeConfig:
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
         )
-        if self.engine == "onnx":
-            require_onnx_can(self.device, self.precision)
+        require_engine_can(self.engine, self.device, self.precision)
         require(
             self.threshold is None or 0 < self.threshold < 1, "--threshold", "between 0 and 1", self.threshold
         )

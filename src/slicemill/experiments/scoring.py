@@ -32,6 +32,7 @@ from slicemill.io.places import Scores
 from slicemill.io.process_memory import reuse_freed_memory
 from slicemill.io.run.card import Card
 from slicemill.io.run.pointer import NamedModel, open_model
+from slicemill.io.run.quantisation import require_quantisation
 from slicemill.io.run.tracking_store import TrackedRun
 from slicemill.io.scores.extras import Extras
 from slicemill.io.scores.folder import claim
@@ -104,6 +105,8 @@ def _checked_settings(config: ScoreConfig, model: Uri, card: Card) -> tuple[Scor
     settings = dataclasses.replace(score_settings(config, model, card), extras=extras.names)
     # Here and once: a bad weights file is one clear line, not a lost task on every worker.
     check_model(model, card)
+    if config.precision == "int8":
+        require_quantisation(model, card)
     if not card.training_profile:
         log.warning("the model card has no training profile: scans can't be compared with the training scans")
     return settings, extras

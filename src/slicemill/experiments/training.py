@@ -62,7 +62,8 @@ def launch_plan(plan: TrainPlan, spark: Session) -> dict[str, Any]:
 def clear_run(run: Run) -> None:
     """Remove what an earlier training left in the run's folder, the card that vouches for it first."""
     folders = (run.figures, run.tensorboard, run.checkpoints, run.failures)
-    files = [run.card, run.weights, run.metrics, run.learning_rates, run.tracking, run.plan]
+    files = [run.card, run.quantisation, run.quantised, run.weights, run.metrics, run.learning_rates]
+    files += [run.tracking, run.plan]
     for uri in (*files, *(file.uri for folder in folders for file in storage.list_or_none(folder))):
         storage.remove(uri)
 

@@ -16,6 +16,7 @@ from slicemill.config import (
     IngestConfig,
     PredictConfig,
     PromoteConfig,
+    QuantiseConfig,
     ReportConfig,
     ScoreConfig,
     ServeConfig,
@@ -63,6 +64,8 @@ def places(config: object) -> Places:
             return Places(models=(config.model,), outputs=(config.out,))
         case ServeConfig():
             return Places(models=(config.model,))
+        case QuantiseConfig():
+            return Places(lakes=(config.lake,), models=(config.model,), splits=(config.split,))
         case PromoteConfig():
             return Places(models=(config.run,))
         case TrainConfig() | CrossvalConfig() | SweepConfig():

@@ -118,6 +118,16 @@ class Run:
         """The model card, written last."""
         return join(self.home, "model.json")
 
+    @property
+    def quantised(self) -> Uri:
+        """The network in int8, as an ONNX file."""
+        return join(self.home, "model.int8.onnx")
+
+    @property
+    def quantisation(self) -> Uri:
+        """What int8 cost on scans that were held back; vouches for its file by its hash."""
+        return join(self.home, "quantisation.json")
+
     def member(self, model_id: str) -> Uri:
         """Folder of a committee's member, a run as others are."""
         return join(self.home, "members", model_id)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from slicemill.config.checks import require_onnx_can
+from slicemill.config.checks import require_engine_can
 from slicemill.io.run.card import Card, load_card
 from slicemill.model.device import choose_device, choose_precision
 from slicemill.model.input import resize, to_network_input
@@ -39,18 +39,19 @@ class NetworkPredictor:
     ) -> NetworkPredictor:
         """Load a training run's model.
 
-        `run_uri`: canonical URI of the run. `device`: auto, cpu or cuda; `precision`: auto, fp32 or bf16.
-        `threads`: CPU threads of torch in this process; unchanged if None. `gpu`: which GPU, counted round.
+        `run_uri`: canonical URI of the run. `device`: auto, cpu or cuda. `precision`: auto, fp32, bf16 or
+        int8. `threads`: CPU threads of torch in this process; unchanged if None. `gpu`: which GPU, counted
+        round.
         `engine`: auto, torch or onnx; see `choose_engine`. Raises ModelFileError if weights and card can't be
         read, do not belong together, name a network that this release does not have, or fail the model's
         self-test; MachineError for a GPU or an engine that is missing; ConfigError for ONNX Runtime on a GPU
-        or in bf16.
+        or in bf16, and for int8 by torch.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        if engine == "onnx":
-            require_onnx_can(device, precision)
-            device, precision = "cpu", "fp32"
+        require_engine_can(engine, device, precision)
+        if engine == "onnx" or precision == "int8":
+            device, precision = "cpu", "int8" if precision == "int8" else "fp32"
         card = load_card(run_uri)
         place = choose_device(device, gpu)
         arithmetic = choose_precision(precision, place)

@@ -17,7 +17,7 @@ from slicemill.io.run.card import SelfTest
 
 #: Largest difference, as a share of the largest logit, by the arithmetic of the forward pass. fp32 on a GPU
 #: multiplies in TF32, whose mantissa is that of fp16.
-TOLERANCES = {"fp32": 0.002, "tf32": 0.02, "fp16": 0.02, "bf16": 0.1}
+TOLERANCES = {"fp32": 0.002, "tf32": 0.02, "fp16": 0.02, "bf16": 0.1, "int8": 0.1}
 
 #: Points of the output, a side, whose logits are kept.
 _GRID = 8
@@ -49,7 +49,12 @@ def run_self_test(network: nn.Module, channels: int, size: int) -> SelfTest:
     """
     device = next(network.parameters()).device
     with torch.inference_mode():
-        logits = network(probe_input(channels, size).to(device)).float()
+        return self_test_of(lambda inputs: network(inputs.to(device)).float(), channels, size)
+
+
+def self_test_of(logits_of: Callable[[Tensor], Tensor], channels: int, size: int) -> SelfTest:
+    """What gives float32 logits, as a self-test; raises as `run_self_test` does."""
+    logits = logits_of(probe_input(channels, size))
     if not torch.isfinite(logits).all():
         raise ModelFileError(
             "the network gives numbers that are not finite",

@@ -30,5 +30,8 @@ class ScoreSettings:
     def entry_key(self, fingerprint: str, spacing: Spacing | None = None) -> str:
         """Key of a manifest entry: the model, and a hash of the input and of what changes the output."""
         sides = () if spacing is None else ("x".join(map(str, spacing)),)
-        text = "|".join([fingerprint, str(self.threshold), *self.options.names, *self.extras, *sides])
+        # fp32 and bf16 differ by rounding, so that a cluster may change its processors; int8 by more.
+        arithmetic = ("int8",) if self.precision == "int8" else ()
+        parts = [fingerprint, str(self.threshold), *self.options.names, *self.extras, *sides, *arithmetic]
+        text = "|".join(parts)
         return f"{self.model_id}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"

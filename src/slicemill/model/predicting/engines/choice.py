@@ -16,6 +16,7 @@ from slicemill.io.machine import processor
 from slicemill.io.storage.node_cache import read_or_make
 from slicemill.model.device import to_device
 from slicemill.model.predicting.engines.engine import Engine, TorchEngine
+from slicemill.model.predicting.engines.int8 import INT8, load_int8
 from slicemill.model.predicting.engines.onnx_engine import OnnxEngine, load_onnx
 from slicemill.model.predicting.engines.run_network import RunNetwork
 from slicemill.model.predicting.self_test import check_self_test, probe_input, tolerance
@@ -32,13 +33,15 @@ _LEAST_GAIN = 0.05
 
 
 def choose_engine(name: str, source: RunNetwork, device: torch.device, precision: str) -> Engine:
-    """The engine of a name, auto, torch or onnx, its self-test passed.
+    """The engine of a name, auto, torch or onnx, its self-test passed; in int8 always ONNX Runtime.
 
     auto is torch on a GPU, and on a CPU that multiplies bf16, where it is 1.6 times as fast as ONNX Runtime
     in fp32. On other CPUs it is ONNX Runtime if a trial, which the node remembers, does not find torch
     faster; torch with one line in the log where ONNX Runtime is not installed or differs from torch. Raises
     MachineError for `onnx` where it is not installed or differs; ModelFileError as `load_network` does.
     """
+    if precision == INT8:
+        return load_int8(source, torch.get_num_threads())
     if None in source.self_tests():
         log.warning("model %s has no self-test: an earlier release published it", source.card.model_id)
     if name == "onnx":

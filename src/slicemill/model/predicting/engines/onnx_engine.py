@@ -61,7 +61,8 @@ def onnx_version() -> str | None:
         return None
 
 
-def _installed() -> str:
+def require_installed() -> str:
+    """The version of ONNX Runtime; raise MachineError where it, or the package onnx, is not installed."""
     version = onnx_version()
     if version is None:
         raise MachineError(
@@ -90,7 +91,7 @@ def load_onnx(source: RunNetwork, threads: int) -> OnnxEngine:
     Raises MachineError if ONNX Runtime is not installed, if the network can't be exported, or if what comes
     out differs from torch beyond `PROBABILITY_LIMIT` and `MASK_LIMIT`; ModelFileError as `load_network` does.
     """
-    version = _installed()
+    version = require_installed()
     source.check()
     name = _cache_name(source.card, version)
     model, parity = _unpack(read_or_make(name, lambda: _pack(source), _is_sound))
@@ -141,7 +142,7 @@ def _probes(card: Card) -> list[Tensor]:
 
 def exported(source: RunNetwork) -> tuple[bytes, EngineFacts]:
     """A run's network as an ONNX file, and how far it is from torch; raises as `load_onnx` does."""
-    version, card, network = _installed(), source.card, source.fused
+    version, card, network = require_installed(), source.card, source.fused
     try:
         model = onnx_bytes(network, len(card.channels), card.input_size)
         parity = measured_parity(source, model)
