@@ -52,7 +52,7 @@ def _content(lake: Path) -> list[tuple[Any, ...]]:
 def test_it_gives_the_same_lake_as_spark(
     raw: Path, tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SLICEMILL_MASTER")
+    monkeypatch.delenv("SLICEMILL_MASTER", raising=False)
     summaries = [
         ingest.run(IngestConfig(raw=(str(raw),), lake=str(tmp_path / name)), session)
         for name, session in (("here", None), ("on-spark", spark))
