@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Stamps live inside the environment, so that they vanish with it.
 STAMPS := $(VENV)/stamps
+# Images of machines for builds often set it; compiling torch's modules anew would take seconds of every process.
+export PYTHONDONTWRITEBYTECODE :=
 UV := VIRTUAL_ENV=$(VENV) $(BIN)/uv
 # Progress bars are for terminals; a log gets plain lines.
 QUIET := $(shell test -t 2 || echo --quiet)

@@ -90,6 +90,12 @@ json.dump(
 )
 PYTHON
 
+# Jobs may not write where the archive lies, and each process would compile all that it imports: seconds of torch.
+# By the source's hash, which nobody checks again, since the times below are not the source's. What does not
+# compile, such as templates, is imported by nobody. One process and one seed: the same bytes each time.
+PYTHONHASHSEED=0 "$env/bin/python" -m compileall -qq -j 1 --invalidation-mode unchecked-hash \
+    -s "$env" -p /opt/slicemill "$env/lib" "$env/jobs" || true
+
 # The same packages give the same bytes: sorted names, no times, no owners.
 tar --create --directory "$env" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner . |
     gzip -n "-$level" >"$work/environment.tar.gz"
