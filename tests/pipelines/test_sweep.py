@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from slicemill.config import SweepConfig, TrainConfig
 from slicemill.core.training.plan import TrainPlan
-from slicemill.errors import ConfigError, InputError
+from slicemill.errors import ConfigError, InputError, TrainingError
 from slicemill.io.settings_file import read_settings
 from slicemill.io.storage.uri import canonical, local_path
 from slicemill.pipelines import sweep
@@ -88,6 +91,36 @@ def _check_outputs(config: SweepConfig, summary: dict[str, Any]) -> None:
     for name in ("history", "importance", "slices"):
         assert (local_path(config.out) / "figures" / f"{name}.png").stat().st_size > 1000
     assert not list(local_path(config.out).glob("trials/*/run/checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_trial_at_work_and_begins_no_other(
+    config: SweepConfig, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, out=f"{config.out}-interrupted")
+    cancelled, begun = threading.Event(), list[str]()
+
+    def train_until_cancelled(plan: TrainPlan, session: Any) -> dict[str, Any]:
+        begun.append(plan.settings.out)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert cancelled.wait(60)
+        raise TrainingError("rank 0 died")
+
+    monkeypatch.setattr(sweep, "launch_plan", train_until_cancelled)
+    monkeypatch.setattr(type(spark.sparkContext), "cancelAllJobs", lambda context: cancelled.set())
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(config, spark)
+    assert len(begun) == 1
+
+    def stop(plan: TrainPlan, session: Any) -> dict[str, Any]:
+        begun.append(plan.settings.out)
+        raise KeyboardInterrupt
+
+    # It did not fail: the next worker takes the same trial up.
+    monkeypatch.setattr(sweep, "launch_plan", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(config, spark)
+    assert begun[1] == begun[0]
 
 
 @pytest.mark.slow

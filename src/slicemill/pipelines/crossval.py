@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from slicemill.io.run.tracking_store import TrackedRun, parent_run
 from slicemill.io.storage.uri import canonical, display, join, parent, stored_uri
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
+from slicemill.spark.threads import in_threads
 from slicemill.types import Floats, Uri
 
 log = logging.getLogger(__name__)
@@ -70,10 +71,13 @@ def run(config: CrossvalConfig, spark: Session) -> dict[str, Any]:
     leaky = _leaky(config, split) if config.leaky_slices else None
     with parent_run(parent_entry(config, Crossval(out).tracking)) as tracked:
         parent = tracked.run_id if tracked else None
-        with ThreadPoolExecutor(config.parallel) as pool:
-            folds = list(
-                pool.map(lambda fold: train_and_score(config, fold, spark, leaky, parent), range(split.folds))
-            )
+        folds = in_threads(
+            lambda fold: train_and_score(config, fold, spark, leaky, parent),
+            range(split.folds),
+            config.parallel,
+            spark,
+            threading.Event(),
+        )
         result = _leaky_result(config, leaky, home, folds) if leaky else _whole(config, split, home, folds)
         storage.write_json(Crossval(out).result, result)
         summary = _summary(result, out)

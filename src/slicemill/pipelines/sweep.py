@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from slicemill.pages.figures.style import png
 from slicemill.pages.figures.sweep import history_figure, importance_figure, slices_figure
 from slicemill.schemas import SCHEMA_VERSION
 from slicemill.spark.session import Session
+from slicemill.spark.threads import in_threads
 from slicemill.spark.train import threads_per_rank
 from slicemill.types import Uri
 
@@ -68,15 +69,16 @@ def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
     with parent_run(parent_entry(config, join(canonical(config.out), "tracking.json"))) as tracked:
         parent = tracked.run_id if tracked else None
 
+        interrupted = threading.Event()
+
         def work(worker: int) -> None:
-            while deadline is None or time.monotonic() < deadline:
+            while not interrupted.is_set() and (deadline is None or time.monotonic() < deadline):
                 with study.claimed(config.trials) as claim:
                     if claim is None:
                         return
-                    _try(config, base, study, claim, spark, parent)
+                    _try(config, base, study, claim, spark, parent, interrupted)
 
-        with ThreadPoolExecutor(config.parallel) as pool:
-            list(pool.map(work, range(config.parallel)))
+        in_threads(work, range(config.parallel), config.parallel, spark, interrupted)
         summary = _publish(config, base, space, study)
         if tracked is not None:
             _track(tracked, summary, canonical(config.out))
@@ -152,8 +154,9 @@ def _try(
     claim: Claim,
     spark: Session,
     parent: str | None,
+    interrupted: threading.Event,
 ) -> None:
-    """Train one trial, as far as it is not, and enter it."""
+    """Train one trial, as far as it is not, and enter it; an interrupted one is left to the next worker."""
     out = join(study.trial_home(claim.number), "run")
     trained = dataclasses.replace(base, **claim.settings, out=out)
     check_settings(trained)
@@ -167,6 +170,8 @@ def _try(
     try:
         launch_plan(plan, spark)
     except TrainingError as error:
+        if interrupted.is_set():
+            raise
         log.error("trial %d failed: %s", claim.number, error)
         study.fail(claim.number, str(error))
         if study.failed_last(_FAILURES):
