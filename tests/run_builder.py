@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import safetensors.torch
 import torch
 
@@ -16,11 +18,20 @@ from slicemill.model.predicting.self_test import run_self_test
 def write_run(run: str, seed: int = 0, size: int = 64, name: str = "unet-resnet18") -> Card:
     """Write model.safetensors and model.json below a canonical URI and return the card."""
     torch.manual_seed(seed)
+    data, card = _untrained(seed, size, name)
+    storage.write_bytes(weights_uri(run), data)
+    save_card(run, card)
+    return card
+
+
+# Test after test writes the same run; its weights take 60 megabytes and seconds.
+@lru_cache(maxsize=2)
+def _untrained(seed: int, size: int, name: str) -> tuple[bytes, Card]:
+    torch.manual_seed(seed)
     network = architecture(name, "segment").build()
     _centre(network, size)
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     data = safetensors.torch.save(tensors)
-    storage.write_bytes(weights_uri(run), data)
     card = Card(
         task="segment",
         architecture=name,
@@ -37,8 +48,7 @@ def write_run(run: str, seed: int = 0, size: int = 64, name: str = "unet-resnet1
         weights_sha256=sha256(data),
         self_test=run_self_test(network, len(SEQUENCES), size),
     )
-    save_card(run, card)
-    return card
+    return data, card
 
 
 def _centre(network: torch.nn.Module, size: int) -> None:
