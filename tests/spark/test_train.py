@@ -54,6 +54,7 @@ def _config(lake: str, out: Path) -> TrainConfig:
         batch_size=4,
         num_processes=2,
         device="cpu",
+        figures=False,
     )
 
 
@@ -63,7 +64,7 @@ def config(lake: str, tmp_path: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
+def whole_run(
     lake: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """A run on two ranks, and its summary."""
@@ -84,9 +85,9 @@ def _in_the_background(action: Callable[[], None]) -> Iterator[None]:
 
 
 def test_two_ranks_train_and_the_summary_is_that_of_the_run(
-    undisturbed: tuple[TrainConfig, dict[str, Any]],
+    whole_run: tuple[TrainConfig, dict[str, Any]],
 ) -> None:
-    config, summary = undisturbed
+    config, summary = whole_run
 
     lines = storage.read_bytes(Run(config.out).metrics).splitlines()
     card = load_card(config.out)
@@ -116,7 +117,7 @@ def test_a_rank_that_stops_with_a_reason_ends_the_run_with_it(
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
-    spark: SparkSession, config: TrainConfig, undisturbed: tuple[TrainConfig, dict[str, Any]]
+    spark: SparkSession, config: TrainConfig, whole_run: tuple[TrainConfig, dict[str, Any]]
 ) -> None:
     def kill() -> None:
         while not storage.exists(Run(config.out).last_checkpoint):
@@ -135,7 +136,7 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_undisturbed_weights(
 
     train.run(dataclasses.replace(config, resume=True), spark)
 
-    assert load_card(config.out).model_id == undisturbed[1]["model_id"]
+    assert load_card(config.out).model_id == whole_run[1]["model_id"]
 
 
 def _ranks_of_this_process(rank: int) -> list[int]:
