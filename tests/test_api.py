@@ -115,3 +115,22 @@ def test_an_array_that_is_not_a_scan_is_refused(run_uri, array):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelFileError):
         slicemill.Predictor.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "more"),
+    [
+        ("IngestConfig", "raw", {"lake": "lake"}),
+        ("ScoreConfig", "raw", {"model": "run", "out": "scores"}),
+        ("PredictConfig", "file", {"model": "run", "out": "masks"}),
+        ("ReportConfig", "scan", {"out": "report", "lake": "lake"}),
+        ("ForgetConfig", "patient", {"lake": "lake"}),
+        ("CommitteeConfig", "model", {"out": "committee"}),
+        ("CompareConfig", "run", {"out": "page"}),
+        ("AssociateConfig", "scores", {"lake": "lake", "out": "page"}),
+    ],
+)
+def test_one_folder_needs_no_tuple(kind: str, name: str, more: dict[str, str]) -> None:
+    config = getattr(slicemill, kind)
+    (one, several) = (config(**{name: value}, **more) for value in ("/data/first", ["/data/first"]))
+    assert getattr(one, name) == getattr(several, name) == ("/data/first",)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from slicemill.errors import ConfigError
 
 
@@ -9,6 +12,17 @@ def require(condition: bool, flag: str, expected: str, value: object) -> None:
     """Raise ConfigError for the flag unless the condition holds."""
     if not condition:
         raise ConfigError(f"{flag} is out of range", expected=expected, found=value)
+
+
+def single_text_as_tuple(config: Any) -> None:
+    """From Python one folder may come without its tuple, and several as a list: make them tuples.
+
+    A text is a sequence of letters too, and its first, "/", a folder.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if str(field.type).startswith("tuple[str, ...]") and isinstance(value, str | list):
+            object.__setattr__(config, field.name, (value,) if isinstance(value, str) else tuple(value))
 
 
 def spacing_sides(text: str) -> tuple[float | str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from slicemill.config.checks import require, spacing_sides
+from slicemill.config.checks import require, single_text_as_tuple, spacing_sides
 from slicemill.config.training import TrainConfig
 from slicemill.errors import ConfigError
 
@@ -61,6 +61,7 @@ class CommitteeConfig:
     """Folder or s3:// URI of a training run, or of a cross-validation for all its folds. Repeat the flag."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         require(bool(self.model), "--model", "training runs, or a cross-validation", "none")
 
 
@@ -78,6 +79,7 @@ class CompareConfig:
     """Take results of crossval --leaky-slices too, named as what they are."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         require(bool(self.run), "--run", "at least one NAME=URI", "none")
         names = self.named()
         if len(names) < len(self.run) or "" in names:
@@ -117,6 +119,7 @@ class AssociateConfig:
     """Seed of random tables and bootstrap samples."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         require(bool(self.scores), "--scores", "at least one score folder, or a cross-validation", "none")
         if (self.time is None) != (self.event is None):
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slicemill.config.checks import require
+from slicemill.config.checks import require, single_text_as_tuple
 from slicemill.errors import ConfigError
 
 #: Scan folders named like the public data set, <project>_<institution>_<patient>_<yyyymmdd>. Hyphens
@@ -70,6 +70,7 @@ class IngestConfig:
     """Only compare raw files and the lake's data with the hashes of what was read; write nothing."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         require(bool(self.raw), "--raw", "at least one URI", "none")
         require(0 <= self.max_bad_fraction <= 1, "--max-bad-fraction", "0 to 1", self.max_bad_fraction)
         require(self.bucket >= 0, "--bucket", "0 or more", self.bucket)
@@ -92,6 +93,7 @@ class ForgetConfig:
     """Folder or s3:// URI of a training run: says whether it was trained on the patient. Repeat the flag."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         require(all(self.patient) and bool(self.patient), "--patient", "at least one patient id", "none")
         if not (self.lake or self.scores or self.report or self.run):
             raise ConfigError(

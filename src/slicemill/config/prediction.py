@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_engine_can, require_table, spacing_sides
+from slicemill.config.checks import (
+    require,
+    require_engine_can,
+    require_table,
+    single_text_as_tuple,
+    spacing_sides,
+)
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -56,6 +62,7 @@ class PredictConfig:
     """Compute the box of a slice that holds the head, and take the rest for air; auto is off."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         if not self.file:
             raise ConfigError("FILE is missing", expected="one scan folder, or its slices", found="none")
         if not self.model:

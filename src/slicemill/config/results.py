@@ -6,7 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from slicemill.config.checks import require, require_engine_can, require_table, spacing_sides
+from slicemill.config.checks import (
+    require,
+    require_engine_can,
+    require_table,
+    single_text_as_tuple,
+    spacing_sides,
+)
 from slicemill.config.lake import MAX_PIXELS, PUBLIC_SCAN_PATTERN
 from slicemill.errors import ConfigError
 
@@ -73,6 +79,7 @@ class ScoreConfig:
     """Exit with code 3 if more than this fraction of files was set aside (everything is still written)."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         if self.verify:
             return
         if not self.model:
@@ -160,6 +167,7 @@ class ReportConfig:
     """Draw a picture of all slices of each scored scan too, in sheets/ beside the page."""
 
     def __post_init__(self) -> None:
+        single_text_as_tuple(self)
         if not (self.lake or self.run or self.scores):
             raise ConfigError(
                 "nothing to report on", expected="at least one of --lake, --run, --scores", found="none"
