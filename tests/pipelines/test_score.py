@@ -190,7 +190,8 @@ def test_bad_files_are_named_the_rest_is_scored(model: Path, raw: Path, out: Pat
         path.write_bytes(b"gone bad")
     write_scan(raw, "TEST_DD_0004_20200104", slices=1, side=48)
     summary = run(model, raw, out)
-    assert (summary["scored"], summary["slices"], summary["quarantined"]) == (4, 8, 5)
+    assert (summary["scored"], summary["set_aside"]) == (3, 1)
+    assert (summary["slices"], summary["quarantined"]) == (8, 5)
     reasons = {row["reason"] for row in pq.read_table(out / "quarantine").to_pylist()}
     assert reasons == {"truncated", "not_a_tiff"}
     warnings = {row["scan_id"]: row["warnings"] for row in patients(out)}
