@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -38,6 +39,8 @@ class Form:
 _FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}
 
 
+# Pillow writes a whole file for each chunk: of thousands of equal ones only the first.
+@lru_cache(maxsize=8)
 def compress(data: bytes, compression: int, width: int = 0) -> bytes:
     """One chunk's bytes as the compression stores them; a fax's rows have `width` pixels."""
     if compression == 1:
