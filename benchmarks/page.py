@@ -82,15 +82,17 @@ def section(result: Result) -> str:
     return f"{head}\n{result.text}\n\n{table}\n" if result.text else f"{head}\n{table}\n"
 
 
-def page(results: list[Result], scans: int) -> str:
+def page(results: list[Result], scans: int, only: list[str] | None) -> str:
     """The page, in Markdown."""
     machine = describe()
     facts, versions = machine["machine"], machine["versions"]
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
+    options = f" --only {' '.join(only)}" if only else ""
     head = (
         "# Benchmarks\n\n"
-        "What `python benchmarks/page.py --raw FOLDER` printed, in one run. Each script's own words say what "
-        "its sides do; times move with the machine, ratios hold. What they mean: [numbers](numbers.md).\n\n"
+        f"What `python benchmarks/page.py --raw FOLDER{options}` printed, in one run. "
+        "Each script's own words say what its sides do; times move with the machine, ratios hold. "
+        "What they mean: [numbers](numbers.md).\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}, {facts['processor']}, {facts['cores']} cores, "
         f"{facts['memory_gib']} GiB; {scans} scans of the public LGG set; {packages}.\n"
     )
@@ -106,7 +108,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results = [run(name, arguments.raw) for name in arguments.only or SCRIPTS]
     scans = len({path.parent for path in Path(arguments.raw).rglob("*.tif")})
-    arguments.page.write_text(page(results, scans))
+    arguments.page.write_text(page(results, scans, arguments.only))
     raise SystemExit(any(result.numbers is None for result in results))
 
 

@@ -99,18 +99,6 @@ def start_session(name: str = "notebook", slots: int = 1) -> Session:
 
 
 @contextmanager
-def _session(name: str, spark: Session | None, slots: int = 1) -> Iterator[Session]:
-    """The caller's session, which stays open; without one a session that ends with the verb."""
-    from slicemill.spark.session import open_session
-
-    if spark is not None:
-        yield spark
-        return
-    with open_session(name, slots=slots) as session:
-        yield session
-
-
-@contextmanager
 def _submitted_session(name: str, spark: Session | None) -> Iterator[Session | None]:
     """Under spark-submit a session at once, though little work could do without.
 
@@ -119,10 +107,12 @@ def _submitted_session(name: str, spark: Session | None) -> Iterator[Session | N
     """
     from slicemill.spark.request import submitted
 
-    if spark is not None or not submitted():
+    if not submitted():
         yield spark
         return
-    with _session(name, None) as session:
+    from slicemill.spark.session import given_or_new
+
+    with given_or_new(spark, name) as session:
         yield session
 
 
@@ -161,8 +151,9 @@ def train(config: TrainConfig, spark: Session | None = None) -> Summary:
     Raises InputError for a lake or split that can't be trained on, TrainingError if a rank dies.
     """
     from slicemill.pipelines import train as verb
+    from slicemill.spark.session import given_or_new
 
-    with _session("train", spark, config.num_processes) as session:
+    with given_or_new(spark, "train", slots=config.num_processes) as session:
         return verb.run(config, session)
 
 
@@ -254,16 +245,18 @@ def forget(config: ForgetConfig) -> Summary:
 def crossval(config: CrossvalConfig, spark: Session | None = None) -> Summary:
     """Train and score every fold of a split and return the summary."""
     from slicemill.pipelines import crossval as verb
+    from slicemill.spark.session import given_or_new
 
-    with _session("crossval", spark, config.num_processes * config.parallel) as session:
+    with given_or_new(spark, "crossval", slots=config.num_processes * config.parallel) as session:
         return verb.run(config, session)
 
 
 def sweep(config: SweepConfig, spark: Session | None = None) -> Summary:
     """Search for settings of training and return the summary."""
     from slicemill.pipelines import sweep as verb
+    from slicemill.spark.session import given_or_new
 
-    with _session("sweep", spark, config.num_processes * config.parallel) as session:
+    with given_or_new(spark, "sweep", slots=config.num_processes * config.parallel) as session:
         return verb.run(config, session)
 
 

@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import nn
 
+from slicemill.model.depthwise import keep_depthwise_in_fp32
 from slicemill.model.networks.registry import architecture
-from slicemill.model.training.depthwise import keep_depthwise_in_fp32
 
 
 def network() -> nn.Module:

@@ -14,12 +14,13 @@ from run_builder import write_run
 
 import slicemill
 from slicemill.config import PredictConfig, QuantiseConfig, ScoreConfig
+from slicemill.core.evaluation.seen import patient_hash
 from slicemill.errors import ConfigError, InputError, MachineError, ModelFileError
 from slicemill.experiments.training import clear_run
 from slicemill.io import storage
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.places import Run
-from slicemill.io.run.card import load_card, sha256
+from slicemill.io.run.card import load_card, save_card, sha256
 from slicemill.io.run.quantisation import read_quantised
 from slicemill.io.storage.uri import canonical
 from slicemill.model.predicting import quantising
@@ -189,7 +190,15 @@ def test_int8_is_for_onnx_runtime_on_a_cpu(settings: dict[str, str]) -> None:
         PredictConfig(("scan",), model="run", out="out", precision="int8", **settings)
 
 
-def test_patients_that_were_trained_on_do_not_judge() -> None:
+def test_patients_that_were_trained_on_do_not_judge(run: str, lake: str) -> None:
+    card = load_card(run)
+    save_card(run, dataclasses.replace(card, patients={"train": (patient_hash("PB"),), "val": ()}))
+    with pytest.raises(ConfigError, match="was trained on patients of the part val") as error:
+        slicemill.quantise(QuantiseConfig(model=run, lake=lake, split="first"))
+    assert error.value.found == "1 patients"
+
+
+def test_the_training_part_does_not_judge() -> None:
     with pytest.raises(ConfigError, match="--part"):
         QuantiseConfig(model="run", lake="lake", split="first", part="train")
 

@@ -14,12 +14,12 @@ from torch.optim import AdamW, Optimizer
 from slicemill.config import TrainConfig
 from slicemill.core.training.plan import Execution, TrainPlan
 from slicemill.core.training.schedule import SCHEDULES, InputSizes
+from slicemill.model.depthwise import keep_depthwise_in_fp32
 from slicemill.model.loading.augment import Augmentation
 from slicemill.model.loading.device_slices import DeviceSlices
 from slicemill.model.loading.loader import SliceCache
 from slicemill.model.networks.registry import architecture, encoder_rate
 from slicemill.model.training.average import FlatBuffers, WeightAverage
-from slicemill.model.training.depthwise import keep_depthwise_in_fp32
 from slicemill.model.training.losses import Loss, cross_entropy, segmentation_loss
 from slicemill.model.training.ranks import Rank
 

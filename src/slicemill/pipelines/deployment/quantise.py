@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from statistics import mean
 from typing import Any
 
 from slicemill.config import QuantiseConfig
+from slicemill.core.evaluation.seen import was_seen
 from slicemill.core.splits import refuse_leaky
 from slicemill.errors import ConfigError, InputError
 from slicemill.io.lake.reader import read_lake_scan, read_scans
@@ -45,7 +47,9 @@ def run(config: QuantiseConfig) -> dict[str, Any]:
     model, card = reference.run, reference.card
     _check_model(card)
     home = canonical(config.lake)
-    scans = [partial(read_lake_scan, home, row) for row in _labelled_rows(home, config)]
+    rows = _labelled_rows(home, config)
+    _refuse_trained(card, rows, config.part)
+    scans = [partial(read_lake_scan, home, row) for row in rows]
     data = quantised(RunNetwork(model, card), calibration_inputs(scans, card))
     int8 = NetworkPredictor(card, int8_engine(data, 1))
     losses, speeds = compare(model, scans, NetworkPredictor.load(model, "cpu", "fp32", threads=1), int8)
@@ -90,6 +94,19 @@ def _labelled_rows(home: Uri, config: QuantiseConfig) -> list[ScanRow]:
             found="none",
         )
     return rows
+
+
+def _refuse_trained(card: Card, rows: Sequence[ScanRow], part: str) -> None:
+    """Raise ConfigError for patients that the network was trained on, of whose masks it is too sure."""
+    trained = {"train": card.patients.get("train", ())}
+    patients = {row.patient_id for row in rows if was_seen(trained, row.patient_id)}
+    if patients:
+        raise ConfigError(
+            f"the model was trained on patients of the part {part}",
+            expected="a part that it was not trained on",
+            found=f"{len(patients)} patients",
+            advice="Name the split that it was trained with, and its val or test part.",
+        )
 
 
 def _excess(config: QuantiseConfig, quantisation: Quantisation) -> str | None:
