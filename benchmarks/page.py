@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 #: Scripts in the order in which they run, with what they are asked.
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "startup": (),
+    "networks": (),
     "whole": ("--scans", "6", "--rounds", "2"),
     "score": ("--scans", "12"),
     "ingest": (),

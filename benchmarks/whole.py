@@ -129,9 +129,9 @@ def peak_gflops(threads: int, side: int = 2048) -> float:
     return best
 
 
-def gflop_of_a_slice() -> float:
-    """fp32 GFLOP of the network for one slice; a multiply-add counts two."""
-    network = architecture(NETWORK, "segment").build().eval()
+def gflop_of_a_slice(name: str = NETWORK) -> float:
+    """fp32 GFLOP of a network for one slice; a multiply-add counts two."""
+    network = architecture(name, "segment").build().eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.randn(1, 3, SIZE, SIZE))
     return counter.get_total_flops() / 1e9
