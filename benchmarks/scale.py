@@ -1,6 +1,6 @@
 """How each verb grows with the number of scans, and what one very long scan takes.
 
-    python benchmarks/scale.py [--scans 10000] [--slices 2000]
+    python benchmarks/scale.py [--scans 10000] [--slices 2000] [--verbs ingest split score report]
 
 Tiny synthetic scans of one slice each, their masks hard links, go through `slicemill`: ingest, ingest with
 nothing new, split, score, score with 20 new scans, report. Each step is a process of its own, of which are
@@ -8,6 +8,8 @@ taken: seconds, those for which its Python process was busy, and the most memory
 this is done for three numbers of scans, a sixteenth and a quarter first: from these two a straight line
 foretells the third, and what takes `FASTER` times as much as foretold grows faster than the work. Then one
 scan of --slices slices is ingested and scored, of which the memory of a worker counts too.
+
+`--verbs` leaves the others out, except what a verb needs of them.
 
 It prints a table; the last line is one JSON object.
 """
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ from score import untrained
 from slicemill.io.storage.uri import canonical
 
 SIDE, LONG_SIDE = 32, 256
+VERBS = ("ingest", "split", "score", "report")
 #: Scans that come in after all others were scored.
 NEW_SCANS = 20
 #: Distinct images that a long scan's slices are hard links to.
@@ -175,20 +178,26 @@ def write_long_scan(raw: Path, slices: int) -> None:
             os.link(master, raw / scan_id / f"{scan_id}_{number}{ending}")
 
 
-def many_scans(home: Path, model: Path, scans: int) -> Iterator[Step]:
-    """All steps over `scans` scans of one slice."""
+def many_scans(home: Path, model: Path, scans: int, verbs: Collection[str]) -> Iterator[Step]:
+    """The steps of `verbs` over `scans` scans of one slice."""
     raw, lake, scores = home / "raw", home / "lake", home / "scores"
     write_scans(raw, range(scans))
     ingest = ("ingest", "--raw", raw, "--lake", lake)
-    yield step("ingest", scans, *ingest)
-    yield step("ingest, nothing new", scans, *ingest)
-    fractions = ("--fractions", "0.7,0.15,0.15")
-    yield step("split", scans, "split", "--lake", lake, "--name", "parts", *fractions, "--seed", 1)
+    if {"ingest", "split", "report"} & set(verbs):
+        yield step("ingest", scans, *ingest)
+    if "ingest" in verbs:
+        yield step("ingest, nothing new", scans, *ingest)
+    if "split" in verbs:
+        fractions = ("--fractions", "0.7,0.15,0.15")
+        yield step("split", scans, "split", "--lake", lake, "--name", "parts", *fractions, "--seed", 1)
     score = ("score", "--model", model, "--raw", raw, "--out", scores)
-    yield step("score", scans, *score)
-    write_scans(raw, range(scans, scans + NEW_SCANS))
-    yield step(f"score, {NEW_SCANS} new", scans, *score)
-    yield step("report", scans, "report", "--lake", lake, "--scores", scores, "--out", home / "report")
+    if {"score", "report"} & set(verbs):
+        yield step("score", scans, *score)
+    if "score" in verbs:
+        write_scans(raw, range(scans, scans + NEW_SCANS))
+        yield step(f"score, {NEW_SCANS} new", scans, *score)
+    if "report" in verbs:
+        yield step("report", scans, "report", "--lake", lake, "--scores", scores, "--out", home / "report")
 
 
 def long_scan(home: Path, model: Path, slices: int) -> Iterator[Step]:
@@ -232,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", type=int, default=10_000, help="below 64 nothing is said of growth")
     parser.add_argument("--slices", type=int, default=2000, help="of the long scan; 0 leaves it out")
+    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
     options = parser.parse_args()
     sizes = [options.scans // 16, options.scans // 4, options.scans]
     if sizes[0] < 4:
@@ -242,7 +252,7 @@ def main() -> None:
         model = Path(folder, "run")
         untrained(canonical(str(model)), "unet-resnet18", size=64)
         for scans in sizes:
-            steps.append(list(many_scans(Path(folder, str(scans)), model, scans)))
+            steps.append(list(many_scans(Path(folder, str(scans)), model, scans, options.verbs)))
         if options.slices:
             long_steps = list(long_scan(Path(folder, "long"), model, options.slices))
     by_step = growths(steps) if len(sizes) > 1 else {}
