@@ -100,11 +100,11 @@ def high_water(process: int) -> float:
     return int(match[1]) / 1024 if match else 0.0
 
 
-def step(name: str, scans: int, *arguments: object) -> Step:
+def step(name: str, scans: int, *arguments: object, master: str = "") -> Step:
     """Run a verb of `slicemill` in a process of its own; SystemExit if it does not end well."""
     command = [str(Path(sys.executable).parent / "slicemill"), *map(str, arguments)]
     # Named, the session is the same for every step: little work would else be scored without Spark.
-    master = f"local[{len(os.sched_getaffinity(0))},3]"
+    master = master or f"local[{len(os.sched_getaffinity(0))},3]"
     peaks, start = Peaks(), time.monotonic()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
