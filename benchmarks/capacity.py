@@ -3,8 +3,8 @@
     python benchmarks/capacity.py [--patients 110 1000 10000] [--slices 36] [--ingest-ms 3.2] [--score-ms 70]
 
 A step takes its start, the driver's time a scan, and its slices' CPU time over the vCPUs of the core nodes,
-each worth `--vcpu` of a measured core: two vCPUs of AWS's Intel nodes share one. `--cluster-minutes` until a cluster of one's own runs
-are added once. Sizes and prices are those that `slicemill emr` goes by. Nothing here was measured on AWS.
+each worth `--vcpu` of a measured core: two vCPUs of AWS's Intel nodes share one. The minutes until a cluster
+runs are added once. Sizes and prices are those that `slicemill emr` goes by. Nothing was measured on AWS.
 """
 
 from __future__ import annotations
