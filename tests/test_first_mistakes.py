@@ -140,6 +140,10 @@ def test_a_wrong_path_is_named_and_nothing_is_made(
         ),
         (("train", "--split", "parts", "--fold", "1", "--out", "{}/run"), "--fold does not fit the split"),
         (("train", "--split", "folds", "--fold", "2", "--out", "{}/run"), "expected --fold 0 to 1"),
+        (
+            ("train", "--split", "parts", "--val-share", "0.1", "--out", "{}/run"),
+            "--val-share does not fit the split",
+        ),
         (("train", "--split", "parts", "--out", "{}/done"), "holds a finished run"),
         (
             ("score", "--model", "{}/half", "--split", "parts", "--out", "{}/o"),

@@ -155,6 +155,42 @@ def test_folds_become_parts() -> None:
     assert parts_of_fold({"A": 0, "B": 1, "C": 2}, 2) == {"A": "val", "B": "train", "C": "test"}
 
 
+FOLD_OF = {f"P{number}": number % 5 for number in range(40)}
+
+
+@pytest.mark.parametrize("fold", range(5))
+@pytest.mark.parametrize(("share", "validating"), [(0.01, 1), (0.1, 4), (0.5, 16), (0.99, 31)])
+def test_a_share_of_the_other_folds_validates(fold: int, share: float, validating: int) -> None:
+    parts = parts_of_fold(FOLD_OF, fold, share)
+
+    assert {patient for patient, part in parts.items() if part == "test"} == {
+        patient for patient, of in FOLD_OF.items() if of == fold
+    }
+    assert Counter(parts.values())["val"] == validating
+    assert Counter(parts.values())["train"] == 32 - validating
+
+
+def test_other_patients_do_not_move_those_that_validate() -> None:
+    more = {**FOLD_OF, **{f"Q{number}": number % 5 for number in range(10)}}
+    before, after = (
+        [patient for patient, part in parts_of_fold(of, 0, 0.5).items() if part == "val"]
+        for of in (FOLD_OF, more)
+    )
+
+    assert len(set(before) - set(after)) <= 3
+
+
+@pytest.mark.parametrize("fold", range(5))
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+def test_those_that_stay_together_validate_or_train_together(fold: int, share: float) -> None:
+    groups = [("P0", "P5", "P10"), ("P1", "P6"), ("P22", "P27", "P32", "P37")]
+
+    parts = parts_of_fold(FOLD_OF, fold, share, groups)
+
+    assert all(len({parts[patient] for patient in group}) == 1 for group in groups)
+    assert set(parts.values()) == {"train", "val", "test"}
+
+
 def test_the_hash_knows_the_assignment_only() -> None:
     assert split_hash({"A": "train", "B": "test"}) == split_hash({"B": "test", "A": "train"})
     assert split_hash({"A": "train", "B": "test"}) != split_hash({"A": "test", "B": "train"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def config(tmp_path_factory: pytest.TempPathFactory, own_network: str) -> Crossv
 def leaky(config: CrossvalConfig) -> leak.LeakySplit:
     scans = labelled_scans(fold_config(config, 0))
     return leak.leaky_split(config.lake, read_split(config.lake, "three"), scans, seed=0)
+
+
+def test_it_takes_no_share_to_validate(config: CrossvalConfig) -> None:
+    with pytest.raises(ConfigError, match="--val-share has no meaning over folds by random slice"):
+        dataclasses.replace(config, val_share=0.1)
 
 
 def test_each_labelled_slice_is_in_one_fold_and_folds_are_even(leaky: leak.LeakySplit) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def test_folds_become_parts_and_cover_everybody_once(home: str) -> None:
     assert sorted(tested) == sorted(stored.assigned)
     with pytest.raises(ConfigError, match="--fold 0 to 3"):
         stored.parts()
+
+
+def test_with_a_share_that_validates_more_patients_train(home: str) -> None:
+    make(home, folds=4)
+    stored = read_split(home, "s")
+
+    counts = [Counter(stored.parts(fold, share).values()) for fold in range(4) for share in (None, 0.1)]
+
+    assert counts == 4 * [{"train": 10, "val": 5, "test": 5}, {"train": 13, "val": 2, "test": 5}]
 
 
 def test_a_holdout_file_names_the_test_part(home: str, tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ class TrainConfig:
     """Share of activations that are dropped, in networks that drop some."""
     fold: int | None = None
     """With a split of folds: the fold that is left out for testing; the next one validates."""
+    val_share: float | None = None
+    """With a split of folds: the share of the other folds' patients that validates, so that more train than
+    when the next fold does."""
     epochs: int | None = None
     """Passes over the training part; 24 unless --budget-minutes says how long."""
     budget_minutes: float | None = None
@@ -149,6 +152,8 @@ class TrainConfig:
             raise ConfigError(
                 "--resume and --overwrite exclude each other", expected="one of them", found="both"
             )
+        share = self.val_share
+        require(share is None or 0 < share < 1, "--val-share", "between 0 and 1", share)
         self._check_recipe()
 
     def _check_recipe(self) -> None:
@@ -210,6 +215,12 @@ class CrossvalConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.parallel >= 1, "--parallel", "at least 1", self.parallel)
+        if self.leaky_slices and self.val_share is not None:
+            raise ConfigError(
+                "--val-share has no meaning over folds by random slice",
+                expected="--leaky-slices alone",
+                found=f"--val-share {self.val_share}",
+            )
         for flag, present in (
             ("--fold", self.fold is not None),
             ("--find-learning-rate", self.find_learning_rate),

@@ -217,18 +217,48 @@ def check_disjoint(rows: Iterable[tuple[str, str]]) -> None:
             )
 
 
-def parts_of_fold(fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
+def parts_of_fold(
+    fold_of: Mapping[str, int],
+    fold: int,
+    val_share: float | None = None,
+    together: Iterable[Collection[str]] = (),
+) -> dict[str, str]:
     """Parts by patient when `fold` is tested: the next fold validates, the others train.
+
+    With `val_share` so much of the patients of all other folds validates instead, at least one, in an order
+    that the fold and their ids decide, and the rest trains. Patients of a group of `together` stay together.
 
     >>> parts_of_fold({"a": 0, "b": 1, "c": 2}, fold=2)
     {'a': 'val', 'b': 'train', 'c': 'test'}
     """
-    folds = max(fold_of.values()) + 1
-    validating = (fold + 1) % folds
+    if val_share is None:
+        validating = (fold + 1) % (max(fold_of.values()) + 1)
+        val = {patient for patient, of in fold_of.items() if of == validating}
+    else:
+        val = _drawn([patient for patient, of in fold_of.items() if of != fold], fold, val_share, together)
     return {
-        patient: "test" if of == fold else "val" if of == validating else "train"
+        patient: "test" if of == fold else "val" if patient in val else "train"
         for patient, of in fold_of.items()
     }
+
+
+def _drawn(patients: Sequence[str], fold: int, share: float, together: Iterable[Collection[str]]) -> set[str]:
+    """A share of the patients by the order of a hash, whole groups of it, and never all."""
+    groups = {patient: tuple(group) for group in together for patient in group}
+
+    def key(patient: str) -> bytes:
+        # A group stands where its first patient does.
+        first = min(groups.get(patient, (patient,)))
+        return hashlib.blake2b(f"{fold}|{first}".encode(), digest_size=8).digest()
+
+    drawn: set[str] = set()
+    for patient in sorted(patients, key=lambda patient: (key(patient), patient)):
+        group = set(groups.get(patient, (patient,))) & set(patients)
+        if patient not in drawn and len(drawn | group) < len(patients):
+            drawn |= group
+        if len(drawn) >= share * len(patients):
+            break
+    return drawn
 
 
 def leaky_name(split: str) -> str:

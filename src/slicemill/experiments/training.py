@@ -132,7 +132,7 @@ def scans_by_part(config: TrainConfig) -> Sides:
     Raises InputError if a training patient is on another side too, or if there is nothing to train on.
     """
     rows = read_scans(stored_uri(config.lake))
-    parts = read_split(stored_uri(config.lake), config.split).parts(config.fold)
+    parts = read_split(stored_uri(config.lake), config.split).parts(config.fold, config.val_share)
     labelled = [row for row in rows if row.labelled_slices]
     train, val = ([row for row in labelled if parts.get(row.patient_id) == part] for part in ("train", "val"))
     overlap = {row.patient_id for row in train} & {row.patient_id for row in val}

@@ -112,7 +112,7 @@ def look(config: object) -> None:
 def _look_at_split(config: object, split: Split) -> None:
     """Raise ConfigError for a fold or a part that the split does not have."""
     if type(config) is TrainConfig:
-        split.parts(config.fold)
+        split.parts(config.fold, config.val_share)
     if isinstance(config, ScoreConfig):
         split.patients(config.part)
 

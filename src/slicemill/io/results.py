@@ -65,7 +65,7 @@ class Results:
         fold = card.training.get("fold")
         if split.folds is not None and fold is None:
             return {}
-        return split.parts(fold if split.folds is not None else None)
+        return split.parts(*(fold, card.training.get("val_share")) if split.folds is not None else ())
 
     def scan(self, scan_id: str) -> Scan | None:
         """A scan's slices from the lake, or else from its raw folder; None where neither holds it."""

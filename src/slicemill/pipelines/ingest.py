@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 #: Below this share of patients with a clinical row, the table is probably another study's.
 _FEW_JOINS = 0.5
 _NAMED = 5
-#: Bytes that a run without a session reads in this process, some 5,000 slices of 256 px. Threads read them at half
-#: to three quarters of Spark's rate on two cores, and have ended before Spark would: it takes 10 s to start.
+#: Bytes that a run without a session reads in this process, some 5,000 slices of 256 px. On two cores threads
+#: read at 0.7 of Spark's rate, but have ended before Spark would: it takes 10 s to start.
 HERE_BYTES = 1 << 30
 #: Commits up to which `--verify` does.
 _HERE_COMMITS = 50

@@ -38,23 +38,30 @@ class Split:
         value = self.card.get("folds")
         return None if value is None else int(value)
 
-    def parts(self, fold: int | None = None) -> dict[str, str]:
-        """Part by patient id: train, val or test. A split of folds needs the `fold` that is tested."""
+    def parts(self, fold: int | None = None, val_share: float | None = None) -> dict[str, str]:
+        """Part by patient id: train, val or test. A split of folds needs the `fold` that is tested.
+
+        `val_share`: see `parts_of_fold`. Raises ConfigError for what does not fit the split.
+        """
         if self.folds is None:
-            if fold is not None:
-                raise ConfigError(
-                    "--fold does not fit the split",
-                    expected="a split of folds",
-                    found=f"{self.name}, a split of parts",
-                    advice="Leave --fold out.",
-                )
+            for flag, value in (("--fold", fold), ("--val-share", val_share)):
+                if value is not None:
+                    raise ConfigError(
+                        f"{flag} does not fit the split",
+                        expected="a split of folds",
+                        found=f"{self.name}, a split of parts",
+                        advice=f"Leave {flag} out.",
+                    )
             return dict(self.assigned)
         if fold is None or not 0 <= fold < self.folds:
             raise ConfigError(
                 f"the split {self.name} has folds", expected=f"--fold 0 to {self.folds - 1}", found=fold
             )
         return parts_of_fold(
-            {patient: int(part.removeprefix("fold-")) for patient, part in self.assigned.items()}, fold
+            {patient: int(part.removeprefix("fold-")) for patient, part in self.assigned.items()},
+            fold,
+            val_share,
+            self.card.get("together", ()),
         )
 
     def patients(self, part: str) -> set[str]:
