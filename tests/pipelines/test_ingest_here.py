@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from raw_builder import SCAN_IDS, write_scan
 
 from slicemill import api
 from slicemill.config import IngestConfig
+from slicemill.io.lake import scan_ingest
 from slicemill.io.lake.reader import read_lake_scan, read_scans
 from slicemill.io.storage.uri import canonical
 from slicemill.pipelines import ingest
@@ -70,6 +72,20 @@ def test_little_work_opens_no_session(raw: Path, tmp_path: Path, sessions: list[
     assert api.ingest(config)["read"] == 3
     assert api.ingest(config)["skipped_unchanged"] == 3
     assert sessions == []
+
+
+def test_it_says_where_it_is(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("SLICEMILL_MASTER", raising=False)
+    monkeypatch.setattr(scan_ingest, "_LOG_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, "slicemill"):
+        ingest.run(IngestConfig(raw=(str(raw),), lake=str(tmp_path / "lake")))
+
+    assert [line for line in caplog.messages if "scans read" in line] == [
+        "1 of 3 scans read",
+        "2 of 3 scans read",
+    ]
 
 
 @pytest.mark.parametrize("reason", ["much work", "SLICEMILL_MASTER", "PYSPARK_GATEWAY_PORT"])

@@ -14,6 +14,14 @@ def require(condition: bool, flag: str, expected: str, value: object) -> None:
         raise ConfigError(f"{flag} is out of range", expected=expected, found=value)
 
 
+def require_volumes(probabilities: bool, nifti: bool) -> None:
+    """Raise ConfigError where probabilities are asked for without the volumes that hold them."""
+    if probabilities and not nifti:
+        raise ConfigError(
+            "--probabilities are written as volumes", expected="--nifti beside it", found="no --nifti"
+        )
+
+
 def single_text_as_tuple(config: Any) -> None:
     """From Python one folder may come without its tuple, and several as a list: make them tuples.
 

@@ -62,7 +62,12 @@ class CommitteeConfig:
 
     def __post_init__(self) -> None:
         single_text_as_tuple(self)
-        require(bool(self.model), "--model", "training runs, or a cross-validation", "none")
+        if not self.model:
+            raise ConfigError(
+                "a committee has no members",
+                expected="--model with training runs, or a cross-validation",
+                found="no --model",
+            )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from slicemill.config.checks import (
     require,
     require_engine_can,
     require_table,
+    require_volumes,
     single_text_as_tuple,
     spacing_sides,
 )
@@ -75,7 +76,7 @@ class PredictConfig:
         require(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size
         )
-        require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
+        require_volumes(self.probabilities, self.nifti)
         require_table(self.sides(), self.clinical, None)
         require_engine_can(self.engine, self.device, self.precision)
         require(self.max_pixels >= 1, "--max-pixels", "at least 1", self.max_pixels)

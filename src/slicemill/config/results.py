@@ -10,6 +10,7 @@ from slicemill.config.checks import (
     require,
     require_engine_can,
     require_table,
+    require_volumes,
     single_text_as_tuple,
     spacing_sides,
 )
@@ -95,7 +96,7 @@ class ScoreConfig:
         if self.ready_marker is not None:
             plain = bool(self.ready_marker) and not re.search(r"[/\\]|\.tiff?$", self.ready_marker)
             require(plain, "--ready-marker", "a file name that is not a slice's", self.ready_marker)
-        require(not self.probabilities or self.nifti, "--probabilities", "--nifti beside it", "none")
+        require_volumes(self.probabilities, self.nifti)
         require_table(self.sides(), self.clinical, self.lake)
         require(self.quiet_minutes >= 0, "--quiet-minutes", "0 or more", self.quiet_minutes)
         require(

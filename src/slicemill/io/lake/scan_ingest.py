@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,6 +24,9 @@ from slicemill.io.raw.scan_reader import read_scan
 from slicemill.types import Uri
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two lines of where an ingest in this process is.
+_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,18 @@ def ingest_in_this_process(
     reuse_freed_memory()
     largest_first = sorted(tasks, key=lambda task: (-task.size, task.scan_id))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return IngestOutcome.of(
-            pool.map(
-                lambda task: commit_or_failure(task, writer, max_pixels, stale.get(task.scan_id, ())),
-                largest_first,
-            )
+        results = pool.map(
+            lambda task: commit_or_failure(task, writer, max_pixels, stale.get(task.scan_id, ())),
+            largest_first,
         )
+        return IngestOutcome.of(_logged(results, len(tasks)))
+
+
+def _logged(results: Iterable[ScanResult], total: int) -> Iterator[ScanResult]:
+    """The results as they come, with a line every few seconds of how many have."""
+    last_line = time.monotonic()
+    for count, result in enumerate(results, 1):
+        if count < total and time.monotonic() - last_line >= _LOG_SECONDS:
+            log.info("%d of %d scans read", count, total)
+            last_line = time.monotonic()
+        yield result
