@@ -114,12 +114,12 @@ def run_arm(
     arm: Arm, train: Sequence[ScanArrays], judge: Sequence[ScanArrays], seconds: float, seed: int
 ) -> dict[str, Any]:
     """Train by an arm for some CPU seconds and give the Dice of the judging scans."""
-    started = time.process_time()
+    start = time.process_time()
     torch.manual_seed(seed)
     learner = _learner(arm, seed)
     sizes = InputSizes(arm.first_size, arm.final_size)
     slices, batches = 0, _batches(arm, train, seed)
-    while (progress := (time.process_time() - started) / seconds) < 1:
+    while (progress := (time.process_time() - start) / seconds) < 1:
         size = sizes.during(Span(progress, progress))
         learner.set_rate(progress)
         batch = _network_batch(next(batches), size, learner.augmentation)

@@ -71,7 +71,7 @@ def untrained(run: str, name: str, size: int = SIZE) -> None:
         last.bias.sub_(torch.quantile(logits.flatten()[:: len(SEQUENCES)], 1 - TUMOUR_SHARE))
     data = safetensors.torch.save({name: one.contiguous() for name, one in network.state_dict().items()})
     storage.write_bytes(weights_uri(run), data)
-    made = {
+    facts = {
         "split": "none",
         "split_hash": "0",
         "data_hash": "0",
@@ -89,7 +89,7 @@ def untrained(run: str, name: str, size: int = SIZE) -> None:
             input_size=size,
             threshold=0.5,
             weights_sha256=sha256(data),
-            **made,
+            **facts,
         ),
     )
 

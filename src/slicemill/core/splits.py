@@ -235,14 +235,18 @@ def parts_of_fold(
         validating = (fold + 1) % (max(fold_of.values()) + 1)
         val = {patient for patient, of in fold_of.items() if of == validating}
     else:
-        val = _drawn([patient for patient, of in fold_of.items() if of != fold], fold, val_share, together)
+        val = _val_patients(
+            [patient for patient, of in fold_of.items() if of != fold], fold, val_share, together
+        )
     return {
         patient: "test" if of == fold else "val" if patient in val else "train"
         for patient, of in fold_of.items()
     }
 
 
-def _drawn(patients: Sequence[str], fold: int, share: float, together: Iterable[Collection[str]]) -> set[str]:
+def _val_patients(
+    patients: Sequence[str], fold: int, share: float, together: Iterable[Collection[str]]
+) -> set[str]:
     """A share of the patients by the order of a hash, whole groups of it, and never all."""
     groups = {patient: tuple(group) for group in together for patient in group}
 
@@ -251,14 +255,14 @@ def _drawn(patients: Sequence[str], fold: int, share: float, together: Iterable[
         first = min(groups.get(patient, (patient,)))
         return hashlib.blake2b(f"{fold}|{first}".encode(), digest_size=8).digest()
 
-    drawn: set[str] = set()
+    val: set[str] = set()
     for patient in sorted(patients, key=lambda patient: (key(patient), patient)):
         group = set(groups.get(patient, (patient,))) & set(patients)
-        if patient not in drawn and len(drawn | group) < len(patients):
-            drawn |= group
-        if len(drawn) >= share * len(patients):
+        if patient not in val and len(val | group) < len(patients):
+            val |= group
+        if len(val) >= share * len(patients):
             break
-    return drawn
+    return val
 
 
 def leaky_name(split: str) -> str:
