@@ -33,6 +33,7 @@ def test_lists_and_ranges_are_read_the_model_first(tmp_path: Path) -> None:
     [
         ("learning_rat: [1]", "names settings that a study can not search.*found learning_rat"),
         ("lake: [a, b]", "names settings that a study can not search.*found lake"),
+        ("val_share: [0.1, 0.2]", "names settings that a study can not search.*found val_share"),
         ("learning_rate: []", "neither a list nor a range"),
         ("learning_rate: {low: 1}", "neither a list nor a range"),
         ("loss: {low: 1, high: 2}", "neither a list nor a range"),

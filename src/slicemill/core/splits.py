@@ -248,17 +248,17 @@ def _val_patients(
     patients: Sequence[str], fold: int, share: float, together: Iterable[Collection[str]]
 ) -> set[str]:
     """A share of the patients by the order of a hash, whole groups of it, and never all."""
-    groups = {patient: tuple(group) for group in together for patient in group}
+    groups = {patient: frozenset(group) for group in together for patient in group}
 
     def key(patient: str) -> bytes:
         # A group stands where its first patient does.
         first = min(groups.get(patient, (patient,)))
         return hashlib.blake2b(f"{fold}|{first}".encode(), digest_size=8).digest()
 
-    val: set[str] = set()
+    others, val = frozenset(patients), set[str]()
     for patient in sorted(patients, key=lambda patient: (key(patient), patient)):
-        group = set(groups.get(patient, (patient,))) & set(patients)
-        if patient not in val and len(val | group) < len(patients):
+        group = groups.get(patient, frozenset((patient,))) & others
+        if patient not in val and len(val) + len(group) < len(others):
             val |= group
         if len(val) >= share * len(patients):
             break

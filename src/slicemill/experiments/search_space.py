@@ -17,7 +17,7 @@ from slicemill.io.storage.uri import canonical, display
 
 #: Settings that say where and on what a run works, or that make trials incomparable.
 _NOT_SEARCHED = frozenset(
-    {"lake", "split", "out", "task", "fold", "budget_minutes", "find_learning_rate", "device"}
+    {"lake", "split", "out", "task", "fold", "val_share", "budget_minutes", "find_learning_rate", "device"}
     | {"resume", "overwrite", "num_processes", "track", "experiment", "run_name"}
     | {"tensorboard", "figures", "random_labels"}
 )

@@ -62,10 +62,10 @@ class Results:
         card = self.run.card if self.run else None
         if split is None or card is None:
             return {}
+        if split.folds is None:
+            return split.parts()
         fold = card.training.get("fold")
-        if split.folds is not None and fold is None:
-            return {}
-        return split.parts(*(fold, card.training.get("val_share")) if split.folds is not None else ())
+        return {} if fold is None else split.parts(fold, card.training.get("val_share"))
 
     def scan(self, scan_id: str) -> Scan | None:
         """A scan's slices from the lake, or else from its raw folder; None where neither holds it."""

@@ -50,7 +50,9 @@ log = logging.getLogger(__name__)
 _FAILURES = 3
 
 #: Settings of a training run that are no part of its result, or a place.
-_NOT_KEPT = frozenset({"lake", "split", "out", "resume", "overwrite", "fold", "device"} | RECORDING)
+_NOT_KEPT = frozenset(
+    {"lake", "split", "out", "resume", "overwrite", "fold", "val_share", "device"} | RECORDING
+)
 
 
 def run(config: SweepConfig, spark: Session) -> dict[str, Any]:
