@@ -6,7 +6,9 @@ probability 0.5, nothing cleaned. Differences to the first arm are paired by sca
 
     python benchmarks/arms.py --lake LAKE --out FOLDER --seconds 240 --arms base crop decoder-wide
 
-FOLDER gets one JSON file an arm, as soon as it is over; an arm that has one is not trained again.
+FOLDER gets one JSON file an arm and seed, as soon as it is over; an arm that has one is not trained again.
+The table at the end is of all arms and seeds in FOLDER: a scan's Dice is its mean over the seeds that both
+arms have. Its last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from arm_scans import ScanArrays, load_scans, scan_arrays
+from machine import describe
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import SGD
 
 from slicemill.config import TrainConfig
 from slicemill.core.evaluation.dice import dice
+from slicemill.core.evaluation.summary import paired_difference
 from slicemill.core.scans.scan import Scan
 from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import InputSizes, Span
@@ -59,6 +64,7 @@ class Arm:
     sampling: str = "slices"
     deep: bool = False
     decoder: tuple[int, int, int, int] = unet.DECODER_CHANNELS
+    sgd: bool = False
 
 
 ARMS = {
@@ -78,6 +84,20 @@ ARMS = {
     "encoder-0.1": Arm(settings={"encoder_rate": 0.1}),
     "96-to-192": Arm(first_size=96, final_size=192),
     "128": Arm(first_size=128, final_size=128),
+    # AdamW without decay is Adam.
+    "adam": Arm(settings={"weight_decay": 0.0}),
+    "sgd-0.02": Arm(settings={"learning_rate": 0.02, "weight_decay": 1e-4}, sgd=True),
+    "sgd-0.1": Arm(settings={"learning_rate": 0.1, "weight_decay": 1e-4}, sgd=True),
+    "rate-half": Arm(settings={"learning_rate": 1e-3}),
+    "rate-double": Arm(settings={"learning_rate": 4e-3}),
+    "as-they-are": Arm(settings={"augment": False}),
+    "flips-alone": Arm(settings={"augment_strength": 0.0}),
+    "augment-half": Arm(settings={"augment_strength": 0.5}),
+    "augment-1.5": Arm(settings={"augment_strength": 1.5}),
+    "dice-focal": Arm(settings={"loss": "dice-focal"}),
+    "dice-half": Arm(settings={"dice_weight": 0.5}),
+    "dice-double": Arm(settings={"dice_weight": 2.0}),
+    "no-average": Arm(settings={"ema": 0.0}),
 }
 
 
@@ -106,8 +126,49 @@ def main() -> None:
             )
             result = run_arm(ARMS[name], train_scans, judge_scans, args.seconds, args.seed)
             file.write_text(json.dumps({"arm": name, "seed": args.seed, **result}, indent=1))
-        print(f"{name}: mean Dice {statistics.fmean(json.loads(file.read_text())['dice'].values()):.4f}")
-        sys.stdout.flush()
+        dice_of_scans = json.loads(file.read_text())["dice"].values()
+        print(f"{name}: mean Dice {statistics.fmean(dice_of_scans):.4f}", file=sys.stderr, flush=True)
+    results = [json.loads(file.read_text()) for file in sorted(args.out.glob("*.json"))]
+    rows = [comparison(name, results) for name in ARMS if any(result["arm"] == name for result in results)]
+    for row in rows:
+        print(line(row))
+    print(json.dumps({"arms": rows, **describe()}, default=dataclasses.asdict))
+
+
+def comparison(name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """An arm beside the base: its Dice, and the difference by scan with its interval."""
+    by_seed = {
+        arm: {result["seed"]: result for result in results if result["arm"] == arm} for arm in (name, "base")
+    }
+    arm, base = by_seed[name], by_seed["base"]
+    seeds = sorted(arm.keys() & base.keys())
+    row = {
+        "arm": name,
+        "seeds": len(arm),
+        "epochs": round(statistics.fmean(result["epochs"] for result in arm.values()), 1),
+        "mean_dice": statistics.fmean(mean_by_scan(arm, sorted(arm)).values()),
+    }
+    if name == "base" or not seeds:
+        return row
+    return {**row, "minus_base": paired_difference(*(mean_by_scan(side, seeds) for side in (arm, base)))}
+
+
+def mean_by_scan(results: Mapping[int, dict[str, Any]], seeds: Sequence[int]) -> dict[str, float]:
+    """Each scan's Dice as the mean over seeds."""
+    scans = results[seeds[0]]["dice"]
+    return {scan: statistics.fmean(results[seed]["dice"][scan] for seed in seeds) for scan in scans}
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row of the table in Markdown."""
+    cells = [row["arm"], row["seeds"], row["epochs"], f"{row['mean_dice']:.3f}"]
+    if difference := row.get("minus_base"):
+        mean, patients = difference.mean_difference, difference.patients
+        cells += [
+            f"{mean.value:+.3f} ({mean.low:+.3f} to {mean.high:+.3f})",
+            f"{difference.first_better} of {patients}",
+        ]
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def run_arm(
@@ -151,6 +212,13 @@ def _learner(arm: Arm, seed: int) -> Learner:
         network = _Deep(network)
     cpu = torch.device("cpu")
     learner = make_learner(plan, Rank(0, 1, cpu), to_device(network, cpu), "fp32")
+    if arm.sgd:
+        groups = [
+            {name: group[name] for name in ("params", "weight_decay", "peak")}
+            for group in learner.optimiser.param_groups
+        ]
+        momentum = SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)
+        learner = dataclasses.replace(learner, optimiser=momentum)
     return dataclasses.replace(learner, loss=_deep_loss(learner.loss)) if arm.deep else learner
 
 

@@ -167,6 +167,16 @@ def test_a_cache_of_any_size_changes_nothing(make, monkeypatch, room: int) -> No
     assert read == {0: 4, 35_000: 2, 10**9: 0}[room]
 
 
+def test_what_is_kept_holds_no_more_than_its_pixels(make) -> None:
+    plan, cache = make(), SliceCache(10**9)
+
+    _read(plan, cache=cache)
+
+    kept = list(cache.read(plan.train[0]))
+    assert len(kept) == cache.slices > 0
+    assert all(array.base is None for entry in kept for array in (entry.image, entry.mask))
+
+
 def test_the_order_follows_from_seed_and_epoch(make) -> None:
     plan = make()
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slicemill.errors import MachineError
 from slicemill.model.loading.petastorm_seam import PETASTORM, check_version, make_batch_reader
@@ -62,6 +65,22 @@ def _read(*paths: Path, columns: tuple[str, ...] = ("name", "number")) -> list[d
     finally:
         reader.stop()
         reader.join()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.none() | st.binary(max_size=40), min_size=1, max_size=12))
+def test_bytes_come_as_views_of_what_was_read(pixels: list[bytes | None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pixels.parquet")
+        pq.write_table(pa.table({"pixels": pa.array(pixels, pa.binary())}), path)
+
+        (group,) = _read(path, columns=("pixels",))
+
+    views = group["pixels"]
+    assert [None if view is None else view.tobytes() for view in views] == pixels
+    present = [view for view in views if view is not None]
+    assert all(view.dtype == np.uint8 and not view.flags.writeable for view in present)
+    assert len({view.base.__array_interface__["data"][0] for view in present}) <= 1
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import chain, groupby, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -50,14 +50,14 @@ def tumour_geometry(mask: SliceMask) -> TumourGeometry:
 def heat_map(masks: Iterable[SliceMask]) -> npt.NDArray[np.int64]:
     """Tumour pixels counted on a grid laid over the slice, whatever its size: int64, (64, 64)."""
     grid = np.zeros((HEAT_MAP_SIDE, HEAT_MAP_SIDE), np.int64)
-    for mask in masks:
-        if mask.any():
-            rows, columns = np.nonzero(mask)
-            cells = (
-                rows * HEAT_MAP_SIDE // mask.shape[0] * HEAT_MAP_SIDE
-                + columns * HEAT_MAP_SIDE // mask.shape[1]
-            )
-            grid += np.bincount(cells, minlength=HEAT_MAP_SIDE**2).reshape(grid.shape)
+    for shape, group in groupby(masks, key=np.shape):
+        counts = np.zeros(shape, np.int64)
+        for mask in group:
+            if mask.any():
+                counts += mask
+        rows, columns = np.nonzero(counts)
+        cells = (rows * HEAT_MAP_SIDE // shape[0], columns * HEAT_MAP_SIDE // shape[1])
+        np.add.at(grid, cells, counts[rows, columns])
     return grid
 
 

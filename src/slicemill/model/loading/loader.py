@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -215,7 +215,10 @@ class SliceCache:
         size = sum(entry.image.nbytes + entry.mask.nbytes for entry in slices)
         if size <= self._left:
             self._left -= size
-            self._kept[file] = slices
+            # Views would keep all that was read with them, as of slices that are not labelled.
+            self._kept[file] = [
+                replace(entry, image=entry.image.copy(), mask=entry.mask.copy()) for entry in slices
+            ]
 
 
 class EpochLoader:

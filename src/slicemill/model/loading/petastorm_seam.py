@@ -22,6 +22,7 @@ compared with this table.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,33 @@ class ParquetFiles:
         return self._opened[path]
 
 
+class _Views:
+    """A column of bytes, for Petastorm to make objects of: views of what was read, None where it is null.
+
+    pyarrow's own objects are copies of every pixel.
+    """
+
+    num_chunks = 1
+
+    def __init__(self, column: pa.Array) -> None:
+        self.type = column.type
+        self.chunks = (self,)
+        self._column = column
+
+    def to_pandas(self) -> npt.NDArray[np.object_]:
+        """Of each row the bytes: uint8, read only, one axis."""
+        column = self._column
+        views = np.empty(len(column), dtype=object)
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].tolist()
+        stored = np.frombuffer(data or b"", np.uint8)
+        stored.flags.writeable = False
+        nulls = column.is_null().to_numpy(zero_copy_only=False)
+        for row, (start, stop) in enumerate(itertools.pairwise(ends)):
+            views[row] = None if nulls[row] else stored[start:stop]
+        return views
+
+
 class _RowGroup:
     """A table as it was read, whatever order is asked for: the seam leaves no way to ask for another.
 
@@ -73,6 +101,11 @@ class _RowGroup:
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
+
+    def column(self, name: str | int) -> pa.ChunkedArray | _Views:
+        column = self._table.column(name)
+        one_piece = pa.types.is_binary(column.type) and column.num_chunks == 1
+        return _Views(column.chunk(0)) if one_piece else column
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
