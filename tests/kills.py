@@ -1,6 +1,6 @@
 """Kill -9 under real Spark, at random points; what is left after the next run is that of an undisturbed one.
 
-    python tests/kills.py [--verbs ingest score train crossval] [--rounds 2] [--seed 7]
+    python tests/kills.py [--verbs ingest score train crossval] [--targets rank ...] [--rounds 2]
 
 Each verb runs once undisturbed on `local-cluster[2,1,1024]`: a driver, its JVM, two executor JVMs and their
 Python workers, and in training torchrun and its ranks. Then, `--rounds` times for each kind of process, one
@@ -36,6 +36,7 @@ from slicemill.io.storage.uri import canonical
 
 DRIVER, WORKER, EXECUTOR = "driver", "worker", "executor"
 LAUNCHER, RANK = "launcher", "rank"
+KINDS = (DRIVER, WORKER, EXECUTOR, LAUNCHER, RANK)
 CLUSTER = "local-cluster[2,1,1024]"
 #: Seconds between two looks at the processes, and those that a run may take.
 LOOK, LIMIT = 0.1, 600.0
@@ -58,7 +59,6 @@ def verbs(home: Path, out: Path) -> dict[str, Verb]:
     """The verbs on what `prepare` has put into `home`, each writing to `out`."""
     raw = {name: ("--raw", str(home / name)) for name in ("many", "few")}
     training = ("--lake", str(home / "lake"), "--out", str(out), *_RECIPE, "--device", "cpu")
-    kinds = (DRIVER, WORKER, EXECUTOR, LAUNCHER, RANK)
     return {
         "ingest": Verb("ingest", (*raw["many"], "--lake", str(out))),
         "score": Verb("score", ("--model", str(home / "run"), *raw["few"], "--out", str(out))),
@@ -66,9 +66,9 @@ def verbs(home: Path, out: Path) -> dict[str, Verb]:
             "train",
             (*training, "--split", "parts", "--epochs", "5", "--num-processes", "2"),
             ("--resume",),
-            kinds,
+            KINDS,
         ),
-        "crossval": Verb("crossval", (*training, "--split", "folds", "--epochs", "2"), targets=kinds),
+        "crossval": Verb("crossval", (*training, "--split", "folds", "--epochs", "2"), targets=KINDS),
     }
 
 
@@ -164,13 +164,14 @@ def lives(run: Run) -> dict[str, float]:
 
 
 def strike(run: Run, kind: str, seconds: float) -> tuple[bool, list[psutil.Process]]:
-    """Kill a process of a kind so many seconds after the first of them was there.
+    """Kill a process of a kind so many seconds after the first of them was there, or the next that comes.
 
     Returns whether there still was one, and all processes of the run at that moment.
     """
-    while not run.ended() and not run.alive().get(kind):
-        time.sleep(LOOK)
-    time.sleep(seconds)
+    for delay in (0.0, seconds):
+        time.sleep(delay)
+        while not run.ended() and not run.alive().get(kind):
+            time.sleep(LOOK)
     kinds = run.alive()
     family = [process for of_kind in kinds.values() for process in of_kind]
     for process in kinds.get(kind, ())[:1]:
@@ -215,7 +216,9 @@ def play(
     return Verdict(killed, status, runs, outlived, differences(objects(out), expected))
 
 
-def campaign(home: Path, verb: Verb, out: Path, rounds: int, chance: random.Random) -> dict[str, Any]:
+def campaign(
+    home: Path, verb: Verb, out: Path, rounds: int, chance: random.Random, targets: Collection[str]
+) -> dict[str, Any]:
     """Play all rounds of a verb; AssertionError for one that ends otherwise than undisturbed."""
     scratch = home / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -226,7 +229,7 @@ def campaign(home: Path, verb: Verb, out: Path, rounds: int, chance: random.Rand
     assert summary["status"] == "done", (summary, undisturbed.last_words())
     expected = objects(out)
     counts: dict[str, Counter[str]] = {}
-    for kind in verb.targets:
+    for kind in (kind for kind in verb.targets if kind in targets):
         for _ in range(rounds):
             verdict = play(verb, kind, chance.uniform(0, seconds[kind]), out, scratch, expected)
             say(f"{verb.name}, {kind}: {verdict}")
@@ -248,6 +251,7 @@ def main() -> None:
     names = ["ingest", "score", "train", "crossval"]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--verbs", nargs="+", choices=names, default=names)
+    parser.add_argument("--targets", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--rounds", type=int, default=2, help="for each kind of process")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
@@ -257,7 +261,7 @@ def main() -> None:
         prepare(home, options.verbs)
         for name in options.verbs:
             out = home / f"out-{name}"
-            counts = campaign(home, verbs(home, out)[name], out, options.rounds, chance)
+            counts = campaign(home, verbs(home, out)[name], out, options.rounds, chance, options.targets)
             sys.stdout.write(json.dumps({"verb": name, **counts}) + "\n")
             sys.stdout.flush()
 

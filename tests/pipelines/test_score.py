@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from slicemill.core.evaluation.dice import scan_scores
 from slicemill.errors import BusyError, ConfigError, LakeVersionError, ModelFileError
 from slicemill.experiments.scoring import HERE_SLICES, runs_here
 from slicemill.io import storage
+from slicemill.io.scores import progress as score_progress
 from slicemill.io.scores.progress import progress_line
 from slicemill.io.scores.source import LakeSource, ScoreTask
 from slicemill.io.storage.lock import sole_writer
@@ -374,3 +376,22 @@ def test_progress_is_said_in_scans_slices_rate_and_time() -> None:
     )
     assert progress_line(tasks[:1], tasks, 600.0).endswith("0.1 slices/s, about 30 min left")
     assert progress_line(tasks[:1], tasks, 6000.0).endswith("about 5.0 h left")
+
+
+def test_the_longer_a_look_at_the_manifest_takes_the_rarer_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def slow_entries(home: str) -> list[Any]:
+        time.sleep(0.02)
+        looks.append(home)
+        return []
+
+    monkeypatch.setattr(score_progress, "entries", slow_entries)
+    monkeypatch.setattr(score_progress, "_DISK_SECONDS", 0.001)
+    start = time.monotonic()
+
+    with score_progress.scoring_progress(canonical("/scores"), []):
+        time.sleep(1.0)
+
+    # A look of 0.02 s, then 0.6 s of rest.
+    assert 1 <= len(looks) <= 1 + (time.monotonic() - start) / 0.62

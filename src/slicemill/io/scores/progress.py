@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two lines; in S3 each costs a request a thousand entries.
 _DISK_SECONDS, _S3_SECONDS = 5.0, 15.0
+#: Times as long as a look took until the next: all looks together must not grow as the square of the scans.
+_REST = 30.0
 
 
 @contextmanager
@@ -35,13 +37,16 @@ def scoring_progress(home: Uri, tasks: Sequence[ScoreTask]) -> Iterator[None]:
 
 def _watch(home: Uri, tasks: Sequence[ScoreTask], stop: threading.Event) -> None:
     start = time.monotonic()
-    while not stop.wait(_S3_SECONDS if is_s3(home) else _DISK_SECONDS):
+    pause = least = _S3_SECONDS if is_s3(home) else _DISK_SECONDS
+    while not stop.wait(pause):
+        look = time.monotonic()
         try:
             finished = {(commit.scan_id, commit.key) for commit in entries(home)}
         except (SlicemillError, OSError):
             continue  # the run itself says what is wrong with storage
         scored = [task for task in tasks if (task.scan_id, task.key) in finished]
         log.info("%s", progress_line(scored, tasks, time.monotonic() - start))
+        pause = max(least, _REST * (time.monotonic() - look))
 
 
 def progress_line(scored: Sequence[ScoreTask], tasks: Sequence[ScoreTask], seconds: float) -> str:
