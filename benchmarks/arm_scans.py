@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slicemill.core.scans.channels import ChannelMode, input_normalisation, input_slices, layout_for
 from slicemill.core.scans.normalise import Rule, from_histogram
 from slicemill.core.scans.scan import Scan
 from slicemill.io.lake.reader import read_lake_scan, read_scans
@@ -26,29 +27,39 @@ class ScanArrays:
     """Top, left and side of the square of the source that the network sees, in pixels."""
 
 
-def load_scans(lake: str, judge: float) -> tuple[list[Scan], list[Scan]]:
+@dataclass(frozen=True)
+class LakeScan:
+    """A scan of the lake, and the names of the sequences that it lacks."""
+
+    scan: Scan
+    missing_sequences: tuple[str, ...]
+
+
+def load_scans(lake: str, judge: float) -> tuple[list[LakeScan], list[LakeScan]]:
     """The lake's labelled scans, those that train and those that judge; a patient is on one side."""
     home = canonical(lake)
-    parts: tuple[list[Scan], list[Scan]] = ([], [])
+    parts: tuple[list[LakeScan], list[LakeScan]] = ([], [])
     for row in read_scans(home):
         # The public data set has a mask for each slice.
         if row.labelled_slices == row.slices:
             digest = hashlib.blake2b(row.patient_id.encode(), digest_size=4).digest()
             judges = int.from_bytes(digest, "big") / 2**32 < judge
-            parts[judges].append(read_lake_scan(home, row))
+            parts[judges].append(LakeScan(read_lake_scan(home, row), tuple(row.missing_sequences)))
     return parts
 
 
-def scan_arrays(scan: Scan, normalisation: Rule, crop: bool) -> ScanArrays:
-    """A scan as an arm reads it: normalised by this rule, cut to the head or whole."""
-    images = scan.images
+def scan_arrays(stored: LakeScan, normalisation: Rule, crop: bool, channels: ChannelMode) -> ScanArrays:
+    """A scan as an arm reads it: normalised by this rule, cut to the head or whole, with these channels."""
+    scan = stored.scan
+    layout = layout_for(channels, stored.missing_sequences)
+    images = np.asarray(input_slices(list(scan.images), layout))
     masks = np.stack([np.asarray(entry.mask) for entry in scan.slices])
     histogram = np.sum([entry.histogram for entry in scan.slices], axis=0)
     return ScanArrays(
         scan.scan_id,
         images,
         masks,
-        from_histogram(histogram, normalisation),
+        input_normalisation(from_histogram(histogram, normalisation), layout),
         _square(_brain(images)) if crop else (0, 0, max(images.shape[1:3])),
     )
 

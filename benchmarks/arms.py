@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from arm_scans import ScanArrays, load_scans, scan_arrays
+from arm_scans import LakeScan, ScanArrays, load_scans, scan_arrays
 from machine import describe
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,7 +36,6 @@ from torch.optim import SGD
 from slicemill.config import TrainConfig
 from slicemill.core.evaluation.dice import dice
 from slicemill.core.evaluation.summary import paired_difference
-from slicemill.core.scans.scan import Scan
 from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import InputSizes, Span
 from slicemill.model.device import to_device
@@ -74,6 +73,7 @@ ARMS = {
     "crop": Arm(settings={"normalisation": "tissue"}, crop=True),
     "crop-alone": Arm(crop=True),
     "tissue": Arm(settings={"normalisation": "tissue"}),
+    "channels-auto": Arm(settings={"channels": "auto"}),
     "raw": Arm(settings={"normalisation": "none"}),
     "patients": Arm(sampling="patients"),
     "tumour-third": Arm(sampling="tumour-third"),
@@ -115,16 +115,20 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    scans: tuple[list[Scan], list[Scan]] | None = None
+    scans: tuple[list[LakeScan], list[LakeScan]] | None = None
     for name in args.arms:
         file = args.out / f"{name}-{args.seed}.json"
         if not file.exists():
             scans = scans or load_scans(args.lake, args.judge)
-            rule = ARMS[name].settings.get("normalisation", "volume")
-            train_scans, judge_scans = (
-                [scan_arrays(scan, rule, ARMS[name].crop) for scan in part] for part in scans
+            arm = ARMS[name]
+            rule, channels = (
+                arm.settings.get(setting, usual)
+                for setting, usual in (("normalisation", "volume"), ("channels", "rgb"))
             )
-            result = run_arm(ARMS[name], train_scans, judge_scans, args.seconds, args.seed)
+            train_scans, judge_scans = (
+                [scan_arrays(scan, rule, arm.crop, channels) for scan in part] for part in scans
+            )
+            result = run_arm(arm, train_scans, judge_scans, args.seconds, args.seed)
             file.write_text(json.dumps({"arm": name, "seed": args.seed, **result}, indent=1))
         dice_of_scans = json.loads(file.read_text())["dice"].values()
         print(f"{name}: mean Dice {statistics.fmean(dice_of_scans):.4f}", file=sys.stderr, flush=True)

@@ -365,18 +365,19 @@ _EQUAL = dict.fromkeys(ALL_OPTIONS, 0.7)
 
 
 @pytest.mark.parametrize(
-    ("scans", "loss", "expected"),
+    ("scans", "gain", "expected"),
     [
-        # 8 scans against the word of 85: -0.01 * 8 + 0.001 * 85 is above 0, -0.012 * 8 + 0.001 * 85 below.
-        (8, 0.01, True),
-        (8, 0.012, False),
-        (1000, 0.001, False),
+        # 8 scans against the word of 85: 0.011 * 8 - 0.001 * 85 is above 0, 0.010 * 8 - 0.001 * 85 below.
+        (8, 0.0, False),
+        (8, 0.010, False),
+        (8, 0.011, True),
+        (1000, 0.001, True),
     ],
 )
-def test_the_largest_component_is_kept_unless_validation_says_clearly_no(
-    scans: int, loss: float, expected: bool
+def test_the_largest_component_is_taken_where_validation_clearly_asks_for_it(
+    scans: int, gain: float, expected: bool
 ) -> None:
-    found = {options: 0.7 - loss * options.largest_component for options in _EQUAL}
+    found = {options: 0.7 + gain * options.largest_component for options in _EQUAL}
 
     assert best_options(found, scans).largest_component == expected
 

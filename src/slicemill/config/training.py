@@ -66,8 +66,9 @@ class TrainConfig:
     """Leave the encoder's convolutions as they begin; its batch norms still adapt."""
     weight_decay: float = 1e-2
     """AdamW's weight decay."""
-    channels: Literal["auto", "rgb", "flair25d"] = "auto"
-    """Input: a slice's own channels, FLAIR of three neighbouring slices, or that where one is missing."""
+    channels: Literal["auto", "rgb", "flair25d"] = "rgb"
+    """Input: a slice's own channels, FLAIR of three neighbouring slices, or auto: these where a sequence is
+    missing."""
     normalisation: Literal["volume", "tissue", "none"] = "volume"
     """How grey values are scaled, scan by scan: by all voxels of the volume, by its tissue, or not at all."""
     oversample: int = 1
