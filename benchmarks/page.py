@@ -79,8 +79,9 @@ def section(result: Result) -> str:
     if result.numbers is None:
         return f"{head}\n**It failed.**\n"
     numbers = {name: value for name, value in result.numbers.items() if name not in (*MACHINE, "sides")}
-    table = "\n".join(["| | |", "| --- | --- |", *rows(numbers)])
-    return f"{head}\n{result.text}\n\n{table}\n" if result.text else f"{head}\n{table}\n"
+    cells = list(rows(numbers))
+    table = "\n".join(["| | |", "| --- | --- |", *cells]) if cells else ""
+    return "\n\n".join(part for part in (head.rstrip(), result.text, table) if part) + "\n"
 
 
 def page(results: list[Result], scans: int, only: list[str] | None) -> str:
