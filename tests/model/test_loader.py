@@ -215,8 +215,11 @@ def test_neighbours_come_from_the_whole_scan_whether_labelled_or_not(make, tiny_
     assert all(rows == [stored[scan][1]] * 3 for scan, rows in plan.normalisation.items())
 
 
-def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake) -> None:
-    config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4)
+@pytest.mark.parametrize(("options", "layout"), [({}, "rgb"), ({"channels": "auto"}, "flair25d")])
+def test_only_scans_that_lack_a_sequence_get_neighbours_and_only_if_asked(
+    tiny_lake, options: dict[str, Any], layout: str
+) -> None:
+    config = TrainConfig(lake=tiny_lake, split="demo", out="file:///nowhere", batch_size=4, **options)
     sides = scans_by_part(config)
     first, second, *others = sides.train
     second = replace(second, missing_sequences=["post-contrast"])
@@ -224,8 +227,7 @@ def test_only_scans_that_lack_a_sequence_get_neighbours_by_themselves(tiny_lake)
 
     layouts = [[file.layout for file in share] for share in make_plan(config, sides, threads=1).train]
 
-    assert config.channels == "auto"
-    assert layouts == [["rgb" if file != second.scan_id else "flair25d" for file in "acbd"]]
+    assert layouts == [["rgb" if file != second.scan_id else layout for file in "acbd"]]
 
 
 @pytest.mark.parametrize(
