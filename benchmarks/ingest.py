@@ -6,14 +6,18 @@ All sides read the same scans in one run, warm from the page cache, after Spark 
 
 - slicemill: discovery, integrity, decode, profile, quarantine, Parquet and tables, as `slicemill ingest`.
 - two plain processes: Pillow, then pyarrow with zstd; no check, no statistics.
+- the same two processes, which also take what the manifest must hold: SHA-256 of each file, of each image and
+  mask, and of each output.
 - naive Spark: `binaryFile`, image and mask joined, decoded in `mapInPandas`, shuffled by patient, written.
 
-For the larger set every scan is linked under `--times` names. The last line is one JSON object.
+For the larger set every scan is linked under `--times` names, so that the start of Spark's job counts little;
+its rate is held against the plain processes on the smaller set. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import multiprocessing
@@ -50,25 +54,32 @@ def scan_folders(raw: Path) -> list[Path]:
     return sorted({path.parent for path in raw.rglob("*.tif")})
 
 
-def plain_process(folders: list[Path], out: Path) -> None:
+def plain_process(folders: list[Path], out: Path, hashes: bool = False) -> None:
     """Decode with Pillow and write with pyarrow, one file a scan."""
     for folder in folders:
-        rows = []
+        rows, digests = [], []
         for path in sorted(folder.glob("*.tif")):
             if not SLICE_FILE.search(path.name):
                 continue
-            image = np.asarray(Image.open(path))
-            mask = np.asarray(Image.open(path.with_name(path.stem + "_mask.tif")))
-            rows.append({"scan_id": folder.name, "image": image.tobytes(), "mask": (mask > 0).tobytes()})
-        pq.write_table(pa.Table.from_pylist(rows), out / f"{folder.name}.parquet", compression="zstd")
+            files = [path.read_bytes(), path.with_name(path.stem + "_mask.tif").read_bytes()]
+            image, mask = (np.asarray(Image.open(io.BytesIO(data))) for data in files)
+            planes = image.tobytes(), (mask > 0).tobytes()
+            rows.append({"scan_id": folder.name, "image": planes[0], "mask": planes[1]})
+            if hashes:
+                digests += [hashlib.sha256(data).hexdigest() for data in (*files, *planes)]
+        file = out / f"{folder.name}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
+        if hashes:
+            digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
+            file.with_suffix(".json").write_text(json.dumps(digests))
 
 
-def two_plain_processes(raw: Path, out: Path) -> None:
+def two_plain_processes(raw: Path, out: Path, hashes: bool = False) -> None:
     """The yardstick: the machine's two cores, each with half of the scans."""
     out.mkdir()
     folders = scan_folders(raw)
     processes = [
-        multiprocessing.Process(target=plain_process, args=(folders[part::2], out)) for part in (0, 1)
+        multiprocessing.Process(target=plain_process, args=(folders[part::2], out, hashes)) for part in (0, 1)
     ]
     for process in processes:
         process.start()
@@ -173,24 +184,33 @@ def main() -> None:
         home = Path(temporary)
         for number in range(WARM_UPS):
             slicemill_ingest(spark, raw, home / f"warm{number}")
-        sides: dict[str, list[float]] = {"slicemill": [], "two_plain_processes": [], "naive_spark": []}
+        sides: dict[str, list[float]] = {
+            "slicemill": [],
+            "two_plain_processes": [],
+            "two_processes_that_hash": [],
+            "naive_spark": [],
+        }
         for number in range(asked.rounds):
-            ours, plain = home / f"ours{number}", home / f"plain{number}"
+            ours, plain, hashing = (home / f"{side}{number}" for side in ("ours", "plain", "hashing"))
             sides["slicemill"].append(timed(partial(slicemill_ingest, spark, raw, ours)))
             sides["two_plain_processes"].append(timed(partial(two_plain_processes, raw, plain)))
+            sides["two_processes_that_hash"].append(timed(partial(two_plain_processes, raw, hashing, True)))
         sides["naive_spark"].append(timed(partial(naive_spark, spark, raw, home / "naive")))
         large = linked(raw, asked.times, home / "large")
         # Looking at the workers' memory takes time itself: those runs are not timed.
         small_peak = worker_peak(partial(slicemill_ingest, spark, raw, home / "watched"))
         large_seconds = timed(partial(slicemill_ingest, spark, large, home / "ours_large"))
         large_peak = worker_peak(partial(slicemill_ingest, spark, large, home / "watched_large"))
+    large_rate = asked.times * slices / large_seconds
     rates = {side: slices / float(np.median(seconds)) for side, seconds in sides.items()}
+    peers = {side: rate for side, rate in rates.items() if side != "slicemill"}
+    own = rates["slicemill"]
     print(
         json.dumps(
             {
-                "vs_two_plain_processes": rates["slicemill"] / rates["two_plain_processes"],
-                "vs_naive_spark": rates["slicemill"] / rates["naive_spark"],
-                "rate_at_10x": asked.times * slices / large_seconds / rates["slicemill"],
+                "vs": {side: own / rate for side, rate in peers.items()},
+                "at_10x_vs": {side: large_rate / rate for side, rate in peers.items()},
+                "rate_at_10x": large_rate / own,
                 "worker_memory_at_10x": large_peak / small_peak,
                 "slices_per_second": {side: round(rate, 1) for side, rate in rates.items()},
                 "worker_peak_mib": {"1x": round(small_peak), "10x": round(large_peak)},
