@@ -11,6 +11,8 @@ All sides read the same labelled slices in one run, warm from the page cache, in
   shuffling; the faster of its dummy pool and of two threads.
 - Petastorm's loader: its `BatchedDataLoader`, arrays made in a TransformSpec.
 - TIFF: torch's `DataLoader` over the raw files with Pillow, shuffled, with two workers that stay.
+- Mosaic streaming, where it is installed: its data set over uncompressed shards of the same slices, shuffled,
+  with two workers that stay.
 
 Without `--lake` the raw folder is ingested first. The last line is one JSON object.
 """
@@ -18,6 +20,7 @@ Without `--lake` the raw folder is ingested first. The last line is one JSON obj
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import re
@@ -161,7 +164,18 @@ def labelled_files(lake: str) -> tuple[Share, int]:
     return tuple(files), sides.pop()
 
 
-def measured(raw: Path, lake: str, rounds: int) -> dict[str, Any]:
+def mosaic_epochs(files: Share, side: int, home: Path) -> dict[str, Callable[[], int]]:
+    """Mosaic's side, or none where it is not installed."""
+    if importlib.util.find_spec("streaming") is None:
+        return {}
+    import mosaic
+
+    mosaic.write_shards(files, side, home / "shards")
+    loader = mosaic.open_loader(home / "shards", BATCH)
+    return {"mosaic_streaming": lambda: mosaic.epoch(loader)}
+
+
+def measured(raw: Path, lake: str, rounds: int, home: Path) -> dict[str, Any]:
     """All sides in turn, `rounds` times after one that does not count; the median counts."""
     files, side = labelled_files(lake)
     epochs, kept, tiff = itertools.count(), SliceCache(2**62), tiff_loader(raw)
@@ -173,6 +187,7 @@ def measured(raw: Path, lake: str, rounds: int) -> dict[str, Any]:
         "bare_two_threads": lambda: bare(files, "thread"),
         "petastorm_batched_loader": lambda: petastorm_loader(files, side),
         "torch_dataloader_tiff": lambda: tiff_epoch(tiff),
+        **mosaic_epochs(files, side, home),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
@@ -181,11 +196,8 @@ def measured(raw: Path, lake: str, rounds: int) -> dict[str, Any]:
     middle = {name: float(np.median(found[1:])) for name, found in rates.items()}
     ours = middle["slicemill"]
     return {
-        "vs_plain_pyarrow": ours / middle["plain_pyarrow"],
+        "vs": {name: ours / found for name, found in middle.items() if name != "slicemill"},
         "vs_bare_reader": ours / max(middle["bare_dummy_pool"], middle["bare_two_threads"]),
-        "vs_petastorm_batched_loader": ours / middle["petastorm_batched_loader"],
-        "vs_torch_dataloader_tiff": ours / middle["torch_dataloader_tiff"],
-        "in_memory_vs_slicemill": middle["in_memory"] / ours,
         "slices_per_second": {name: round(found, 1) for name, found in middle.items()},
         "slices": draws(files),
         "rounds": rounds,
@@ -205,7 +217,7 @@ def main() -> None:
         if not asked.lake:
             with open_session("bench") as spark:
                 ingest.run(IngestConfig(raw=(str(raw),), lake=lake), spark)
-        found = measured(raw, canonical(lake), asked.rounds)
+        found = measured(raw, canonical(lake), asked.rounds, Path(temporary))
     print(json.dumps({**found, **describe()}))
 
 
