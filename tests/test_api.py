@@ -35,6 +35,12 @@ def test_an_open_lake_needs_neither_torch_nor_spark():
     assert {"torch", "pyspark"}.isdisjoint(modules.split())
 
 
+def test_the_package_runs_as_a_module_too():
+    command = [sys.executable, "-m", "slicemill", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"{slicemill.__version__}\n"
+
+
 def test_every_public_name_resolves_and_is_documented():
     for name in slicemill.__all__:
         value = getattr(slicemill, name)

@@ -228,37 +228,13 @@ def _finish(
     initial: InitialNetwork,
 ) -> dict[str, Any]:
     """Publish the chosen epoch's weights, then the card that vouches for them."""
-    plan, settings = learner.plan, learner.plan.settings
-    best = state.published
+    plan, best = learner.plan, state.published
     values = metric_values(best.validation)
     numbers = {name: value for name, value in values.items() if name != "val_dice_by_scan"}
     options = best_options(by_options, sum(map(len, plan.validation))) if by_options else PredictionOptions()
     numbers |= {"val_dice_as_scored": by_options[options]} if by_options else {}
-    card = Card(
-        task=settings.task,
-        architecture=plan.network,
-        channels=CHANNELS,
-        normalisation=RULE_NAMES[settings.normalisation],
-        input_size=best.image_size,
-        threshold=settings.threshold,
-        split=settings.split,
-        split_hash=plan.split_hash,
-        data_hash=plan.data_hash,
-        training_profile=plan.training_profile,
-        metrics={"epoch": best.epoch, "train_loss": best.train_loss, **numbers},
-        versions=_versions(),
-        training={
-            **learner.execution.settled(settings),
-            "encoder_rate": encoder_rate(settings),
-        },
-        initial_weights=dataclasses.asdict(initial.origin),
-        self_test=_self_test(learner, weights, best.image_size),
-        weights_sha256=sha256(weights),
-        channel_mode=settings.channels,
-        options=options.names,
-        patients=initial.patients,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    metrics = {"epoch": best.epoch, "train_loss": best.train_loss, **numbers}
+    card = _card(learner, weights, best.image_size, metrics, options, initial)
     write_bytes(plan, Run.of(plan).weights, weights)
     write_json(plan, Run.of(plan).card, card.document())
     return {
@@ -268,6 +244,39 @@ def _finish(
         "lost_steps": sum(line.lost_steps for line in state.history),
         "model_id": card.model_id,
     }
+
+
+def _card(
+    learner: Learner,
+    weights: bytes,
+    size: int,
+    metrics: Mapping[str, float | int | None],
+    options: PredictionOptions,
+    initial: InitialNetwork,
+) -> Card:
+    plan, settings = learner.plan, learner.plan.settings
+    return Card(
+        task=settings.task,
+        architecture=plan.network,
+        channels=CHANNELS,
+        normalisation=RULE_NAMES[settings.normalisation],
+        input_size=size,
+        threshold=settings.threshold,
+        split=settings.split,
+        split_hash=plan.split_hash,
+        data_hash=plan.data_hash,
+        training_profile=plan.training_profile,
+        metrics=metrics,
+        versions=_versions(),
+        training={**learner.execution.settled(settings), "encoder_rate": encoder_rate(settings)},
+        initial_weights=dataclasses.asdict(initial.origin),
+        self_test=_self_test(learner, weights, size),
+        weights_sha256=sha256(weights),
+        channel_mode=settings.channels,
+        options=options.names,
+        patients=initial.patients,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _self_test(learner: Learner, weights: bytes, size: int) -> SelfTest:
