@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import sys
 import time
@@ -36,6 +37,7 @@ from torch.optim import SGD
 
 from slicemill.config import TrainConfig
 from slicemill.core.evaluation.dice import dice
+from slicemill.core.training import schedule
 from slicemill.core.training.plan import TrainPlan
 from slicemill.core.training.schedule import InputSizes, Span
 from slicemill.model.device import to_device
@@ -64,6 +66,9 @@ class Arm:
     deep: bool = False
     decoder: tuple[int, int, int, int] = unet.DECODER_CHANNELS
     sgd: bool = False
+    prior: float = 0.5
+    warm_up: float = schedule.WARM_UP
+    small_share: float = schedule.SMALL_SHARE
 
 
 ARMS = {
@@ -97,6 +102,12 @@ ARMS = {
     "dice-focal": Arm(settings={"loss": "dice-focal"}),
     "dice-half": Arm(settings={"dice_weight": 0.5}),
     "dice-double": Arm(settings={"dice_weight": 2.0}),
+    # The head's bias says at first how rare tumour is (Lin 2017).
+    "prior": Arm(prior=0.01),
+    "warm-up-short": Arm(warm_up=0.05),
+    "prior-warm-up-short": Arm(prior=0.01, warm_up=0.05),
+    "third-small": Arm(small_share=1 / 3),
+    "channels-flair25d": Arm(settings={"channels": "flair25d"}),
     "no-average": Arm(settings={"ema": 0.0}),
 }
 
@@ -174,8 +185,11 @@ def _learner(arm: Arm, seed: int) -> Learner:
     config = TrainConfig(**{**fixed, **arm.settings})
     plan = TrainPlan(config, train=((),), validation=((),), normalisation={}, split_hash="", data_hash="")
     unet.DECODER_CHANNELS = arm.decoder
+    schedule.WARM_UP, schedule.SMALL_SHARE = arm.warm_up, arm.small_share
     network: Any = architecture(plan.network).build()
     initialise_encoder(network, architecture(plan.network), initial_weights(config))
+    with torch.no_grad():
+        network.head[0].bias += math.log(arm.prior / (1 - arm.prior))
     if arm.deep:
         network = _Deep(network)
     cpu = torch.device("cpu")

@@ -99,19 +99,19 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--cpu", action="store_true", help="try the script itself, on a CPU")
-    asked = parser.parse_args()
-    if not torch.cuda.is_available() and not asked.cpu:
+    options = parser.parse_args()
+    if not torch.cuda.is_available() and not options.cpu:
         print("no GPU: nothing was measured")
         raise SystemExit(1)
-    if not (asked.raw or asked.lake):
+    if not (options.raw or options.lake):
         parser.error("give --raw or --lake")
-    device = torch.device("cpu" if asked.cpu else "cuda:0")
+    device = torch.device("cpu" if options.cpu else "cuda:0")
     with tempfile.TemporaryDirectory() as temporary:
-        lake = bench_lake(asked, Path(temporary))
-        plan = plan_for(lake, asked.scans, 1, asked.image_size, asked.batch_size)
-        caches = measured(plan, asked.rounds, device)
-    gpu = None if asked.cpu else torch.cuda.get_device_name(device)
-    settings = {"image_size": asked.image_size, "batch_size": asked.batch_size, "model": plan.network}
+        lake = bench_lake(options, Path(temporary))
+        plan = plan_for(lake, options.scans, 1, options.image_size, options.batch_size)
+        caches = measured(plan, options.rounds, device)
+    gpu = None if options.cpu else torch.cuda.get_device_name(device)
+    settings = {"image_size": options.image_size, "batch_size": options.batch_size, "model": plan.network}
     print(json.dumps({"gpu": gpu, "caches": caches, "settings": settings, **describe()}))
 
 

@@ -177,8 +177,8 @@ def main() -> None:
     parser.add_argument("--lake", help="not used: every side writes to a temporary folder")
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    raw = Path(asked.raw).resolve()
+    options = parser.parse_args()
+    raw = Path(options.raw).resolve()
     slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
     with tempfile.TemporaryDirectory() as temporary, open_session("bench") as spark:
         home = Path(temporary)
@@ -190,18 +190,18 @@ def main() -> None:
             "two_processes_that_hash": [],
             "naive_spark": [],
         }
-        for number in range(asked.rounds):
+        for number in range(options.rounds):
             ours, plain, hashing = (home / f"{side}{number}" for side in ("ours", "plain", "hashing"))
             sides["slicemill"].append(timed(partial(slicemill_ingest, spark, raw, ours)))
             sides["two_plain_processes"].append(timed(partial(two_plain_processes, raw, plain)))
             sides["two_processes_that_hash"].append(timed(partial(two_plain_processes, raw, hashing, True)))
         sides["naive_spark"].append(timed(partial(naive_spark, spark, raw, home / "naive")))
-        large = linked(raw, asked.times, home / "large")
+        large = linked(raw, options.times, home / "large")
         # Looking at the workers' memory takes time itself: those runs are not timed.
         small_peak = worker_peak(partial(slicemill_ingest, spark, raw, home / "watched"))
         large_seconds = timed(partial(slicemill_ingest, spark, large, home / "ours_large"))
         large_peak = worker_peak(partial(slicemill_ingest, spark, large, home / "watched_large"))
-    large_rate = asked.times * slices / large_seconds
+    large_rate = options.times * slices / large_seconds
     rates = {side: slices / float(np.median(seconds)) for side, seconds in sides.items()}
     peers = {side: rate for side, rate in rates.items() if side != "slicemill"}
     own = rates["slicemill"]
@@ -215,7 +215,7 @@ def main() -> None:
                 "slices_per_second": {side: round(rate, 1) for side, rate in rates.items()},
                 "worker_peak_mib": {"1x": round(small_peak), "10x": round(large_peak)},
                 "slices": slices,
-                "times": asked.times,
+                "times": options.times,
                 **describe(),
             }
         )

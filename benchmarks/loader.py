@@ -82,10 +82,10 @@ def open_reader(files: Share, pool: str, columns: Iterable[str] = COLUMNS, **opt
 def bare(files: Share, pool: str) -> int:
     """Read all row groups, and count their rows."""
     reader = open_reader(files, pool)
-    found = sum(len(group.scan_id) for group in reader)
+    slices = sum(len(group.scan_id) for group in reader)
     reader.stop()
     reader.join()
-    return found
+    return slices
 
 
 def plain_pyarrow(files: Share) -> int:
@@ -132,10 +132,10 @@ def slicemill_loader(files: Share, epochs: Iterator[int], cache: SliceCache) -> 
     loader = EpochLoader(
         files, batch_size=BATCH, steps=steps, seed=0, epoch=next(epochs), rank=0, cache=cache
     )
-    found = sum(int(batch.weights.sum()) for batch in loader)
+    slices = sum(int(batch.weights.sum()) for batch in loader)
     if not loader.count.right:
         raise SystemExit(f"slices missing or too many: {loader.count}")
-    return found
+    return slices
 
 
 def tiff_loader(raw: Path) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
@@ -193,12 +193,12 @@ def measured(raw: Path, lake: str, rounds: int, home: Path) -> dict[str, Any]:
     for _ in range(rounds + 1):
         for name, run in sides.items():
             rates[name].append(rate(run))
-    middle = {name: float(np.median(found[1:])) for name, found in rates.items()}
+    middle = {name: float(np.median(per_round[1:])) for name, per_round in rates.items()}
     ours = middle["slicemill"]
     return {
-        "vs": {name: ours / found for name, found in middle.items() if name != "slicemill"},
+        "vs": {name: ours / rate for name, rate in middle.items() if name != "slicemill"},
         "vs_bare_reader": ours / max(middle["bare_dummy_pool"], middle["bare_two_threads"]),
-        "slices_per_second": {name: round(found, 1) for name, found in middle.items()},
+        "slices_per_second": {name: round(rate, 1) for name, rate in middle.items()},
         "slices": draws(files),
         "rounds": rounds,
     }
@@ -210,15 +210,15 @@ def main() -> None:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--lake")
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    raw = Path(asked.raw).resolve()
+    options = parser.parse_args()
+    raw = Path(options.raw).resolve()
     with tempfile.TemporaryDirectory() as temporary:
-        lake = asked.lake or f"{temporary}/lake"
-        if not asked.lake:
+        lake = options.lake or f"{temporary}/lake"
+        if not options.lake:
             with open_session("bench") as spark:
                 ingest.run(IngestConfig(raw=(str(raw),), lake=lake), spark)
-        found = measured(raw, canonical(lake), asked.rounds, Path(temporary))
-    print(json.dumps({**found, **describe()}))
+        result = measured(raw, canonical(lake), options.rounds, Path(temporary))
+    print(json.dumps({**result, **describe()}))
 
 
 if __name__ == "__main__":

@@ -147,13 +147,13 @@ def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
         network.eval()
         batch = torch.tensor(np.stack(images.to_numpy())).reshape(-1, len(SEQUENCES), SIZE, SIZE)
         with torch.no_grad():
-            found = torch.sigmoid(network(batch))
-        return pd.Series(list(found.reshape(len(batch), -1).numpy()))
+            probabilities = torch.sigmoid(network(batch))
+        return pd.Series(list(probabilities.reshape(len(batch), -1).numpy()))
 
     def write(batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
-            for path, found in zip(batch["path"], batch["probability"], strict=True):
-                mask = (np.asarray(found).reshape(SIZE, SIZE) >= card.threshold).astype(np.uint8) * 255
+            for path, probability in zip(batch["path"], batch["probability"], strict=True):
+                mask = (np.asarray(probability).reshape(SIZE, SIZE) >= card.threshold).astype(np.uint8) * 255
                 Image.fromarray(mask).save(out / Path(path).name)
             yield batch[["path"]]
 
@@ -174,10 +174,10 @@ def naive_udf(spark: SparkSession, run: str, raw: Path, out: Path) -> None:
 
 def slicemill_score(spark: SparkSession, run: str, raw: Path, out: Path) -> float:
     """The whole pipeline behind `slicemill score`; slices a second from the first task to the last commit."""
-    asked = ScoreConfig(
+    options = ScoreConfig(
         model=run, raw=(str(raw),), out=str(out), tta="none", smoothing="none", components="all"
     )
-    summary = score.run(asked, spark)
+    summary = score.run(options, spark)
     if summary["quarantined"] or summary["scored"] != summary["scans"]:
         raise SystemExit(f"unexpected: {summary}")
     return float(summary["slices_per_second"])
@@ -215,13 +215,13 @@ def main() -> None:
     parser.add_argument("--model", help="a training run at 256 pixels, instead of the untrained network")
     parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--times", type=int, default=10)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
-        raw = chosen(Path(asked.raw).resolve(), asked.scans, home / "raw")
+        raw = chosen(Path(options.raw).resolve(), options.scans, home / "raw")
         slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
-        run = canonical(asked.model or str(home / "run"))
-        if not asked.model:
+        run = canonical(options.model or str(home / "run"))
+        if not options.model:
             untrained(run, NETWORK)
         before = bare_rates(run)
         began = time.perf_counter()
@@ -233,7 +233,7 @@ def main() -> None:
             naive = slices / timed(partial(naive_udf, spark, run, raw, home / "naive"))
         bare = {name: max(rate, before[name]) for name, rate in bare_rates(run).items()}
         few, many = chosen(raw, 4, home / "few"), home / "many"
-        linked(few, asked.times, many)
+        linked(few, options.times, many)
         peaks = worker_peaks(run, few, many, home)
     ours, best = float(np.median(rates[1:])), max(bare.values())
     print(
@@ -250,9 +250,9 @@ def main() -> None:
                     "naive_udf": round(naive, 1),
                 },
                 "session_start_seconds": round(session_seconds, 1),
-                "worker_peak_mib": {"once": round(peaks[0]), f"{asked.times}_times": round(peaks[1])},
+                "worker_peak_mib": {"once": round(peaks[0]), f"{options.times}_times": round(peaks[1])},
                 "slices": slices,
-                "times": asked.times,
+                "times": options.times,
                 **describe(),
             }
         )

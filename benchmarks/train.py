@@ -77,7 +77,7 @@ def fed_and_in_memory(plan: TrainPlan, rounds: int) -> dict[str, float]:
         for _ in range(plan.steps_per_epoch):
             take_step(learner, augmented(learner, *fixed))
         seconds["in_memory"].append(time.perf_counter() - start)
-    return {side: float(np.median(found)) / plan.steps_per_epoch for side, found in seconds.items()}
+    return {side: float(np.median(times)) / plan.steps_per_epoch for side, times in seconds.items()}
 
 
 def augmented(
@@ -136,17 +136,17 @@ def plan_for(lake: str, scans: int, ranks: int, image_size: int, batch_size: int
     return make_plan(config, Sides(sides.train[:scans], ()), threads=THREADS // ranks)
 
 
-def bench_lake(asked: argparse.Namespace, home: Path) -> str:
+def bench_lake(options: argparse.Namespace, home: Path) -> str:
     """A lake with a split of its own: that of --lake linked, or --raw ingested."""
     lake = home / "lake"
-    if asked.lake:
+    if options.lake:
         lake.mkdir()
-        for part in Path(asked.lake).resolve().iterdir():
+        for part in Path(options.lake).resolve().iterdir():
             if part.name not in ("splits", "_lock"):
                 (lake / part.name).symlink_to(part)
     else:
         with open_session("bench") as spark:
-            ingest.run(IngestConfig(raw=(str(Path(asked.raw).resolve()),), lake=str(lake)), spark)
+            ingest.run(IngestConfig(raw=(str(Path(options.raw).resolve()),), lake=str(lake)), spark)
     split.run(SplitConfig(lake=str(lake), name="bench", fractions="1,0,0"))
     return str(lake)
 
@@ -159,16 +159,18 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
-    asked = parser.parse_args()
-    if not (asked.raw or asked.lake):
+    options = parser.parse_args()
+    if not (options.raw or options.lake):
         parser.error("give --raw or --lake")
     size = IMAGE_SIZES["cuda" if torch.cuda.is_available() else "cpu"]
     with tempfile.TemporaryDirectory() as temporary:
-        lake = bench_lake(asked, Path(temporary))
-        one = plan_for(lake, asked.scans, 1, size, asked.batch_size)
-        seconds = fed_and_in_memory(one, asked.rounds)
-        cpu = [plan_for(lake, asked.scans, ranks, IMAGE_SIZES["cpu"], asked.batch_size) for ranks in (1, 2)]
-        alone, together = (epoch_seconds(plan, asked.rounds) for plan in cpu)
+        lake = bench_lake(options, Path(temporary))
+        one = plan_for(lake, options.scans, 1, size, options.batch_size)
+        seconds = fed_and_in_memory(one, options.rounds)
+        cpu = [
+            plan_for(lake, options.scans, ranks, IMAGE_SIZES["cpu"], options.batch_size) for ranks in (1, 2)
+        ]
+        alone, together = (epoch_seconds(plan, options.rounds) for plan in cpu)
     print(
         json.dumps(
             {

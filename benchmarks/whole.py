@@ -172,16 +172,16 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=tuple(SIDES))
-    asked = parser.parse_args()
-    sides = {name: side for name, side in SIDES.items() if name in (asked.only or SIDES)}
+    options = parser.parse_args()
+    sides = {name: side for name, side in SIDES.items() if name in (options.only or SIDES)}
     results: dict[str, list[Measure]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
-        raw = chosen(Path(asked.raw).resolve(), asked.scans, home / "raw")
+        raw = chosen(Path(options.raw).resolve(), options.scans, home / "raw")
         slices = sum(1 for path in raw.rglob("*.tif") if SLICE_FILE.search(path.name))
         run = canonical(str(home / "run"))
         untrained(run, NETWORK)
-        for number in range(asked.rounds):
+        for number in range(options.rounds):
             for at, (name, side) in enumerate(sides.items()):
                 if importlib.util.find_spec(side.needs) is None:
                     print(f"{name}: {side.needs} is not installed", file=sys.stderr)
