@@ -46,7 +46,7 @@ def test_the_spaces_can_be_searched() -> None:
 
     cells = grid(read_space(str(_named("classifier-grid")), classify))
 
-    assert len(cells) == 72
+    assert len(cells) == 144
     for cell in cells:
         check_settings(dataclasses.replace(classify, **cell))
     assert len(read_space(str(_named("segmentation-space")), default)) == 7
