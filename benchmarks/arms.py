@@ -7,8 +7,8 @@ probability 0.5, nothing cleaned. Differences to the first arm are paired by sca
     python benchmarks/arms.py --lake LAKE --out FOLDER --seconds 240 --arms base crop decoder-wide
 
 FOLDER gets one JSON file an arm and seed, as soon as it is over; an arm that has one is not trained again.
-The table at the end is of all arms and seeds in FOLDER: a scan's Dice is its mean over the seeds that both
-arms have. Its last line is one JSON object.
+The table at the end is of all runs in FOLDER: a scan's Dice is its mean over an arm's runs. A seed does not
+repeat a run, since the clock decides how many slices it sees. The last line is one JSON object.
 """
 
 from __future__ import annotations
