@@ -2,7 +2,7 @@
 
 Each arm changes one thing of the recipe. It trains on the same scans for the same CPU seconds of one thread,
 starting included, and is judged on the same other patients' scans: volumetric Dice at source resolution, at
-probability 0.5, nothing cleaned. Differences to the first arm are paired by scan.
+probability 0.5, nothing cleaned. Differences to `base` are paired by scan.
 
     python benchmarks/arms.py --lake LAKE --out FOLDER --seconds 240 --arms base crop decoder-wide
 
@@ -269,10 +269,8 @@ def _network_batch(picks: Sequence[Pick], size: int, augmentation: nn.Module | N
         top, left, side = scan.box
         window = (slice(place, place + 1), slice(top, top + side), slice(left, left + side))
         rule = torch.from_numpy(scan.normalisation)[None]
-        inputs.append(
-            to_network_input(torch.from_numpy(np.ascontiguousarray(scan.images[window])), rule, size)
-        )
-        masks.append(to_network_mask(torch.from_numpy(np.ascontiguousarray(scan.masks[window])), size))
+        inputs.append(to_network_input(_contiguous(scan.images[window]), rule, size))
+        masks.append(to_network_mask(_contiguous(scan.masks[window]), size))
     images, targets = torch.cat(inputs), torch.cat(masks)
     if augmentation is not None:
         with torch.no_grad():
